@@ -1,0 +1,70 @@
+"""The exceptions this package raises on purpose.
+
+    SamAudioError            anything below
+    +- UserError             the caller can fix it; the message is one sentence: the problem, then the fix
+       +- AudioReadError     an input that cannot be read or separated
+       +- AudioWriteError    an output that cannot be written
+       |  +- OutputExistsError
+       +- PromptError        a prompt that cannot be understood or resolved
+       +- ModelError         a model that cannot be found or loaded
+       +- MissingExtraError  an optional dependency that is not installed
+
+The command line prints the message of a `UserError` and exits with code 2.
+"""
+
+__all__ = [
+    "AudioReadError",
+    "AudioWriteError",
+    "MissingExtraError",
+    "ModelError",
+    "OutputExistsError",
+    "PromptError",
+    "SamAudioError",
+    "UserError",
+]
+
+
+class SamAudioError(Exception):
+    """Root of every exception this package raises on purpose."""
+
+
+class UserError(SamAudioError):
+    """Something the user can fix; `str(error)` is one sentence naming the problem and the fix."""
+
+
+class AudioReadError(UserError):
+    """An input that is missing, unreadable, empty, damaged or not separable."""
+
+
+class AudioWriteError(UserError):
+    """An output that its format, folder or disk cannot take."""
+
+
+class OutputExistsError(AudioWriteError):
+    """An output file that already exists, while overwriting was not asked for."""
+
+
+class PromptError(UserError):
+    """A prompt that cannot be understood or resolved."""
+
+
+class ModelError(UserError):
+    """A model that cannot be found or loaded."""
+
+
+class MissingExtraError(UserError):
+    """An optional dependency that is not installed.
+
+    Args:
+        need: what was attempted and what it lacks, e.g. "the editor needs streamlit, which is not installed".
+        extra: name of the extra that brings it, e.g. "app".
+        alternative: another way to get it, e.g. "install ffmpeg".
+
+    >>> str(MissingExtraError("the editor needs streamlit", "app"))
+    'the editor needs streamlit: run pip install "sam-audio[app]"'
+    """
+
+    def __init__(self, need: str, extra: str, alternative: str = "") -> None:
+        instead = f"{alternative}, or " if alternative else ""
+        super().__init__(f'{need}: {instead}run pip install "sam-audio[{extra}]"')
+        self.extra = extra

@@ -1,0 +1,169 @@
+"""Decode what libsndfile cannot (m4a, and the sound of mp4, mkv, webm) through an ffmpeg executable."""
+
+import contextlib
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from sam_audio.errors import AudioReadError, MissingExtraError
+
+_AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the data, size, encoding, rate, channels
+_AU_FLOAT32 = 6
+_DROP_FRAMES = 65536
+
+_LOSSLESS = ("alac", "ape", "flac", "mlp", "truehd", "tta", "wavpack")
+
+
+class UndecodableError(Exception):
+    """ffmpeg does not recognise the file either."""
+
+
+def find_ffmpeg() -> str | None:
+    """Path of an ffmpeg executable: the one on PATH, else the one the `video` extra brings."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return None
+
+
+class FfmpegSource:
+    """The sound of one file, decoded to float32 by a subprocess that never runs far ahead of the reads.
+
+    Args:
+        path: a regular file.
+        name: of it, for messages.
+
+    Attributes:
+        sample_rate, channels: of the sound, in Hz and C.
+        frames: None; containers only estimate it.
+        format: e.g. "MOV".
+        subtype: "PCM_16", "PCM_24", "PCM_32" or "FLOAT" for a lossless codec of that depth, otherwise the
+            codec's name, e.g. "AAC", or "UNKNOWN".
+
+    Raises:
+        AudioReadError: the file has no sound, or ffmpeg cannot be run.
+        MissingExtraError: there is no ffmpeg.
+        UndecodableError: ffmpeg cannot read it either.
+    """
+
+    frames: int | None = None
+
+    def __init__(self, path: Path, name: str) -> None:
+        executable = find_ffmpeg()
+        if executable is None:
+            raise MissingExtraError(
+                f"{name} needs ffmpeg, which was not found",
+                "video",
+                "install ffmpeg",
+            )
+        self._name = name
+        # The whitelist keeps playlists from reaching the network; "file:" keeps a name with a colon or a
+        # leading dash from being taken for a protocol or an option.
+        self._command = [executable, "-nostdin", "-hide_banner", "-nostats"]
+        self._command += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path.resolve()}"]
+        self._command += ["-vn", "-sn", "-dn", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+
+    def seek(self, frame: int) -> None:
+        """Continue reading at `frame`, or at the end if that comes first; decodes everything before."""
+        if frame < self._position:
+            self.close()
+            self._start()
+        while self._position < frame:
+            if self.read(min(_DROP_FRAMES, frame - self._position)).shape[1] == 0:
+                return
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next `frames` frames, fewer at the end, as float32 (C, T)."""
+        if self._process is None or self._process.stdout is None:
+            raise ValueError("read of a closed file")
+        frame_bytes = 4 * self.channels
+        data = self._process.stdout.read(frames * frame_bytes)
+        whole = len(data) // frame_bytes * frame_bytes
+        samples = np.frombuffer(data[:whole], dtype=">f4").reshape(-1, self.channels)
+        self._position += len(samples)
+        return samples.T.astype(np.float32, order="C")
+
+    def close(self) -> None:
+        """End the process, wherever it is."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._log.close()
+
+    def _start(self) -> None:
+        # A file rather than a pipe for the messages: nobody reads them while it decodes, and a full pipe
+        # would block it.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                bufsize=1 << 16,
+            )
+        except OSError as error:
+            self._log.close()
+            raise AudioReadError(
+                f"{self._name} needs ffmpeg, which cannot be run ({error.strerror}): reinstall it"
+            ) from error
+        try:
+            self._read_header()
+        except BaseException:
+            self.close()
+            raise
+        self._position = 0
+
+    def _read_header(self) -> None:
+        process = self._process
+        assert process is not None and process.stdout is not None  # for mypy: _start has just made them
+        header = process.stdout.read(_AU_HEADER.size)
+        if len(header) < _AU_HEADER.size:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            if re.search(r"does not contain any stream|matches no streams", self._messages()):
+                raise AudioReadError(f"{self._name} has no sound: choose a file with an audio track")
+            raise UndecodableError(self._name)
+        magic, offset, _, encoding, self.sample_rate, self.channels = _AU_HEADER.unpack(header)
+        if magic != b".snd" or encoding != _AU_FLOAT32 or self.channels == 0:
+            raise UndecodableError(self._name)
+        process.stdout.read(offset - _AU_HEADER.size)
+        self.format, self.subtype = _describe(self._messages())
+
+    def _messages(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+
+def _describe(messages: str) -> tuple[str, str]:
+    """Container and encoding of the decoded stream, as far as ffmpeg's messages tell."""
+    container = re.search(r"^Input #0, (\w+)", messages, re.MULTILINE)
+    format = container[1].upper() if container else "UNKNOWN"
+    mapping = re.search(r"Stream #0:(\d+) -> #0:0 \((\w+)", messages)
+    if mapping is None:
+        return format, "UNKNOWN"
+    codec = mapping[2]
+    if codec not in _LOSSLESS and not codec.startswith("pcm_"):
+        return format, codec.upper()
+    stream = re.search(rf"Stream #0:{mapping[1]}\b.*?Audio: (.*)", messages)
+    details = stream[1] if stream else ""
+    if re.search(r"\b(flt|dbl)p?\b", details):
+        return format, "FLOAT"
+    if re.search(r"\bs32p?\b", details):
+        return format, "PCM_24" if "(24 bit)" in details else "PCM_32"
+    return format, "PCM_16"

@@ -1,0 +1,197 @@
+"""Where an output goes: a file that appears whole or not at all, or standard output."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from sam_audio.errors import AudioWriteError, OutputExistsError
+
+
+class FileTarget:
+    """A hidden temporary file in the folder of `path`, renamed to `path` when it is complete.
+
+    Attributes:
+        name: for messages.
+        folder: where large temporaries belong.
+        file: open for reading and writing.
+    """
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        # Through a symbolic link, the file it names is the one to replace.
+        self.path = Path(os.path.realpath(path)) if os.path.islink(path) else path
+        self.name = str(path)
+        if "\0" in self.name:
+            raise AudioWriteError(f"{self.name!r} is not a file name: leave the NUL character out")
+        self.folder: Path | None = self.path.parent
+        self._overwrite = overwrite
+        self._created: list[Path] = []
+        self._replaced = False
+        self._published = False
+        with writing(self.name):
+            self.check()
+            try:
+                self._make_folder()
+                self._temporary, self.file = _open_hidden(self.path)
+            except BaseException:
+                self._remove_folders()
+                raise
+
+    def check(self) -> None:
+        """Raise if the final name is taken by something that must not be replaced."""
+        try:
+            mode = self.path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if stat.S_ISDIR(mode):
+            raise AudioWriteError(f"{self.name} is a folder: give the name of a file in it")
+        if not stat.S_ISREG(mode):
+            raise AudioWriteError(f"{self.name} is not a regular file: give another name, or - for stdout")
+        if not self._overwrite:
+            raise _exists(self.name)
+
+    def sync(self) -> None:
+        """Have the bytes on the disk, so that the rename cannot outlive them."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def publish(self) -> None:
+        """Give the file its final name; raises `OutputExistsError` if the name was taken meanwhile."""
+        self.file.close()
+        if self._overwrite:
+            self._replaced = self.path.exists()
+            os.replace(self._temporary, self.path)
+        else:
+            try:
+                _rename_new(self._temporary, self.path)
+            except FileExistsError:
+                raise _exists(self.name) from None
+        self._published = True
+
+    def unpublish(self) -> None:
+        """Take back a published file, unless it has replaced another, which is gone either way."""
+        if self._published and not self._replaced:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            self._remove_folders()
+
+    def discard(self) -> None:
+        """Remove the temporary file and the folders made for it; nothing after `publish`."""
+        if self._published:
+            return
+        with contextlib.suppress(OSError):  # a full disk fails once more when the buffer is flushed
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
+        self._remove_folders()
+
+    def _make_folder(self) -> None:
+        missing = []
+        folder = self.path.parent
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another process was faster: the folder is theirs
+                folder.mkdir()
+                self._created.append(folder)
+
+    def _remove_folders(self) -> None:
+        while self._created:
+            with contextlib.suppress(OSError):  # in use by another output
+                self._created.pop().rmdir()
+
+
+class StdoutTarget:
+    """A temporary file that is copied to standard output when it is complete."""
+
+    def __init__(self) -> None:
+        self.name = "standard output"
+        self.folder: Path | None = None
+        if sys.stdout.isatty():
+            raise AudioWriteError("sound cannot be shown in a terminal: send the output to a file or a pipe")
+        with writing(self.name):
+            self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by publish or discard
+
+    def check(self) -> None:
+        """Standard output is always free."""
+
+    def sync(self) -> None:
+        self.file.flush()
+
+    def publish(self) -> None:
+        self.file.seek(0)
+        shutil.copyfileobj(self.file, sys.stdout.buffer, 1 << 20)
+        sys.stdout.buffer.flush()
+        self.file.close()
+
+    def unpublish(self) -> None:
+        """What has been sent cannot be taken back; a group sends it last."""
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self.file.close()
+
+
+@contextlib.contextmanager
+def writing(name: str):
+    """Turn an OSError into one sentence about the output called `name`."""
+    try:
+        yield
+    except OSError as error:
+        folder = os.path.dirname(name) or "this folder"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"there is no space left to write {name}: free some, or write to another disk"
+        elif error.errno == errno.EFBIG:
+            text = f"{name} grew beyond the largest file this disk or account allows: write to another disk"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            text = f"{name} cannot be written because {folder} is write-protected: choose another folder"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+            text = f"{name} cannot be written because {folder} is not a folder: choose another folder"
+        elif error.errno == errno.ENAMETOOLONG:
+            text = f"{name} is too long a name for this disk: give a shorter one"
+        elif error.errno == errno.EPIPE:
+            text = f"{name} was closed before all of the sound was written: check the command that reads it"
+        else:
+            text = f"{name} could not be written ({error.strerror or error}): check the disk"
+        raise AudioWriteError(text) from error
+
+
+def _open_hidden(path: Path) -> tuple[Path, BinaryIO]:
+    # Not tempfile.mkstemp: its files are private to the user, while this one is to be an ordinary file
+    # under the user's umask. The name is cut so that the suffix cannot make it too long.
+    stem = path.name.encode()[:200].decode(errors="ignore")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        temporary = path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+        try:
+            return temporary, os.fdopen(os.open(temporary, flags, 0o666), "w+b")
+        except FileExistsError:
+            continue
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Rename without ever replacing; raises FileExistsError if `path` exists."""
+    try:
+        os.link(temporary, path)  # unlike rename, fails if the name is taken
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (FAT, some network disks): what remains is to look before renaming.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
+        os.rename(temporary, path)
+    else:
+        temporary.unlink()
+
+
+def _exists(name: str) -> OutputExistsError:
+    return OutputExistsError(
+        f"{name} already exists: choose another name, or let it be replaced (--overwrite)"
+    )

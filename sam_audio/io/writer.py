@@ -1,0 +1,262 @@
+"""Streaming writers whose files appear whole, together, or not at all."""
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from sam_audio.errors import AudioWriteError
+from sam_audio.io.encoders import Encoder, make_encoder
+from sam_audio.io.formats import INTEGER_BITS, check_output, full_scale
+from sam_audio.io.target import FileTarget, StdoutTarget, writing
+
+_RESCALE_BLOCK = 65536
+_CLIP_MODES = (None, "clamp", "rescale")
+
+
+class AudioWriter:
+    """Write one audio file block by block, in constant memory.
+
+    As a context manager it commits when the block ends and discards when it raises. Members of a
+    `WriterGroup` are committed by the group. wav beyond 4 GiB becomes RF64.
+
+    Args:
+        path: the file, whose missing folders are made; "-" is standard output.
+        sample_rate: in Hz.
+        channels: C.
+        format: "wav", "flac", "mp3", "ogg" or "opus".
+        subtype: e.g. "PCM_24" or "FLOAT"; None is the format's default (16 bits).
+        overwrite: allow an existing file to be replaced.
+        clip_mode: what becomes of samples beyond full scale. None: integer formats saturate, others keep
+            them. "clamp": saturated in every format, and wanted, so no reason for a warning. "rescale":
+            everything (of the whole group) is divided by its peak, in a second pass at commit, if that
+            exceeds 1.0.
+
+    Attributes:
+        path, sample_rate, channels, format, subtype, clip_mode: as given.
+        frames: written so far.
+        peak: largest absolute sample written, linear, before any clipping or rescaling.
+        clipped_samples: how many samples saturated.
+        applied_gain: linear; other than 1.0 only after a commit with "rescale".
+
+    Raises:
+        OutputExistsError: the file exists; also at commit, if it appeared meanwhile.
+        AudioWriteError: the format cannot hold this, or the disk refuses.
+        ValueError: a block of the wrong shape, or a write after the end.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        sample_rate: int,
+        channels: int,
+        format: str = "wav",
+        subtype: str | None = None,
+        overwrite: bool = False,
+        clip_mode: str | None = None,
+    ) -> None:
+        if clip_mode not in _CLIP_MODES:
+            raise AudioWriteError(f"{clip_mode} is not a way to treat clipping: use clamp or rescale")
+        self.subtype = check_output(format, subtype, sample_rate, channels)
+        self.path = path
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.format = format
+        self.clip_mode = clip_mode
+        self.frames = 0
+        self.peak = 0.0
+        self.clipped_samples = 0
+        self.applied_gain = 1.0
+        self._state = "open"  # -> finished -> published, or -> discarded
+        self._encoder: Encoder | None = None
+        self._scratch: BinaryIO | None = None
+        self._target = StdoutTarget() if str(path) == "-" else FileTarget(Path(path), overwrite)
+        try:
+            with writing(self._target.name):
+                if clip_mode == "rescale":
+                    self._scratch = tempfile.TemporaryFile(dir=self._target.folder)  # noqa: SIM115
+                else:
+                    self._encoder = self._make_encoder()
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append float32 samples of shape (C, T), full scale +-1.0."""
+        samples = np.asarray(samples, dtype=np.float32)
+        if samples.ndim != 2 or samples.shape[0] != self.channels:
+            raise ValueError(f"expected samples of shape ({self.channels}, T), got {samples.shape}")
+        if self._state != "open":
+            raise ValueError(f"write to {self._target.name}, which is {self._state}")
+        if samples.shape[1] == 0:
+            return
+        peak = float(np.abs(samples).max())
+        if not np.isfinite(peak):
+            raise AudioWriteError(
+                f"the sound for {self._target.name} came out with NaN or infinite samples: try another model"
+            )
+        self.peak = max(self.peak, peak)
+        self.frames += samples.shape[1]
+        with writing(self._target.name):
+            if self._scratch is not None:
+                self._scratch.write(np.ascontiguousarray(samples.T).tobytes())
+            elif self._encoder is not None:
+                self._encode(samples, peak, self._encoder)
+
+    def gain_needed(self) -> float:
+        """Gain, at most 1.0, that fits the peak into full scale; 1.0 without "rescale"."""
+        if self.clip_mode != "rescale" or self.peak <= 1.0:
+            return 1.0
+        return full_scale(self.subtype) / self.peak
+
+    def finish(self, gain: float | None = None) -> None:
+        """Complete the temporary file; the output itself does not exist yet.
+
+        Args:
+            gain: linear, applied if `clip_mode` is "rescale"; None is `gain_needed()`.
+        """
+        if self._state != "open":
+            return
+        with writing(self._target.name):
+            if self._scratch is not None:
+                self.applied_gain = self.gain_needed() if gain is None else gain
+                self._encode_scratch(self._scratch)
+            if self._encoder is not None:
+                self._encoder.close()
+            self._target.sync()
+        self._state = "finished"
+
+    def publish(self) -> None:
+        """Give a finished file its name."""
+        if self._state != "finished":
+            raise ValueError(f"publish of {self._target.name}, which is {self._state}")
+        with writing(self._target.name):
+            self._target.publish()
+        self._state = "published"
+
+    def commit(self) -> None:
+        """Finish and publish; on failure nothing is left."""
+        try:
+            self.finish()
+            self._target.check()
+            self.publish()
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove everything that is not published, and the folders made for it."""
+        if self._state in ("published", "discarded"):
+            return
+        self._state = "discarded"
+        if self._encoder is not None:
+            with contextlib.suppress(Exception):  # what it still has to say is thrown away
+                self._encoder.close()
+        self._close_scratch()
+        self._target.discard()
+
+    def __enter__(self) -> "AudioWriter":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None and self._state in ("open", "finished"):
+            self.commit()
+        else:
+            self.discard()
+
+    def _make_encoder(self) -> Encoder:
+        return make_encoder(self._target.file, self.format, self.subtype, self.sample_rate, self.channels)
+
+    def _encode(self, samples: np.ndarray, peak: float, encoder: Encoder) -> None:
+        if peak > 1.0 and (self.clip_mode == "clamp" or self.subtype in INTEGER_BITS):
+            self.clipped_samples += int(np.count_nonzero(np.abs(samples) > 1.0))
+            samples = np.clip(samples, -1.0, 1.0)
+        encoder.write(samples)
+
+    def _encode_scratch(self, scratch: BinaryIO) -> None:
+        self._encoder = self._make_encoder()
+        gain = np.float32(self.applied_gain)
+        scratch.seek(0)
+        while data := scratch.read(_RESCALE_BLOCK * self.channels * 4):
+            samples = np.frombuffer(data, dtype=np.float32).reshape(-1, self.channels).T * gain
+            self._encode(samples, float(np.abs(samples).max()), self._encoder)
+        self._close_scratch()
+
+    def _close_scratch(self) -> None:
+        if self._scratch is not None:
+            with contextlib.suppress(OSError):
+                self._scratch.close()
+            self._scratch = None
+
+
+class WriterGroup:
+    """Writers that commit together: either all of their files appear or none.
+
+    As a context manager it commits when the block ends and discards when it raises. All files are completed
+    first and renamed then, standard output last. Writers with "rescale" share one gain, that of the largest
+    peak, so that the stems still sum to the mixture times that gain.
+
+        with WriterGroup() as group:
+            guitar = group.add(AudioWriter("song/guitar.wav", sample_rate=48000, channels=2))
+            residual = group.add(AudioWriter("song/residual.wav", sample_rate=48000, channels=2))
+            ...
+    """
+
+    def __init__(self) -> None:
+        self._writers: list[AudioWriter] = []
+        self.applied_gain = 1.0
+
+    def add(self, writer: AudioWriter) -> AudioWriter:
+        """Take over the writer's commit; returns it.
+
+        Raises:
+            AudioWriteError: another member has the same path; the writer is discarded.
+        """
+        if any(_same_path(writer, other) for other in self._writers):
+            writer.discard()
+            raise AudioWriteError(f"two outputs would both be {writer.path}: give each a name of its own")
+        self._writers.append(writer)
+        return writer
+
+    def commit(self) -> None:
+        """Make all files appear; on failure none does.
+
+        The exception is a failing rename after a replaced file: the old file is gone and the new one stays.
+        """
+        order = sorted(self._writers, key=lambda writer: str(writer.path) == "-")
+        try:
+            self.applied_gain = min((writer.gain_needed() for writer in order), default=1.0)
+            for writer in order:
+                writer.finish(self.applied_gain)
+            for writer in order:
+                writer._target.check()
+            for writer in order:
+                writer.publish()
+        except BaseException:
+            self.discard()
+            for writer in reversed(order):
+                writer._target.unpublish()
+            raise
+
+    def discard(self) -> None:
+        """Remove what every member has not published."""
+        for writer in reversed(self._writers):  # the first one made the folders, so it removes them last
+            writer.discard()
+
+    def __enter__(self) -> "WriterGroup":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def _same_path(one: AudioWriter, other: AudioWriter) -> bool:
+    if "-" in (str(one.path), str(other.path)):
+        return str(one.path) == str(other.path)
+    return Path(one.path).resolve() == Path(other.path).resolve()

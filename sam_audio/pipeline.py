@@ -1,0 +1,102 @@
+"""The main path: blocks of a mixture in, aligned blocks of stems and residual out.
+
+Everything here streams. The model works at its own rate; stems come back at the mixture's rate, channel count
+and length, and the residual is what they leave of the mixture, so that they always sum to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+import numpy as np
+
+from sam_audio.resample import Resampler
+from sam_audio.types import Condition, Samples, SeparationModel
+
+# float32 samples -> the values that an output file will hold
+Quantiser = Callable[[Samples], Samples]
+
+
+def separate_blocks(
+    model: SeparationModel,
+    conditions: list[Condition],
+    blocks: Iterable[Samples],
+    sample_rate: int,
+    channels: int,
+    strength: float = 1.0,
+    quantise: Quantiser | None = None,
+) -> Iterator[tuple[Samples, Samples]]:
+    """Separates a recording block by block.
+
+    Args:
+        model: what separates.
+        conditions: N prompts.
+        blocks: the mixture in order, each (channels, n) float32.
+        sample_rate: of the mixture, in Hz.
+        channels: C.
+        strength: how boldly to cut, 0..2.
+        quantise: rounds stems to what their file can hold, before the residual is taken; the residual then
+            makes up for the rounding.
+
+    Yields:
+        The mixture's next samples and the stems that belong to them: (C, n) and (N + 1, C, n), the residual
+        last. All n together are the mixture's length.
+    """
+    n_stems = len(conditions)
+    stream = model.open(conditions, channels, strength)
+    to_model = Resampler(sample_rate, model.sample_rate, channels)
+    to_mixture = Resampler(model.sample_rate, sample_rate, n_stems * channels)
+    waiting = _Fifo()
+
+    def aligned(estimates: Samples) -> tuple[Samples, Samples]:
+        mixture = waiting.take(estimates.shape[-1])
+        # the last block may come out a sample long or short of the mixture after two conversions of rate
+        stems = estimates[:, : mixture.shape[-1]].reshape(n_stems, channels, -1)
+        if quantise is not None:
+            stems = quantise(stems)
+        residual = mixture - stems.sum(axis=0, dtype=np.float32)
+        return mixture, np.concatenate([stems, residual[None]])
+
+    for block in blocks:
+        waiting.put(block)
+        estimates = stream.push(to_model.push(block))
+        out = to_mixture.push(estimates.reshape(n_stems * channels, -1))
+        if out.shape[-1]:
+            yield aligned(out)
+    estimates = np.concatenate([stream.push(to_model.finish()), stream.finish()], axis=-1)
+    out = np.concatenate([to_mixture.push(estimates.reshape(n_stems * channels, -1)), to_mixture.finish()], axis=-1)
+    owed = len(waiting)
+    if owed:
+        yield aligned(np.pad(out, ((0, 0), (0, max(0, owed - out.shape[-1])))))
+
+
+class _Fifo:
+    """Mixture samples that wait for their stems."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[Samples] = deque()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(self, block: Samples) -> None:
+        if block.shape[-1]:
+            self._blocks.append(block)
+            self._length += block.shape[-1]
+
+    def take(self, n: int) -> Samples:
+        """The next n samples, or as many as there are."""
+        n = min(n, self._length)
+        taken = []
+        self._length -= n
+        while n:
+            block = self._blocks.popleft()
+            if block.shape[-1] > n:
+                self._blocks.appendleft(block[:, n:])
+                block = block[:, :n]
+            taken.append(block)
+            n -= block.shape[-1]
+        return cast("Samples", np.concatenate(taken, axis=-1)) if taken else np.zeros((1, 0), np.float32)

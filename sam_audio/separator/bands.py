@@ -1,0 +1,109 @@
+"""Spectrogram geometry of the nano separator: 48 kHz, 20 ms hops, 128 bands.
+
+A mask per band and frame is what the network decides. Bands are single bins at the bottom, where partials of
+instruments lie close, and widen like a mel scale towards 24 kHz.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+SAMPLE_RATE = 48_000
+N_FFT = 2048
+HOP = 960  # 20 ms: two hops are one 40 ms frame of PE-A-Frame
+N_BINS = N_FFT // 2 + 1
+N_BANDS = 128
+
+
+@lru_cache(maxsize=1)
+def band_edges() -> tuple[int, ...]:
+    """First bin of each band, then N_BINS: N_BANDS + 1 increasing integers.
+
+    Edges follow ``corner * (exp(c * i) - 1)``, linear below the corner and logarithmic above like the mel
+    scale, with no band narrower than one bin; ``c`` is the value at which exactly N_BANDS bands fill the bins.
+    """
+    corner = 30.0  # bins: 700 Hz, as in the mel scale
+    low, high = 1e-4, 1.0
+    for _ in range(60):
+        growth = (low + high) / 2
+        edges = _grow(growth, corner)
+        low, high = (growth, high) if edges[-1] < N_BINS else (low, growth)
+    edges = _grow(high, corner)
+    return (*edges[:-1], N_BINS)
+
+
+def _grow(growth: float, corner: float) -> list[int]:
+    edges = [0]
+    position = 0.0
+    for _ in range(N_BANDS):
+        position += max(1.0, growth * (position + corner))
+        edges.append(max(edges[-1] + 1, round(position)))
+    return edges
+
+
+@lru_cache(maxsize=1)
+def band_of_bin() -> Tensor:
+    """Shape: (N_BINS,) int64, the band each bin belongs to."""
+    edges = torch.tensor(band_edges())
+    return torch.repeat_interleave(torch.arange(N_BANDS), edges.diff())
+
+
+def to_bands(energies: Tensor) -> Tensor:
+    """Sums bins into bands.
+
+    Shape: (..., N_BINS, T) -> (..., N_BANDS, T)
+    """
+    index = band_of_bin().to(energies.device)
+    out = energies.new_zeros(*energies.shape[:-2], N_BANDS, energies.shape[-1])
+    return out.index_add_(-2, index, energies)
+
+
+def to_bins(masks: Tensor) -> Tensor:
+    """Gives every bin the value of its band.
+
+    Shape: (..., N_BANDS, T) -> (..., N_BINS, T)
+    """
+    return masks.index_select(-2, band_of_bin().to(masks.device))
+
+
+def window(dtype: torch.dtype = torch.float32) -> Tensor:
+    """Hann window, (N_FFT,)."""
+    return torch.hann_window(N_FFT, periodic=True, dtype=dtype)
+
+
+def stft(samples: Tensor) -> Tensor:
+    """Complex spectrogram with frame ``t`` centred on sample ``t * HOP``.
+
+    Shape: (..., T_samples) -> (..., N_BINS, T_samples // HOP + 1)
+    """
+    flat = samples.reshape(-1, samples.shape[-1])
+    spec = torch.stft(
+        flat, N_FFT, HOP, window=window().to(samples), center=True, pad_mode="constant", return_complex=True
+    )
+    return spec.reshape(*samples.shape[:-1], *spec.shape[-2:])
+
+
+def istft(spec: Tensor, n_samples: int) -> Tensor:
+    """Inverse of :func:`stft`.
+
+    Shape: (..., N_BINS, L) -> (..., n_samples)
+    """
+    flat = spec.reshape(-1, *spec.shape[-2:])
+    samples = torch.istft(flat, N_FFT, HOP, window=window().to(flat.real), center=True, length=n_samples)
+    return samples.reshape(*spec.shape[:-2], n_samples)
+
+
+def features(band_energies: Tensor) -> Tensor:
+    """Network input, independent of the level of the recording.
+
+    Shape: (B, N_BANDS, T) energies -> (B, 2, N_BANDS, T): log energy relative to the excerpt's mean, and its
+    difference to the frame before.
+    """
+    mean = band_energies.mean(dim=(-2, -1), keepdim=True)
+    # 70 dB below the mean counts as silence: dithered and digital silence then look alike
+    log_energy = (band_energies / (mean + 1e-12) + 1e-7).log()
+    delta = torch.diff(log_energy, dim=-1, prepend=log_energy[..., :1])
+    return torch.stack([(log_energy + 7.0) / 4.0, delta / 2.0], dim=1)

@@ -1,0 +1,200 @@
+"""The embedded separator: a conditioned mask network over a streaming spectrogram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from peav.checkpoints import load_module
+from peav.text import TextTower
+from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, N_FFT, SAMPLE_RATE, features, to_bands, to_bins, window
+from sam_audio.separator.network import Analysis, Conditions, MaskNetwork, NetworkConfig
+from sam_audio.types import Condition, Samples
+
+WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
+
+# The network sees windows of 15.4 s that overlap by 2.6 s. The grid is fixed to the recording's start, masks of
+# neighbouring windows are cross-faded, and synthesis is one overlap-add over the whole recording: no seams.
+WINDOW_FRAMES = 768
+OVERLAP_FRAMES = 128
+SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
+
+
+class NanoSeparator:
+    """Loads the embedded weights once; serves any number of recordings and threads."""
+
+    name = "nano"
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, weights: Path = WEIGHTS, device: str = "cpu"):
+        self.device = torch.device(device)
+        self.network: MaskNetwork = load_module(weights, lambda config: MaskNetwork(NetworkConfig.of(config)))
+        self.network.eval().requires_grad_(False)
+        self.network.to(device=self.device, memory_format=torch.channels_last)
+        self.text_tower = TextTower.from_pretrained("nano")
+
+    def encode(self, prompts: list[str]) -> list[Condition]:
+        """Text prompts as vectors of the joint space."""
+        vectors = self.text_tower.embed(prompts).numpy()
+        return [Condition(prompt, vector) for prompt, vector in zip(prompts, vectors, strict=True)]
+
+    def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
+        """Starts on a new recording."""
+        return NanoStream(self, conditions, channels, strength)
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where the processor computes it natively; elsewhere it would be slower than float32."""
+        if self.device.type == "cpu":
+            return torch.autocast("cpu", torch.bfloat16, enabled=_cpu_has_bfloat16())
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _cpu_has_bfloat16() -> bool:
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+class NanoStream:
+    """Separates one recording (see :class:`sam_audio.types.SeparationStream`)."""
+
+    def __init__(self, model: NanoSeparator, conditions: list[Condition], channels: int, strength: float):
+        self.model = model
+        self.conditions = conditions
+        self.strength = strength
+        self.channels = channels
+        self._window = window().to(model.device)
+        device = model.device
+        # frame t is centred on sample t * HOP, so the first one starts half a window before the recording
+        self._samples = torch.zeros(channels, N_FFT // 2, device=device)
+        self._spectrum = torch.zeros(channels, N_BINS, 0, dtype=torch.complex64, device=device)
+        self._first_frame = 0  # of self._spectrum, counted from the recording's start
+        self._fading: Tensor | None = None  # masks of the window before, where it overlaps with the next
+        self._overlap_add = torch.zeros(len(conditions), channels, N_FFT - HOP, device=device)
+        self._weight = torch.zeros(N_FFT - HOP, device=device)
+        self._skip = N_FFT // 2  # synthesised samples that lie before the recording
+        self._pushed = 0
+        self._emitted = 0
+
+    @torch.inference_mode()
+    def push(self, samples: Samples) -> Samples:
+        self._pushed += samples.shape[-1]
+        self._analyse(torch.from_numpy(np.ascontiguousarray(samples, np.float32)).to(self.model.device))
+        out = []
+        while self._spectrum.shape[-1] >= WINDOW_FRAMES:
+            out.append(self._separate_window(WINDOW_FRAMES, last=False))
+        return self._numpy(out)
+
+    @torch.inference_mode()
+    def finish(self) -> Samples:
+        if self._pushed == 0:
+            return self._numpy([])
+        # zeros after the end, until every sample has all the frames that touch it
+        self._analyse(torch.zeros(self.channels, N_FFT + HOP, device=self.model.device))
+        out = []
+        while self._spectrum.shape[-1] > WINDOW_FRAMES:
+            out.append(self._separate_window(WINDOW_FRAMES, last=False))
+        out.append(self._separate_window(self._spectrum.shape[-1], last=True))
+        owed = self._pushed - self._emitted
+        rest = torch.cat(out, dim=-1)[..., :owed]
+        return rest.cpu().numpy()
+
+    def _numpy(self, blocks: list[Tensor]) -> Samples:
+        if not blocks:
+            return np.zeros((len(self.conditions), self.channels, 0), np.float32)
+        joined = torch.cat(blocks, dim=-1)
+        self._emitted += joined.shape[-1]
+        return joined.cpu().numpy()
+
+    def _analyse(self, samples: Tensor) -> None:
+        """Appends all frames that the new samples complete."""
+        self._samples = torch.cat([self._samples, samples], dim=-1)
+        if self._samples.shape[-1] < N_FFT:
+            return
+        frames = self._samples.unfold(-1, N_FFT, HOP)
+        spectrum = torch.fft.rfft(frames * self._window).transpose(1, 2)
+        self._spectrum = torch.cat([self._spectrum, spectrum], dim=-1)
+        self._samples = self._samples[:, frames.shape[1] * HOP :].clone()
+
+    def _separate_window(self, n_frames: int, last: bool) -> Tensor:
+        """Runs the network on the next window; returns the sound of the frames that are now settled."""
+        spectrum = self._spectrum[..., :n_frames]
+        masks = self._masks(spectrum)
+        if self._fading is not None:
+            n_fade = min(self._fading.shape[-1], n_frames)
+            ramp = (torch.arange(n_fade, device=masks.device) + 1) / (n_fade + 1)
+            masks[..., :n_fade] = torch.lerp(self._fading[..., :n_fade], masks[..., :n_fade], ramp)
+        settled = n_frames if last else n_frames - OVERLAP_FRAMES
+        self._fading = None if last else masks[..., settled:].clone()
+        gains = share_out(masks[..., :settled], self.strength)
+        blocks = [
+            self._synthesise(gains[..., i : i + SYNTHESIS_FRAMES], spectrum[..., i : min(i + SYNTHESIS_FRAMES, settled)])
+            for i in range(0, settled, SYNTHESIS_FRAMES)
+        ]
+        self._spectrum = self._spectrum[..., settled:].clone()
+        self._first_frame += settled
+        return torch.cat(blocks, dim=-1)
+
+    def _masks(self, spectrum: Tensor) -> Tensor:
+        """Mask of every prompt in this window, (N, N_BANDS, T)."""
+        # energies averaged over channels: a sound that cancels in mono is still seen
+        energies = to_bands(spectrum.real.square() + spectrum.imag.square()).mean(dim=0, keepdim=True)
+        with self.model.autocast():
+            analysis = self.model.network.analyse(features(energies))
+            logits = self.model.network.mask_logits(analysis, self._conditions(analysis))
+        return logits[0].sigmoid()
+
+    def _conditions(self, analysis: Analysis) -> Conditions:
+        vectors = torch.zeros(1, len(self.conditions), self.model.network.config.prompt_dim)
+        for n, condition in enumerate(self.conditions):
+            if condition.vector is not None:
+                vectors[0, n] = torch.from_numpy(condition.vector)
+        valid = torch.tensor([[condition.vector is not None for condition in self.conditions]])
+        device = self.model.device
+        return Conditions(vectors.to(device), valid.to(device), self._tracks(analysis.n_frames))
+
+    def _tracks(self, n_frames: int) -> Tensor | None:
+        """Spans of the prompts on the frames of this window."""
+        if not any(condition.anchors for condition in self.conditions):
+            return None
+        tracks = torch.zeros(1, len(self.conditions), 4, n_frames)
+        for n, condition in enumerate(self.conditions):
+            for anchor in condition.anchors:
+                start = round(anchor.span.start_s * SAMPLE_RATE / HOP) - self._first_frame
+                stop = round(anchor.span.end_s * SAMPLE_RATE / HOP) - self._first_frame
+                tracks[0, n, 2 if anchor.present else 3, max(start, 0) : max(stop, 0)] = 1
+        return tracks.to(self.model.device)
+
+    def _synthesise(self, gains: Tensor, spectrum: Tensor) -> Tensor:
+        """Masked frames to sound by weighted overlap-add; shapes (N, N_BANDS, t), (C, N_BINS, t) -> (N, C, t * HOP)."""
+        masked = to_bins(gains)[:, None] * spectrum
+        frames = torch.fft.irfft(masked.transpose(-1, -2), N_FFT) * self._window
+        n_frames = frames.shape[-2]
+        length = (n_frames - 1) * HOP + N_FFT
+        flat = frames.flatten(0, 1).transpose(1, 2)
+        summed = F.fold(flat, (1, length), (1, N_FFT), stride=(1, HOP))[:, 0, 0].unflatten(0, frames.shape[:2])
+        squares = self._window.square()[:, None].expand(-1, n_frames)[None]
+        weight = F.fold(squares, (1, length), (1, N_FFT), stride=(1, HOP))[0, 0, 0]
+        summed[..., : N_FFT - HOP] += self._overlap_add
+        weight[: N_FFT - HOP] += self._weight
+        ready = n_frames * HOP
+        self._overlap_add, self._weight = summed[..., ready:].clone(), weight[ready:].clone()
+        out = summed[..., :ready] / weight[:ready].clamp_min(1e-8)
+        skipped = min(self._skip, ready)
+        self._skip -= skipped
+        return out[..., skipped:]
+
+
+def share_out(masks: Tensor, strength: float) -> Tensor:
+    """Makes the masks of several prompts consistent: together they never take more than there is.
+
+    ``strength`` bends each mask: below 1 it keeps more of what is doubtful, above 1 it cuts more boldly, and at 0
+    nothing is cut at all.
+
+    Shape: (N, N_BANDS, T) in 0..1 -> the same, summing over N to at most 1.
+    """
+    bent = masks if strength == 1 else masks.clamp_min(1e-6) ** strength
+    return bent / bent.sum(dim=0, keepdim=True).clamp_min(1)

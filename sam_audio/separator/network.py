@@ -1,0 +1,256 @@
+"""The nano separator's network: one analysis of the mixture, any number of prompts.
+
+The convolutional trunk does not see the prompt. It gives K mask bases per band and frame, tokens that
+summarise what the excerpt contains, and one vector per 80 ms. A small conditioner turns each prompt into K+1
+coefficients per frame; a mask is ``sigmoid(bases . coefficients + bias)``. Adding a prompt therefore costs
+next to nothing, and in training every source of a mixture is a target at once. The mask-basis idea follows
+Zhao et al., "The Sound of Pixels" (2018); the prompt reads the tokens by cross-attention so that it can adapt
+to how the sound asked for sounds in this very recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sam_audio.separator.bands import N_BANDS
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes; stored beside the weights."""
+
+    channels: tuple[int, ...] = (48, 96, 192, 256)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    attention_layers: int = 2
+    n_bases: int = 32
+    prompt_dim: int = 384
+    query_dim: int = 256
+    frame_dim: int = 96
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> NetworkConfig:
+        """From the json beside the weights, whose lists stand for tuples."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass
+class Conditions:
+    """What is asked for: N prompts for each of B excerpts.
+
+    ``vectors`` (B, N, 384) in the joint space and ``vector_valid`` (B, N) bool (False: the prompt has no text,
+    picture or example, only spans). ``tracks`` (B, N, 4, T) at the network's 20 ms frames, or None when no
+    prompt has any: activity in 0..1, whether the activity is known, present spans, absent spans.
+    """
+
+    vectors: Tensor
+    vector_valid: Tensor
+    tracks: Tensor | None = None
+
+
+@dataclass
+class Analysis:
+    """What the trunk found in B excerpts, before any prompt is known.
+
+    Shapes: bases (B, K, N_BANDS, T), tokens (B, L, C) with L = bands/16 * T/16, frames (B, C, T/4).
+    """
+
+    bases: Tensor
+    tokens: Tensor
+    frames: Tensor
+    n_frames: int = field(default=0)  # before padding to TIME_MULTIPLE
+
+
+TIME_MULTIPLE = 16  # the trunk halves time four times
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+
+
+class Feedforward(nn.Sequential):
+    def __init__(self, dim: int, expansion: int = 2):
+        super().__init__(
+            nn.LayerNorm(dim), nn.Linear(dim, dim * expansion), nn.SiLU(), nn.Linear(dim * expansion, dim)
+        )
+
+
+class Attention(nn.Module):
+    """Pre-norm multi-head attention; queries and keys may come from different places."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int = 4):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.context_norm = nn.LayerNorm(context_dim)
+        self.to_q = nn.Linear(dim, dim)
+        self.to_kv = nn.Linear(context_dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Shapes: x (B, N, dim), context (B, L, context_dim) -> (B, N, dim)."""
+        q = self.to_q(self.norm(x))
+        k, v = self.to_kv(self.context_norm(context)).chunk(2, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out(mixed.transpose(1, 2).flatten(-2))
+
+
+class Trunk(nn.Module):
+    """U-Net over the spectrogram, with attention over the tokens of its lowest level."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        channels = config.channels
+        self.stem = nn.Conv2d(2, channels[0], 4, stride=2, padding=1)
+        self.band_embedding = nn.Parameter(torch.randn(1, channels[0], N_BANDS // 2, 1) * 0.1)
+        self.encoders = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(c) for _ in range(n)))
+            for c, n in zip(channels, config.blocks, strict=True)
+        )
+        self.downs = nn.ModuleList(
+            nn.Conv2d(a, b, 2, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)
+        )
+        bottom = channels[-1]
+        self.attentions = nn.ModuleList(Attention(bottom, bottom, 8) for _ in range(config.attention_layers))
+        self.feedforwards = nn.ModuleList(Feedforward(bottom, 3) for _ in range(config.attention_layers))
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)
+        )
+        self.decoders = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(c) for _ in range(n)))
+            for c, n in zip(channels[:-1], config.blocks[:-1], strict=True)
+        )
+        self.to_bases = nn.Sequential(
+            nn.GroupNorm(1, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], config.n_bases * 4, 1)
+        )
+
+    def forward(self, x: Tensor) -> Analysis:
+        """Shape: x (B, 2, N_BANDS, T), T a multiple of TIME_MULTIPLE."""
+        x = self.stem(x) + self.band_embedding
+        skips = []
+        for level, encoder in enumerate(self.encoders):
+            x = encoder(x)
+            if level < len(self.downs):
+                skips.append(x)
+                x = self.downs[level](x)
+        shape = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        for attention, feedforward in zip(self.attentions, self.feedforwards, strict=True):
+            tokens = attention(tokens, tokens)
+            tokens = tokens + feedforward(tokens)
+        x = tokens.transpose(1, 2).reshape(shape)
+        frames = x
+        for level in reversed(range(len(self.ups))):
+            x = self.decoders[level](self.ups[level](x) + skips[level])
+            if level == 1:
+                frames = x.mean(dim=2)
+        bases = F.pixel_shuffle(self.to_bases(x), 2)
+        return Analysis(bases, tokens, frames)
+
+
+class Conditioner(nn.Module):
+    """Turns prompts into mask coefficients over time."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        dim, bottom, frame_dim = config.query_dim, config.channels[-1], config.frame_dim
+        self.n_rows = N_BANDS // 2 ** len(config.channels)
+        self.from_vector = nn.Sequential(nn.Linear(config.prompt_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.no_vector = nn.Parameter(torch.zeros(dim))
+        self.from_spans = nn.Sequential(nn.Linear(2 * bottom + 2, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.reads = nn.ModuleList(Attention(dim, bottom, 4) for _ in range(2))
+        self.feedforwards = nn.ModuleList(Feedforward(dim) for _ in range(2))
+        self.out_norm = nn.LayerNorm(dim)
+        self.to_coefficients = nn.Linear(dim, config.n_bases + 1)
+        self.query_to_frame = nn.Linear(dim, 2 * frame_dim)
+        self.frame_in = nn.Conv1d(config.channels[1], 2 * frame_dim, 3, padding=1)
+        # no bias: all-zero tracks (nothing known) then change nothing
+        self.track_in = nn.Conv1d(4, frame_dim, 3, padding=1, bias=False)
+        self.frame_mid = nn.Conv1d(frame_dim, frame_dim, 5, padding=2)
+        self.frame_out = nn.Conv1d(frame_dim, config.n_bases + 1, 1)
+        nn.init.zeros_(self.frame_out.weight)  # starts as a network without time-varying coefficients
+        nn.init.zeros_(self.frame_out.bias)
+
+    def forward(self, analysis: Analysis, conditions: Conditions) -> Tensor:
+        """Returns coefficients and bias at 80 ms frames, (B, N, K+1, T/4)."""
+        valid = conditions.vector_valid[..., None]
+        query = torch.where(valid, self.from_vector(conditions.vectors), self.no_vector)
+        if conditions.tracks is not None:
+            query = query + self._span_summary(analysis.tokens, conditions.tracks)
+        for read, feedforward in zip(self.reads, self.feedforwards, strict=True):
+            query = read(query, analysis.tokens)
+            query = query + feedforward(query)
+        query = self.out_norm(query)
+        shift, scale = self.query_to_frame(query)[..., None].chunk(2, dim=2)
+        here, keyed = self.frame_in(analysis.frames)[:, None].chunk(2, dim=2)
+        hidden = here + shift + scale * keyed
+        if conditions.tracks is not None:
+            batch, n_prompts = conditions.tracks.shape[:2]
+            pooled = F.avg_pool1d(conditions.tracks.flatten(0, 1), 4)
+            hidden = hidden + self.track_in(pooled).unflatten(0, (batch, n_prompts))
+        flat = F.silu(hidden).flatten(0, 1)
+        moving = self.frame_out(F.silu(self.frame_mid(flat))).unflatten(0, hidden.shape[:2])
+        return self.to_coefficients(query)[..., None] + moving
+
+    def _span_summary(self, tokens: Tensor, tracks: Tensor) -> Tensor:
+        """What the excerpt holds inside the present spans and inside the absent spans, as a query offset."""
+        over_time = tokens.unflatten(1, (self.n_rows, -1)).mean(dim=1)  # (B, T/16, C)
+        spans = F.avg_pool1d(tracks[:, :, 2:].flatten(0, 1), TIME_MULTIPLE).unflatten(0, tracks.shape[:2])
+        total = spans.sum(dim=-1)  # (B, N, 2)
+        weights = spans / total.clamp_min(1e-3)[..., None]
+        pooled = torch.einsum("bnst,btc->bnsc", weights.to(over_time.dtype), over_time).flatten(2)
+        present = (total > 0).to(pooled.dtype)
+        offset = self.from_spans(torch.cat([pooled, present], dim=-1))
+        return offset * (present.sum(dim=-1, keepdim=True) > 0)
+
+
+class MaskNetwork(nn.Module):
+    """Trunk and conditioner together."""
+
+    def __init__(self, config: NetworkConfig | None = None):
+        super().__init__()
+        self.config = config or NetworkConfig()
+        self.trunk = Trunk(self.config)
+        self.conditioner = Conditioner(self.config)
+
+    def analyse(self, features: Tensor) -> Analysis:
+        """Runs the trunk once. Shape: features (B, 2, N_BANDS, T), any T >= 1."""
+        n_frames = features.shape[-1]
+        padding = -n_frames % TIME_MULTIPLE
+        padded = F.pad(features, (0, padding), mode="replicate") if padding else features
+        analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last))
+        analysis.n_frames = n_frames
+        return analysis
+
+    def mask_logits(self, analysis: Analysis, conditions: Conditions) -> Tensor:
+        """Shape: (B, N, N_BANDS, T)."""
+        n_padded = analysis.bases.shape[-1]
+        if conditions.tracks is not None and conditions.tracks.shape[-1] != n_padded:
+            padding = n_padded - conditions.tracks.shape[-1]
+            conditions = Conditions(conditions.vectors, conditions.vector_valid, F.pad(conditions.tracks, (0, padding)))
+        coefficients = self.conditioner(analysis, conditions)
+        batch, n_prompts = coefficients.shape[:2]
+        coefficients = F.interpolate(
+            coefficients.flatten(0, 1), size=n_padded, mode="linear", align_corners=False
+        ).unflatten(0, (batch, n_prompts))
+        weights, bias = coefficients[:, :, :-1], coefficients[:, :, -1:]
+        logits = torch.einsum("bkft,bnkt->bnft", analysis.bases, weights.to(analysis.bases.dtype)) + bias
+        return logits[..., : analysis.n_frames].float()
+
+    def forward(self, features: Tensor, conditions: Conditions) -> Tensor:
+        """Mask logits (B, N, N_BANDS, T) of N prompts for B excerpts."""
+        return self.mask_logits(self.analyse(features), conditions)

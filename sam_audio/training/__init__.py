@@ -1,0 +1,1 @@
+"""Training of the nano models: data bank, mixtures, losses and recipes."""

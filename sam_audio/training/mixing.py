@@ -1,0 +1,384 @@
+"""Mixtures that could happen, made on the fly from the bank.
+
+A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Four
+scenes are drawn: everyday sounds together, bands (aligned stems of one rendered song), speech over a scene or
+over music, and single instruments playing notes together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import soxr
+from scipy.signal import oaconvolve
+
+from sam_audio.training import labels as label_table
+from sam_audio.training.bank import SAMPLE_RATE, Bank, split_of
+from sam_audio.training.labels import Label
+
+HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
+REFERENCE_DB = -26.0  # active level of a source before its own offset
+
+SCENES = {"everyday": 0.42, "band": 0.24, "speech over": 0.2, "instruments": 0.14}
+# What an everyday source is drawn from; the label then by the square root of its recordings.
+GROUP_WEIGHTS = {"event": 0.5, "ambience": 0.2, "speech": 0.12, "instrument": 0.1, "singing": 0.03, "music": 0.05}
+
+
+@dataclass
+class Source:
+    """One thing that sounds: its label and its samples (frames,) as they are in the mixture."""
+
+    label: str
+    samples: np.ndarray
+
+
+@dataclass
+class Prompt:
+    """A question that may be asked of a mixture; ``members`` are indices of sources, none when absent."""
+
+    label: str
+    members: list[int]
+    phrases: list[str]
+
+
+@dataclass
+class Mixture:
+    scene: str
+    sources: list[Source]
+    prompts: list[Prompt] = field(default_factory=list)
+
+
+class Pools:
+    """Clips of one split, by label and by song."""
+
+    def __init__(self, bank: Bank, split: str):
+        self.labels: dict[str, Label] = label_table.load_labels()
+        clips: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        songs: dict[str, list[int]] = defaultdict(list)
+        self.canonical: dict[int, str] = {}
+        for index, clip in enumerate(bank.clips):
+            if split_of(clip.song or clip.key) != split:
+                continue
+            if clip.song and clip.song.startswith("song"):
+                name: str | None = clip.label if clip.label in self.labels else None
+            elif clip.song:
+                name = clip.label if clip.label in self.labels else None
+            else:
+                name = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
+            if name is None:
+                continue
+            self.canonical[index] = name
+            if clip.song.startswith("song"):
+                songs[clip.song].append(index)
+            else:
+                clips[name][clip.package].append(index)
+        self.clips = {label: dict(packages) for label, packages in clips.items()}
+        self.songs = [stems for stems in songs.values() if len(stems) >= 2]
+        self.by_group: dict[str, list[str]] = defaultdict(list)
+        for label in sorted(self.clips):
+            self.by_group[self.labels[label].group].append(label)
+
+    def count(self, label: str) -> int:
+        return sum(len(indices) for indices in self.clips[label].values())
+
+
+class Mixer:
+    """Draws mixtures of one split. The same seed gives the same mixtures."""
+
+    def __init__(self, bank: Bank, split: str, seconds: float, seed: int):
+        self.bank = bank
+        self.pools = Pools(bank, split)
+        self.frames = round(seconds * SAMPLE_RATE / HOP) * HOP
+        self.rng = np.random.default_rng(seed)
+        self._weights = {
+            group: _normalised([self.pools.count(label) ** 0.5 for label in names])
+            for group, names in self.pools.by_group.items()
+        }
+
+    # ---- what is asked -------------------------------------------------------------------------------
+
+    def mixture(self) -> Mixture:
+        """One training mixture with its prompts."""
+        scene = _choose(self.rng, SCENES)
+        if scene == "band" and not self.pools.songs:
+            scene = "everyday"
+        sources = {
+            "everyday": self._everyday,
+            "band": self._band,
+            "speech over": self._speech_over,
+            "instruments": self._instruments,
+        }[scene]()
+        mixture = Mixture(scene, sources)
+        mixture.prompts = self._prompts(sources)
+        return mixture
+
+    def pair(self, groups: Sequence[str], level_db: Sequence[float]) -> Mixture:
+        """An evaluation mixture: one source of each group, at exactly these levels, one prompt each."""
+        sources: list[Source] = []
+        for group, level in zip(groups, level_db, strict=True):
+            label = self._label([group], [s.label for s in sources])
+            sources.append(Source(label, self._level(self._source(label), level)))
+        prompts = [
+            Prompt(s.label, [i], list(self.pools.labels[s.label].phrases)) for i, s in enumerate(sources)
+        ]
+        return Mixture("+".join(groups), sources, prompts)
+
+    def absent_label(self, present: Sequence[str]) -> str | None:
+        """A label that none of the present ones could be taken for."""
+        for _ in range(20):
+            label = self._label(list(GROUP_WEIGHTS), [])
+            if label_table.absent_ok(label, list(present)):
+                return label
+        return None
+
+    def _prompts(self, sources: list[Source]) -> list[Prompt]:
+        table = self.pools.labels
+        names = [s.label for s in sources]
+        prompts = []
+        for name in dict.fromkeys(names):
+            members = [i for i, other in enumerate(names) if other == name]
+            rivals = [n for n in names if n != name and label_table.conflicts(n, name)]
+            if not rivals:  # a prompt that could mean two of the sources teaches nothing
+                prompts.append(Prompt(name, members, label_table.natural_phrases(name)))
+        if self.rng.random() < 0.25:
+            parents = sorted({parent for name in names for parent in table[name].parents})
+            if parents:
+                parent = parents[self.rng.integers(len(parents))]
+                members = [i for i, name in enumerate(names) if parent in table[name].parents]
+                prompts.append(Prompt(parent, members, [parent]))
+        absent = self.absent_label(names)
+        if absent is not None:
+            prompts.append(Prompt(absent, [], label_table.natural_phrases(absent)))
+        return prompts
+
+    # ---- what sounds ---------------------------------------------------------------------------------
+
+    def _everyday(self) -> list[Source]:
+        count = self.rng.choice([2, 3, 4], p=[0.5, 0.35, 0.15])
+        sources: list[Source] = []
+        for _ in range(count):
+            label = self._label(list(GROUP_WEIGHTS), [s.label for s in sources])
+            sources.append(self._placed(label))
+        return sources
+
+    def _speech_over(self) -> list[Source]:
+        voices = ["speech"] if self.rng.random() < 0.85 else ["singing"]
+        sources = [self._placed(self._label(voices, []))]
+        if self.rng.random() < 0.12:  # a second speaker of another kind
+            sources.append(self._placed(self._label(["speech"], [sources[0].label])))
+        scenery = ["event", "ambience", "event", "ambience", "instrument", "music"]
+        if self.pools.songs and self.rng.random() < 0.2:
+            return sources[:1] + self._band(at_most=3)
+        for _ in range(self.rng.choice([1, 2], p=[0.65, 0.35])):
+            group = scenery[self.rng.integers(len(scenery))]
+            sources.append(self._placed(self._label([group], [s.label for s in sources])))
+        return sources
+
+    def _instruments(self) -> list[Source]:
+        count = self.rng.choice([2, 3], p=[0.7, 0.3])
+        sources: list[Source] = []
+        for _ in range(count):
+            sources.append(self._placed(self._label(["instrument"], [s.label for s in sources])))
+        return sources
+
+    def _band(self, at_most: int = 5) -> list[Source]:
+        stems = self.pools.songs[self.rng.integers(len(self.pools.songs))]
+        chosen = self.rng.permutation(stems)[:at_most]
+        length = self.bank.clips[int(chosen[0])].frames
+        start = int(self.rng.integers(max(1, length - self.frames)))
+        sources = []
+        for index in map(int, chosen):
+            samples = self.bank.read(index, start, self.frames) * self.bank.clips[index].gain
+            samples = np.pad(samples, (0, self.frames - len(samples)))
+            if _rms(samples) > 1e-4:
+                sources.append(Source(self.pools.canonical[index], samples * _gain(self.rng.normal(0, 3))))
+        if len(sources) < 2:
+            return self._everyday()
+        # the song's own balance stays, apart from the offsets above; only its overall level is set
+        overall = _gain(REFERENCE_DB + 6) / max(_rms(sum(s.samples for s in sources)), 1e-5)
+        return [Source(s.label, (s.samples * overall).astype(np.float32)) for s in sources]
+
+    def _placed(self, label: str) -> Source:
+        wide = self.rng.random() < 0.2
+        offset = self.rng.uniform(-12, 12) if wide else self.rng.uniform(-5, 5)
+        return Source(label, self._level(self._source(label), offset))
+
+    def _level(self, samples: np.ndarray, offset_db: float) -> np.ndarray:
+        """Brings the sounding part to REFERENCE_DB + offset, so that a short event is not buried by its pauses."""
+        frames = np.square(samples[: len(samples) // HOP * HOP].reshape(-1, HOP)).mean(axis=1)
+        loud = frames[frames > frames.max() * 1e-3]
+        active = float(np.sqrt(loud.mean())) if len(loud) else 0.0
+        return samples * np.float32(_gain(REFERENCE_DB + offset_db) / max(active, 1e-5))
+
+    def _label(self, groups: list[str], taken: Sequence[str]) -> str:
+        weights = {g: GROUP_WEIGHTS.get(g, 1.0) for g in groups if self.pools.by_group.get(g)}
+        label = ""
+        for _ in range(50):
+            group = _choose(self.rng, weights)
+            label = str(self.rng.choice(self.pools.by_group[group], p=self._weights[group]))
+            if not any(label_table.conflicts(label, other) for other in taken):
+                break
+        return label
+
+    def _source(self, label: str) -> np.ndarray:
+        """Fills the excerpt with recordings of one label, the way such a sound occurs."""
+        packages = self.pools.clips[label]
+        names = sorted(packages)
+        package = names[_draw(self.rng, [len(packages[n]) ** 0.5 for n in names])]
+        siblings = packages[package]
+        first = int(siblings[self.rng.integers(len(siblings))])
+        group = self.pools.labels[label].group
+        for attempt in range(4):
+            if group == "ambience" or group == "music":
+                samples = self._continuous(first)
+            elif group in ("speech", "singing"):
+                samples = self._utterances(first, siblings)
+            elif group == "instrument":
+                samples = self._notes(first, siblings)
+            else:
+                samples = self._events(first, siblings)
+            if _rms(samples) > 1e-4:
+                break
+        samples = self._augmented(samples)
+        return samples
+
+    def _crop(self, index: int) -> np.ndarray:
+        """A stretch of a long clip; of three random places the first that is not near silence."""
+        clip = self.bank.clips[index]
+        best = np.zeros(0, np.float32)
+        for _ in range(3):
+            start = int(self.rng.integers(max(1, clip.frames - self.frames + 1)))
+            samples = self.bank.read(index, start, self.frames)
+            if _rms(samples) > _rms(best):
+                best = samples
+            if _rms(samples) > 0.01:
+                return samples
+        return best
+
+    def _continuous(self, index: int) -> np.ndarray:
+        if self.bank.clips[index].frames >= self.frames:
+            return self._crop(index)
+        clip = self.bank.read(index)
+        fade = min(len(clip) // 4, SAMPLE_RATE // 5)
+        ramp = np.sqrt(np.linspace(0, 1, fade, dtype=np.float32))  # equal power: the loop's ends are unrelated
+        out = np.zeros(self.frames + len(clip), np.float32)
+        faded = clip.copy()
+        faded[:fade] *= ramp
+        faded[len(clip) - fade :] *= ramp[::-1]
+        position = -int(self.rng.integers(len(clip)))
+        while position < self.frames:
+            _add(out, faded, position)
+            position += max(len(clip) - fade, 1)
+        return out[: self.frames]
+
+    def _utterances(self, first: int, siblings: list[int]) -> np.ndarray:
+        out = np.zeros(self.frames, np.float32)
+        clip = self.bank.clips[first]
+        if clip.frames >= self.frames and self.rng.random() < 0.9:
+            return self._crop(first)
+        position = -int(self.rng.integers(clip.frames // 2 + 1)) + int(self.rng.integers(self.frames // 3))
+        index = first
+        while position < self.frames:
+            samples = self.bank.read(index)
+            _add(out, samples, position)
+            position += len(samples) + int(self.rng.uniform(0.05, 0.6) * SAMPLE_RATE)
+            index = int(siblings[self.rng.integers(len(siblings))])
+        return out
+
+    def _notes(self, first: int, siblings: list[int]) -> np.ndarray:
+        if self.bank.clips[first].frames > 2.5 * SAMPLE_RATE and self.rng.random() < 0.6:
+            samples = self._crop(first)
+            return np.pad(samples, (0, self.frames - len(samples)))
+        out = np.zeros(self.frames, np.float32)
+        scale = [first, *(int(siblings[i]) for i in self.rng.integers(len(siblings), size=5))]
+        beat = self.rng.uniform(0.15, 0.7) * SAMPLE_RATE
+        position = int(self.rng.uniform(0, 1) * SAMPLE_RATE)
+        index = first
+        while position < self.frames:
+            hold = int(beat * self.rng.choice([1, 1, 2, 4]))
+            samples = self.bank.read(index, 0, int(hold * self.rng.uniform(1.0, 1.8)) + 480)
+            _add(out, _fade_out(samples) * _gain(self.rng.uniform(-6, 0)), position)
+            position += hold
+            index = scale[self.rng.integers(len(scale))]
+        return out
+
+    def _events(self, first: int, siblings: list[int]) -> np.ndarray:
+        clip = self.bank.clips[first]
+        if clip.frames >= 0.8 * self.frames:
+            samples = self._crop(first)
+            return np.pad(samples, (0, self.frames - len(samples)))
+        out = np.zeros(self.frames, np.float32)
+        position = int(self.rng.integers(max(1, self.frames - clip.frames)))
+        repeats = self.rng.random() < 0.7
+        if repeats:
+            position = int(position * self.rng.random() * 0.6)
+        index = first
+        pause = self.rng.uniform(0.02, 1.2)
+        while position < self.frames - SAMPLE_RATE // 20:
+            samples = self.bank.read(index, 0, self.frames)
+            _add(out, samples * _gain(self.rng.uniform(-4, 0)), position)
+            if not repeats:
+                break
+            position += len(samples) + int(pause * self.rng.uniform(0.6, 1.4) * SAMPLE_RATE)
+            if self.rng.random() < 0.4:
+                index = int(siblings[self.rng.integers(len(siblings))])
+        return out
+
+    def _augmented(self, samples: np.ndarray) -> np.ndarray:
+        """Another speed (and pitch), now and then a room."""
+        if self.rng.random() < 0.35:
+            ratio = float(np.exp(self.rng.uniform(-0.2, 0.2)))
+            moved = soxr.resample(samples, SAMPLE_RATE, SAMPLE_RATE * ratio, "LQ")
+            samples = np.pad(moved, (0, max(0, self.frames - len(moved))))[: self.frames]
+        if self.rng.random() < 0.15:
+            samples = self._room(samples)
+        return samples.astype(np.float32)
+
+    def _room(self, samples: np.ndarray) -> np.ndarray:
+        """Direct sound and an exponentially decaying noise tail (a crude but cheap diffuse room)."""
+        rt60 = self.rng.uniform(0.15, 0.9)
+        n = int(rt60 * SAMPLE_RATE)
+        decay = np.exp(-6.9 * np.arange(n) / n)
+        tail = self.rng.standard_normal(n) * decay
+        tail /= np.sqrt(np.square(tail).sum())
+        response = np.concatenate([[1.0], np.zeros(int(self.rng.uniform(0.002, 0.02) * SAMPLE_RATE))])
+        response = np.concatenate([response, tail * self.rng.uniform(0.2, 0.9)]).astype(np.float32)
+        return oaconvolve(samples, response)[: len(samples)]
+
+
+def _choose(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    names = list(weights)
+    return names[_draw(rng, [weights[n] for n in names])]
+
+
+def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
+    return int(rng.choice(len(weights), p=_normalised(weights)))
+
+
+def _normalised(weights: Sequence[float]) -> np.ndarray:
+    array = np.asarray(weights, float)
+    return array / array.sum()
+
+
+def _gain(db: float) -> float:
+    return float(10 ** (db / 20))
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.square(samples).mean())) if len(samples) else 0.0
+
+
+def _fade_out(samples: np.ndarray) -> np.ndarray:
+    n = min(len(samples), SAMPLE_RATE // 50)
+    samples[len(samples) - n :] *= np.linspace(1, 0, n, dtype=np.float32)
+    return samples
+
+
+def _add(out: np.ndarray, samples: np.ndarray, position: int) -> None:
+    """Adds ``samples`` into ``out`` at ``position``; what lies outside is cut."""
+    start, stop = max(position, 0), min(position + len(samples), len(out))
+    if stop > start:
+        out[start:stop] += samples[start - position : stop - position]

@@ -1,0 +1,406 @@
+"""Trains the nano separator: ``sam-audio train separator --recipe nano``.
+
+One sitting runs for a given number of hours, resuming from the state in the cache folder: the learning rate
+warms up, stays, and falls over the last third, so that every sitting ends on usable weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, stft
+from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig
+from sam_audio.training import labels as label_table
+from sam_audio.training.bank import Bank
+from sam_audio.training.losses import BandStatistics, Energies, separation_loss
+from sam_audio.training.mixing import Mixer, Mixture
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a sitting depends on besides the data and the state it resumes from."""
+
+    seconds: float = 4.16  # 208 frames, a multiple of the trunk's time stride
+    batch: int = 8  # many small steps learn faster than few large ones at this scale
+    max_prompts: int = 6
+    max_sources: int = 5
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 300
+    cooldown: float = 0.35  # last share of the sitting, learning rate falling linearly to 3 %
+    ema: float = 0.999
+    clip_norm: float = 1.0
+    vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same
+    tracks_share: float = 0.5  # of mixtures where activity or spans may be known
+    no_vector_share: float = 0.3  # of prompts with spans that have no text
+    validate_minutes: float = 10.0
+    save_minutes: float = 4.0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+
+RECIPES = {"nano": Recipe()}
+
+
+# ---- batches -------------------------------------------------------------------------------------------
+
+
+def phrase_list() -> list[str]:
+    """Every phrase a training prompt may use, in a fixed order."""
+    table = label_table.load_labels()
+    phrases = {p for name in table for p in label_table.natural_phrases(name)}
+    phrases |= {p for label in table.values() for p in label.phrases}
+    phrases |= {parent for label in table.values() for parent in label.parents} | set(table)
+    return sorted(phrases)
+
+
+class MixtureStream(IterableDataset):
+    """Endless batches of mixtures as dicts of numpy arrays (see :func:`collate` for their shapes)."""
+
+    def __init__(self, bank_dir: Path, split: str, recipe: Recipe, seed: int):
+        self.bank_dir, self.split, self.recipe, self.seed = bank_dir, split, recipe, seed
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        mixer = Mixer(Bank(self.bank_dir), self.split, self.recipe.seconds, self.seed)
+        index = {phrase: i for i, phrase in enumerate(phrase_list())}
+        while True:
+            yield collate([mixer.mixture() for _ in range(self.recipe.batch)], index, self.recipe, mixer.rng)
+
+
+def collate(
+    mixtures: list[Mixture], phrase_index: dict[str, int], recipe: Recipe, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Packs B mixtures into arrays.
+
+    Returns:
+        ``sources`` (B, S, samples) float32, ``members`` (B, N, S) float32, ``phrase`` (B, N) int64,
+        ``vector_valid``, ``present``, ``absent`` (B, N) bool, ``tracks`` (B, N, 4, frames) float32.
+    """
+    n_samples = len(mixtures[0].sources[0].samples)
+    shape = len(mixtures), recipe.max_prompts
+    n_frames = n_samples // HOP
+    batch = {
+        "sources": np.zeros((shape[0], recipe.max_sources, n_samples), np.float32),
+        "members": np.zeros((*shape, recipe.max_sources), np.float32),
+        "phrase": np.zeros(shape, np.int64),
+        "vector_valid": np.ones(shape, bool),
+        "present": np.zeros(shape, bool),
+        "absent": np.zeros(shape, bool),
+        "tracks": np.zeros((*shape, 4, n_frames), np.float32),
+    }
+    for b, mixture in enumerate(mixtures):
+        for s, source in enumerate(mixture.sources[: recipe.max_sources]):
+            batch["sources"][b, s] = source.samples
+        with_tracks = rng.random() < recipe.tracks_share
+        for n, prompt in enumerate(mixture.prompts[: recipe.max_prompts]):
+            batch["phrase"][b, n] = phrase_index[prompt.phrases[rng.integers(len(prompt.phrases))]]
+            members = [i for i in prompt.members if i < recipe.max_sources]
+            batch["members"][b, n, members] = 1
+            target = batch["sources"][b, members].sum(axis=0)
+            level = np.square(target.reshape(n_frames, HOP)).mean(axis=1)
+            # a prompt whose sound happens not to fall into the excerpt is an absent one
+            batch["present"][b, n] = level.max() > 1e-8
+            batch["absent"][b, n] = not batch["present"][b, n]
+            if with_tracks:
+                active = level > max(level.max() * 10**-3.5, 1e-7)
+                batch["tracks"][b, n] = _tracks(active, rng)
+                spans_known = batch["tracks"][b, n, 2].any() and batch["present"][b, n]
+                batch["vector_valid"][b, n] = not (spans_known and rng.random() < recipe.no_vector_share)
+    return batch
+
+
+def _tracks(active: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What somebody could know of when the target sounds: an imperfect activity curve, marked spans.
+
+    Shape: active (T,) bool -> (4, T): activity, activity known, present spans, absent spans.
+    """
+    n_frames = len(active)
+    tracks = np.zeros((4, n_frames), np.float32)
+    if rng.random() < 0.4:
+        kernel = np.ones(5, np.float32) / 5
+        curve = np.convolve(active.astype(np.float32), kernel, "same")
+        curve = curve * rng.uniform(0.6, 1.0) + rng.uniform(0, 0.15)
+        for _ in range(rng.poisson(0.5)):  # a frame model misses and imagines things
+            start, length = rng.integers(n_frames), rng.integers(5, 50)
+            curve[start : start + length] = rng.uniform(0, 1)
+        tracks[0], tracks[1] = curve.clip(0, 1), 1
+    if rng.random() < 0.4:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], active.view(np.int8), [0]])))
+        for start, stop in edges.reshape(-1, 2):
+            if rng.random() < 0.8:
+                slack = rng.integers(-4, 10, size=2)  # people mark a little wide
+                tracks[2, max(0, start - slack[0]) : stop + slack[1]] = 1
+        if rng.random() < 0.5:
+            quiet = np.convolve(active.astype(np.float32), np.ones(15), "same") == 0
+            start, length = rng.integers(n_frames), rng.integers(10, n_frames)
+            tracks[3, start : start + length] = quiet[start : start + length]
+        tracks[2] *= 1 - tracks[3]
+    return tracks
+
+
+# ---- one step ------------------------------------------------------------------------------------------
+
+
+def spectral_statistics(
+    sources: Tensor, members: Tensor, equalise: np.random.Generator | None = None
+) -> BandStatistics:
+    """Band energies of mixtures and targets.
+
+    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), scaled
+    so that a mixture's mean cell energy is 1. With ``equalise`` every source gets a random smooth colour first.
+    """
+    n_frames = sources.shape[-1] // HOP
+    mixture = sources.new_zeros(len(sources), 1, N_BANDS, n_frames)
+    target, cross = (sources.new_zeros(*members.shape[:2], N_BANDS, n_frames) for _ in range(2))
+    to_band = F.one_hot(band_of_bin(), N_BANDS).float().T.contiguous()
+    # one mixture at a time, silent padding left out: it then stays in the processor's cache
+    for b in range(len(sources)):
+        used = sources[b].any(dim=-1)
+        asked = members[b].any(dim=-1)
+        spec = stft(sources[b][used])[..., :-1]
+        if equalise is not None:
+            spec = spec * _colours(equalise, len(spec))
+        total = spec.sum(dim=0)
+        mixture[b] = to_band @ _power(total)
+        if asked.any():
+            weights = members[b][asked][:, used]
+            flat = torch.view_as_real(spec).flatten(1)
+            targets = torch.view_as_complex((weights @ flat).reshape(-1, *spec.shape[1:], 2))
+            target[b, asked] = to_band @ _power(targets)
+            cross[b, asked] = to_band @ (targets.real * total.real + targets.imag * total.imag)
+    scale = 1 / (mixture.mean(dim=(-2, -1), keepdim=True) + 1e-10)
+    return BandStatistics(mixture * scale, target * scale, cross * scale)
+
+
+def _power(spec: Tensor) -> Tensor:
+    return spec.real.square() + spec.imag.square()
+
+
+def _colours(rng: np.random.Generator, n_sources: int) -> Tensor:
+    """Random smooth gains over frequency (about +-4 dB), (S, N_BINS, 1); half of them flat."""
+    knots = rng.normal(0, 4, (n_sources, 7)) * (rng.random((n_sources, 1)) < 0.5)
+    at = np.log1p(np.arange(N_BINS)) / math.log(N_BINS + 1) * 6
+    low = at.astype(int)
+    weight = at - low
+    db = knots[:, low] * (1 - weight) + knots[:, low + 1] * weight
+    return torch.from_numpy(10 ** (db / 20)).float()[..., None]
+
+
+class PhraseVectors:
+    """Joint-space vectors of all training phrases, from the shipped text tower."""
+
+    def __init__(self) -> None:
+        from peav.text import TextTower
+
+        self.table = TextTower.from_pretrained("nano").embed(phrase_list())
+
+    def __call__(self, indices: Tensor, noise: float = 0.0) -> Tensor:
+        vectors = self.table[indices]
+        if noise:
+            vectors = F.normalize(vectors + noise * torch.randn_like(vectors), dim=-1)
+        return vectors
+
+
+# ---- the sitting ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class State:
+    network: MaskNetwork
+    ema: MaskNetwork
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    mixtures: int = 0
+    hours: float = 0.0
+
+    def save(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        torch.save(
+            {
+                "config": asdict(self.network.config),
+                "network": self.network.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "mixtures": self.mixtures,
+                "hours": self.hours,
+            },
+            part,
+        )
+        os.replace(part, path)
+
+
+def load_state(path: Path, recipe: Recipe) -> State:
+    """The state to go on from, or a fresh one."""
+    torch.manual_seed(0)
+    network, ema = (MaskNetwork(recipe.network).to(memory_format=torch.channels_last) for _ in range(2))
+    ema.load_state_dict(network.state_dict())
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    state = State(network, ema.eval(), optimizer)
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        network.load_state_dict(saved["network"])
+        ema.load_state_dict(saved["ema"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state.step, state.mixtures, state.hours = saved["step"], saved["mixtures"], saved["hours"]
+        log.info("resuming after %d mixtures, %.2f hours", state.mixtures, state.hours)
+    return state
+
+
+def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: int = 2) -> State:
+    """One sitting of training; saves to ``run_dir`` as it goes, and when stopped by SIGTERM or Ctrl-C."""
+    torch.set_num_threads(threads)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    state_path = run_dir / "state.pt"
+    state = load_state(state_path, recipe)
+    vectors = PhraseVectors()
+    stream = MixtureStream(bank_dir, "train", recipe, seed=state.mixtures + 1)
+    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
+    validation = validation_set(bank_dir, recipe)
+    colour_rng = np.random.default_rng(state.mixtures + 2)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: stopping.append(received))
+
+    begun = last_save = last_validation = time.monotonic()
+    hours_before, first_step = state.hours, state.step
+    running: dict[str, float] = {}
+    while not stopping:
+        now = time.monotonic()
+        progress = (now - begun) / (hours * 3600)
+        if progress >= 1:
+            break
+        parts = training_step(state, next(batches), vectors, recipe, colour_rng, _rate(progress, state.step - first_step, recipe))
+        for name, value in parts.items():
+            running[name] = 0.99 * running.get(name, value) + 0.01 * value
+        state.hours = hours_before + (time.monotonic() - begun) / 3600
+        if now - last_save > recipe.save_minutes * 60:
+            state.save(state_path)
+            last_save = now
+        if now - last_validation > recipe.validate_minutes * 60:
+            _report(run_dir, state, running, validate(state.ema, validation, vectors))
+            last_validation = time.monotonic()
+        if state.step % 200 == 0:
+            log.info("step %d, %d mixtures: %s", state.step, state.mixtures, _short(running))
+    state.save(state_path)
+    _report(run_dir, state, running, validate(state.ema, validation, vectors))
+    return state
+
+
+def _rate(progress: float, steps: int, recipe: Recipe) -> float:
+    warmup = min(1.0, (steps + 1) / recipe.warmup_steps)
+    cooldown = min(1.0, max((1 - progress) / recipe.cooldown, 0.03))
+    return recipe.learning_rate * warmup * cooldown
+
+
+def training_step(
+    state: State,
+    batch: dict[str, Tensor],
+    vectors: PhraseVectors,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    learning_rate: float,
+) -> dict[str, float]:
+    """One optimizer step; returns the parts of the loss."""
+    with torch.no_grad():
+        stats = spectral_statistics(batch["sources"], batch["members"], rng)
+        inputs = features(stats.mixture[:, 0])
+        conditions = Conditions(
+            vectors(batch["phrase"], recipe.vector_noise), batch["vector_valid"], batch["tracks"]
+        )
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = state.network(inputs, conditions)
+    loss, parts = separation_loss(logits, stats, batch["present"], batch["absent"])
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
+    if torch.isfinite(norm):
+        state.optimizer.step()
+    state.step += 1
+    state.mixtures += len(batch["sources"])
+    with torch.no_grad():
+        decay = min(recipe.ema, (1 + state.step) / (10 + state.step))
+        torch._foreach_lerp_(list(state.ema.parameters()), list(state.network.parameters()), 1 - decay)
+    return {**parts, "gradient": float(norm)}
+
+
+def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[dict[str, Tensor]]:
+    """The same held-out mixtures every time: pairs and triples at -5..5 dB, each with an absent prompt."""
+    mixer = Mixer(Bank(bank_dir), "valid", recipe.seconds, seed=0)
+    index = {phrase: i for i, phrase in enumerate(phrase_list())}
+    kinds = [("event", "event"), ("speech", "event"), ("instrument", "instrument"), ("event", "ambience", "speech")]
+    batches = []
+    for i in range(n_batches):
+        mixtures = []
+        for b in range(recipe.batch):
+            kind = kinds[(i * recipe.batch + b) % len(kinds)]
+            mixture = mixer.pair(kind, mixer.rng.uniform(-5, 5, len(kind)))
+            mixture.prompts = mixer._prompts(mixture.sources)
+            mixtures.append(mixture)
+        arrays = collate(mixtures, index, recipe, mixer.rng)
+        arrays["tracks"][:] = 0
+        arrays["vector_valid"][:] = True
+        batches.append({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return batches
+
+
+@torch.inference_mode()
+def validate(network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PhraseVectors) -> dict[str, float]:
+    """SI-SDR improvement over the mixture in dB (from band energies), and the level of absent prompts."""
+    gains, absent = [], []
+    for batch in batches:
+        stats = spectral_statistics(batch["sources"], batch["members"])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(features(stats.mixture[:, 0]), Conditions(vectors(batch["phrase"]), batch["vector_valid"]))
+        masks = logits.sigmoid()
+        energies = Energies.of(masks, stats)
+        untouched = Energies.of(torch.ones_like(masks), stats)
+        gains.append((energies.si_sdr(60) - untouched.si_sdr(60))[batch["present"]])
+        absent.append(10 * torch.log10(energies.estimate / energies.mixture + 1e-9)[batch["absent"]])
+    gain, level = torch.cat(gains), torch.cat(absent)
+    return {
+        "median_si_sdri": gain.median().item(),
+        "mean_si_sdri": gain.mean().item(),
+        "improved": (gain > 0).float().mean().item(),
+        "absent_median_db": level.median().item(),
+    }
+
+
+def _report(run_dir: Path, state: State, running: dict[str, float], scores: dict[str, float]) -> None:
+    row = {"hours": round(state.hours, 3), "step": state.step, "mixtures": state.mixtures}
+    row |= {name: round(value, 4) for name, value in (running | scores).items()}
+    path = run_dir / "log.csv"
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    log.info("validation after %.2f h: %s", state.hours, _short(scores))
+
+
+def _short(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())

@@ -1,0 +1,43 @@
+"""Pull any sound out of a recording by asking for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Names are resolved when first used: `separate --help` must not wait for torch.
+_HOMES = {
+    "separate": "sam_audio.api",
+    "Separator": "sam_audio.api",
+    "RenderOptions": "sam_audio.render",
+    "RenderReport": "sam_audio.render",
+    "SeparationModel": "sam_audio.types",
+    "SeparationResult": "sam_audio.types",
+    "SeparationStream": "sam_audio.types",
+    "Stem": "sam_audio.types",
+    "Span": "sam_audio.types",
+    "Anchor": "sam_audio.types",
+    "SamAudioError": "sam_audio.errors",
+    "UserError": "sam_audio.errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from sam_audio.api import Separator, separate
+    from sam_audio.errors import SamAudioError, UserError
+    from sam_audio.render import RenderOptions, RenderReport
+    from sam_audio.types import Anchor, SeparationModel, SeparationResult, SeparationStream, Span, Stem
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

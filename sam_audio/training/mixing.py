@@ -62,9 +62,8 @@ class Pools:
         for index, clip in enumerate(bank.clips):
             if split_of(clip.song or clip.key) != split:
                 continue
-            if clip.song and clip.song.startswith("song"):
-                name: str | None = clip.label if clip.label in self.labels else None
-            elif clip.song:
+            name: str | None
+            if clip.song:  # rendered: the label is canonical already
                 name = clip.label if clip.label in self.labels else None
             else:
                 name = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
@@ -289,7 +288,8 @@ class Mixer:
         return out
 
     def _notes(self, first: int, siblings: list[int]) -> np.ndarray:
-        if self.bank.clips[first].frames > 2.5 * SAMPLE_RATE and self.rng.random() < 0.6:
+        clip = self.bank.clips[first]
+        if clip.song or (clip.frames > 2.5 * SAMPLE_RATE and self.rng.random() < 0.6):  # a phrase, not a note
             samples = self._crop(first)
             return np.pad(samples, (0, self.frames - len(samples)))
         out = np.zeros(self.frames, np.float32)

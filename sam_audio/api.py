@@ -1,0 +1,196 @@
+"""The Python interface: :func:`separate`, and :class:`Separator` which keeps its model loaded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam_audio.errors import AudioReadError, UserError
+from sam_audio.io import open_audio
+from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
+from sam_audio.naming import RESIDUAL, check_prompts, distinct
+from sam_audio.pipeline import separate_blocks
+from sam_audio.render import Progress, RenderOptions, RenderReport, render
+from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
+
+
+class Separator:
+    """A loaded model that serves any number of calls, from any number of threads.
+
+    Args:
+        model: ``nano`` (shipped with the package) or the path of a safetensors file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
+        threads: how many CPU threads to use; None leaves torch's own choice.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+        UserError: the device is not there.
+
+    >>> separator = Separator()  # doctest: +SKIP
+    >>> result = separator.separate("mix.wav", prompts=["guitar", "drums"])  # doctest: +SKIP
+    >>> result.stems["guitar"].samples.shape  # doctest: +SKIP
+    (2, 441000)
+    """
+
+    def __init__(self, model: str | Path = "nano", device: str = "auto", threads: int | None = None):
+        import torch
+
+        from sam_audio import separator
+
+        if threads is not None:
+            if threads < 1:
+                raise UserError(f"{threads} threads cannot work: use 1 or more")
+            torch.set_num_threads(threads)
+        self.device = choose_device(device)
+        self.model: SeparationModel = separator.load(str(model), self.device)
+
+    def separate(
+        self,
+        mixture: str | Path | np.ndarray,
+        prompts: Sequence[str],
+        *,
+        sample_rate: int | None = None,
+        strength: float = 1.0,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> SeparationResult:
+        """Separates a file or an array into stems held in memory.
+
+        Args:
+            mixture: a path, or samples of shape (channels, T) or (T,), full scale +-1.
+            prompts: what to pull out, one stem each.
+            sample_rate: of an array, in Hz; files bring their own.
+            strength: how boldly to cut, 0..2.
+            start_s, duration_s: the part of a file to separate.
+            progress: called with frames done and frames in all (None when unknown).
+
+        Raises:
+            UserError: what was given cannot be separated; the message says why.
+        """
+        begun = time.perf_counter()
+        prompts = check_prompts(prompts)
+        RenderOptions(strength=strength).check()
+        if isinstance(mixture, (str, Path)):
+            if sample_rate is not None:
+                raise UserError("sample_rate is for arrays: a file has its own")
+            with open_audio(mixture, start_s=start_s, duration_s=duration_s) as reader:
+                sample_rate, channels = reader.sample_rate, reader.channels
+                parts = self._collect(reader.blocks(sample_rate), prompts, sample_rate, channels, strength, reader.frames, progress)
+        else:
+            samples, sample_rate = _checked(mixture, sample_rate)
+            blocks = iter([samples]) if samples.shape[1] else iter([])
+            parts = self._collect(blocks, prompts, sample_rate, len(samples), strength, samples.shape[1], progress)
+        names = distinct(prompts, taken=[RESIDUAL])
+        stems = {name: Stem(name, part, sample_rate) for name, part in zip(names, parts[:-1], strict=True)}
+        report = {
+            "model": self.model.name,
+            "seconds": parts.shape[-1] / sample_rate,
+            "elapsed_s": time.perf_counter() - begun,
+            "level_db": {name: _level_db(stem.samples, parts) for name, stem in stems.items()},
+        }
+        return SeparationResult(stems, Stem(RESIDUAL, parts[-1], sample_rate), sample_rate, report)
+
+    def render(
+        self, source: str | Path, prompts: Sequence[str], options: RenderOptions | None = None, **more: Any
+    ) -> RenderReport:
+        """Separates a file of any length into files; see :func:`sam_audio.render.render`."""
+        return render(self.model, source, prompts, options or RenderOptions(), **more)
+
+    def _collect(
+        self,
+        blocks: Any,
+        prompts: list[str],
+        sample_rate: int,
+        channels: int,
+        strength: float,
+        total: int | None,
+        progress: Progress | None,
+    ) -> Samples:
+        done, collected = 0, []
+        conditions = self.model.encode(prompts)
+        for mixture, parts in separate_blocks(self.model, conditions, blocks, sample_rate, channels, strength):
+            collected.append(parts)
+            done += mixture.shape[-1]
+            if progress is not None:
+                progress(done, total)
+        if not collected:
+            return np.zeros((len(prompts) + 1, channels, 0), np.float32)
+        return np.concatenate(collected, axis=-1)
+
+
+def separate(
+    mixture: str | Path | np.ndarray,
+    prompts: Sequence[str],
+    *,
+    model: str | Path = "nano",
+    device: str = "auto",
+    **options: Any,
+) -> SeparationResult:
+    """Pulls the sounds that the prompts name out of a recording.
+
+    Keeps the last used model loaded; for the arguments see :meth:`Separator.separate`.
+
+    >>> result = separate("mix.wav", prompts=["guitar"])  # doctest: +SKIP
+    >>> result.save("out")  # doctest: +SKIP
+    """
+    return _shared(str(model), device).separate(mixture, prompts, **options)
+
+
+_lock = threading.Lock()
+_last: tuple[tuple[str, str], Separator] | None = None
+
+
+def _shared(model: str, device: str) -> Separator:
+    global _last
+    with _lock:
+        if _last is None or _last[0] != (model, device):
+            _last = (model, device), Separator(model, device)
+        return _last[1]
+
+
+def choose_device(device: str) -> str:
+    """Resolves ``auto`` and checks that the device is there.
+
+    Raises:
+        UserError: unknown, or not on this machine.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    kind = device.split(":")[0]
+    if kind not in there:
+        raise UserError(f"{device} is not a device: use auto, cpu, cuda or mps")
+    if not there[kind]:
+        raise UserError(f"this machine has no {kind}: use --device cpu")
+    return device
+
+
+def _checked(mixture: np.ndarray, sample_rate: int | None) -> tuple[Samples, int]:
+    samples = np.asarray(mixture)
+    if sample_rate is None:
+        raise UserError("an array has no sample rate of its own: pass sample_rate")
+    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
+        raise AudioReadError(f"a sample rate of {sample_rate} Hz cannot be separated: use {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if samples.ndim == 1:
+        samples = samples[None]
+    if samples.ndim != 2 or not samples.shape[0]:
+        raise UserError(f"samples of shape {np.shape(mixture)} cannot be separated: use (channels, samples)")
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(f"samples of type {samples.dtype} cannot be separated: convert them to floats within +-1")
+    if not np.isfinite(samples).all():
+        raise AudioReadError("the samples hold NaN or infinite values: replace them first")
+    return samples.astype(np.float32), sample_rate
+
+
+def _level_db(samples: Samples, parts: Samples) -> float:
+    mixture = parts.sum(axis=0)
+    energy, whole = (float(np.square(x, dtype=np.float64).sum()) for x in (samples, mixture))
+    return round(10 * float(np.log10((energy + 1e-12) / (whole + 1e-12))), 2)

@@ -1,0 +1,54 @@
+"""The command line. ``separate`` is ``sam-audio separate``; each command has a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from sam_audio.cli import evaluate, models, separate, train
+from sam_audio.errors import UserError
+
+app = typer.Typer(
+    name="sam-audio",
+    help="Pull any sound out of a recording by asking for it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("separate")(separate.separate)
+app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="eval")
+
+separate_app = typer.Typer(name="separate", add_completion=False, pretty_exceptions_enable=False)
+separate_app.command()(separate.separate)
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point of ``sam-audio``."""
+    _run(app)
+
+
+def separate_main() -> None:
+    """Entry point of ``separate``."""
+    _run(separate_app)
+
+
+def _run(command: Callable[[], object]) -> None:
+    """Turns what the user can fix into one sentence and exit code 2."""
+    try:
+        command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("stopped: nothing half-written was left", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as head does
+        sys.stderr.close()
+        sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,48 @@
+"""``sam-audio eval``: measures on held-out recordings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(help="Measure models on held-out recordings.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("separation")
+def separation(
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="Separation model.")] = "nano",
+    per_scenario: Annotated[int, typer.Option("-n", min=1, help="Mixtures of each kind.")] = 60,
+    seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
+    bank: Annotated[Optional[Path], typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder")] = None,
+    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also write tables there.", show_default=False)] = None,
+    json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
+) -> None:
+    """SI-SDR improvement per kind of mixture, beside the mixture itself and the ideal mask."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from sam_audio.evaluation import separation as measure
+    from sam_audio.separator import load
+    from sam_audio.training.prepare import bank_dir
+
+    items = list(measure.mixtures(bank or bank_dir(), per_scenario, seed=seed))
+    shown = track(items, description="separating", console=Console(stderr=True), transient=True)
+    result = measure.evaluate(load(model), shown)
+    rows = result.summary()
+    if json_summary:
+        print(json.dumps({"table": rows, "absent_median_db": round(result.absent_median_db(), 1)}, indent=2))
+    else:
+        print(measure.markdown(rows))
+        print(f"Prompts for what is not there: {result.absent_median_db():.1f} dB below the mixture in the median.".replace("-", "", 1))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "separation.md").write_text(measure.markdown(rows), encoding="utf-8")
+        (out / "separation-labels.csv").write_text(measure.to_csv(result.by_label()), encoding="utf-8")

@@ -1,0 +1,217 @@
+"""``separate MIX... --prompt TEXT``"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from sam_audio.errors import UserError
+
+if TYPE_CHECKING:
+    from sam_audio.jobs import Job
+    from sam_audio.render import Progress, RenderReport
+
+
+class Mode(str, Enum):
+    extract = "extract"
+    remove = "remove"
+
+
+class Format(str, Enum):
+    wav = "wav"
+    flac = "flac"
+    mp3 = "mp3"
+    ogg = "ogg"
+    opus = "opus"
+
+
+class ClipMode(str, Enum):
+    clamp = "clamp"
+    rescale = "rescale"
+
+
+def separate(
+    mixtures: Annotated[
+        Optional[list[str]],
+        typer.Argument(metavar="MIX...", help="Recordings to separate; - is standard input.", show_default=False),
+    ] = None,
+    prompt: Annotated[
+        Optional[list[str]],
+        typer.Option("--prompt", "-p", metavar="TEXT", help="What to pull out. May be given several times.", show_default=False),
+    ] = None,
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; - is standard output.")] = "separated",
+    filename: Annotated[str, typer.Option(metavar="TEMPLATE", help="Name of each file in the folder.")] = "{track}/{stem}.{ext}",
+    mode: Annotated[Mode, typer.Option(help="extract: the sounds and the rest; remove: only the rest.")] = Mode.extract,
+    residual: Annotated[str, typer.Option(metavar="NAME", help="Name of the rest, or none to leave it out.")] = "residual",
+    format: Annotated[Format, typer.Option("--format", "-f", help="File format of the stems.")] = Format.wav,
+    int16: Annotated[bool, typer.Option("--int16", help="16-bit samples.")] = False,
+    int24: Annotated[bool, typer.Option("--int24", help="24-bit samples.")] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="Float samples; by default the input's depth is kept.")] = False,
+    clip_mode: Annotated[
+        Optional[ClipMode], typer.Option(help="What to do beyond full scale; nothing but a warning by default.")
+    ] = None,
+    start: Annotated[float, typer.Option(metavar="S", help="Where to begin, in seconds.")] = 0.0,
+    duration: Annotated[Optional[float], typer.Option(metavar="S", help="How much to separate, in seconds.", show_default="all")] = None,
+    strength: Annotated[float, typer.Option(metavar="0..2", help="How boldly to cut.")] = 1.0,
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
+    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[Optional[int], typer.Option(metavar="N", help="CPU threads.", show_default="all cores")] = None,
+    jobs: Annotated[
+        Optional[str], typer.Option(metavar="FILE.jsonl", help="One JSON object a line: mixture, prompts, out...", show_default=False)
+    ] = None,
+    json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    report: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Levels, peaks and times of every stem.")] = False,
+) -> None:
+    """Pull sounds out of recordings by asking for them.
+
+    Writes separated/MIX/SOUND.wav for each prompt and separated/MIX/residual.wav, which sum to the mixture.
+    """
+    from sam_audio.jobs import Job, read_jobs
+    from sam_audio.render import RenderOptions
+
+    depths = [name for name, chosen in (("int16", int16), ("int24", int24), ("float32", float32)) if chosen]
+    if len(depths) > 1:
+        raise UserError(f"--{depths[0]} and --{depths[1]} exclude each other: choose one")
+    if json_summary and out == "-":
+        raise UserError("standard output cannot take both sound and JSON: use --report FILE for the summary")
+    if not mixtures and jobs is None:
+        raise UserError("no recording is given: separate MIX --prompt TEXT")
+    options = RenderOptions(
+        out=out,
+        filename=filename,
+        mode=mode.value,
+        residual=None if residual.lower() == "none" else residual,
+        format=format.value,
+        depth=depths[0] if depths else None,
+        clip_mode=clip_mode.value if clip_mode else None,
+        overwrite=overwrite,
+        start_s=start,
+        duration_s=duration,
+        strength=strength,
+    )
+    options.check()
+    prompts = tuple(prompt or ())
+    if mixtures and not prompts:
+        raise UserError("nothing is asked for: give at least one --prompt, for example --prompt guitar")
+    work: list[Job | UserError] = [Job(mixture, prompts, options) for mixture in mixtures or []]
+    if jobs is not None:
+        work += read_jobs(jobs, options, prompts)
+    if not work:
+        raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
+    if report is not None and report.is_dir():
+        raise UserError(f"{report} is a folder: name a file for the report")
+
+    summary = _run(_numbered(work), model, device, threads, _Console(quiet, verbose, to_stdout=out == "-" or json_summary))
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    if report is not None:
+        _write_text(report, text + "\n")
+    if json_summary:
+        print(text)
+    if summary["errors"]:
+        raise typer.Exit(2)
+
+
+def _numbered(work: list[Any]) -> list[Any]:
+    """Gives mixtures of one call that share a name and a folder distinct tracks."""
+    from dataclasses import replace
+
+    from sam_audio.naming import distinct
+    from sam_audio.render import track_name
+
+    by_folder: dict[str, list[int]] = {}
+    for i, job in enumerate(work):
+        if not isinstance(job, UserError):
+            by_folder.setdefault(str(job.options.out), []).append(i)
+    for indices in by_folder.values():
+        names = distinct(work[i].track or track_name(work[i].mixture) for i in indices)
+        for i, name in zip(indices, names, strict=True):
+            work[i] = replace(work[i], track=name)
+    return work
+
+
+def _run(work: list[Any], model: str, device: str, threads: int | None, console: _Console) -> dict[str, Any]:
+    """Does every job; one that fails does not keep the others from being done."""
+    files: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
+    separator = None
+    for job in work:
+        mixture = "" if isinstance(job, UserError) else job.mixture
+        try:
+            if isinstance(job, UserError):
+                raise job
+            if separator is None:
+                from sam_audio.api import Separator
+
+                separator = Separator(model, device, threads)
+            with console.progress(mixture) as progress:
+                done = separator.render(job.mixture, job.prompts, job.options, track=job.track, progress=progress)
+            files.append(done.as_dict())
+            console.done(done)
+        except UserError as error:
+            if separator is None and not isinstance(job, UserError):
+                raise  # the model itself: nothing can be done
+            errors.append({"mixture": mixture, "message": str(error)})
+            console.error(error)
+    return {"files": files, "errors": errors}
+
+
+class _Console:
+    """What the user sees: results on stdout, progress and problems on stderr."""
+
+    def __init__(self, quiet: bool, verbose: bool, to_stdout: bool):
+        self.quiet, self.verbose = quiet, verbose
+        self.stream = sys.stderr if to_stdout else sys.stdout
+
+    @contextmanager
+    def progress(self, mixture: str) -> Iterator[Progress | None]:
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(Path(mixture).name, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    def done(self, report: RenderReport) -> None:
+        for warning in report.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if self.quiet:
+            return
+        for stem in [*report.stems, *([report.residual] if report.residual else [])]:
+            line = f"{stem.path}  {stem.level_db:+.1f} dB" if stem.path != "-" else ""
+            if line and self.verbose:
+                line += f"  peak {stem.peak:.3f}"
+            if line:
+                print(line, file=self.stream)
+        if self.verbose:
+            speed = report.seconds / max(report.elapsed_s, 1e-9)
+            print(f"{report.seconds:.1f} s of sound in {report.elapsed_s:.1f} s ({speed:.0f}x real time)", file=self.stream)
+
+    def error(self, error: UserError) -> None:
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"the report {path} cannot be written ({error.strerror}): choose another place") from None

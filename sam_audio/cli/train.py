@@ -1,0 +1,59 @@
+"""``sam-audio train``: from recordings to shipped weights."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(help="Train the nano models.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+DataDir = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of manifest.tsv.gz.")]
+
+
+@app.command("data")
+def data(data_dir: DataDir, workers: Annotated[int, typer.Option(min=1)] = 2) -> None:
+    """Fetch, decode and render the training data into the cache folder; resumes."""
+    from sam_audio.training.prepare import prepare
+
+    prepare(data_dir, workers)
+
+
+@app.command("separator")
+def separator(
+    data_dir: DataDir,
+    recipe: Annotated[str, typer.Option(help="Which recipe.")] = "nano",
+    hours: Annotated[float, typer.Option(min=0.0, help="Length of this sitting.")] = 2.0,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    run: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder")] = None,
+    export: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")] = None,
+) -> None:
+    """Train the nano separator: prepares the data, resumes from the last state, exports weights."""
+    from sam_audio.errors import UserError
+    from sam_audio.paths import cache_dir
+    from sam_audio.training.prepare import prepare
+    from sam_audio.training.separator import RECIPES, export_weights, plot_log, train
+
+    if recipe not in RECIPES:
+        raise UserError(f"there is no recipe called {recipe}: use {', '.join(RECIPES)}")
+    bank = prepare(data_dir)
+    run = run or cache_dir() / "runs" / recipe
+    state = train(bank, run, hours, RECIPES[recipe], threads)
+    plot_log(run)
+    export_weights(state.ema, export or run / f"{recipe}-separator.safetensors")
+
+
+@app.command("text")
+def text() -> None:
+    """Distil the text tower of PE-AV nano."""
+    from sam_audio.training.text import main
+
+    main()

@@ -1,0 +1,172 @@
+"""How well does a separator separate recordings it has never seen? ``sam-audio eval separation``.
+
+Held-out recordings (the ``test`` split, by a hash of the source file) are mixed at -5..5 dB. Every source is
+asked for by its label, and something that is not there is asked for too. Beside the model stand two
+baselines: the mixture itself (0 dB improvement by definition) and the ideal mask at the model's own
+resolution, its ceiling.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from judge.metrics import level_db, si_sdr
+from sam_audio.separator.bands import istft, stft, to_bands, to_bins
+from sam_audio.training.bank import SAMPLE_RATE, Bank
+from sam_audio.training.mixing import Mixer, Mixture
+from sam_audio.types import SeparationModel
+
+# name -> groups of the sources; the figure is about the first one unless "all"
+SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
+    "events in pairs": (("event", "event"), "all"),
+    "event in ambience": (("event", "ambience"), "all"),
+    "instruments in pairs": (("instrument", "instrument"), "all"),
+    "three instruments": (("instrument", "instrument", "instrument"), "all"),
+    "speech against events": (("speech", "event"), "first"),
+    "events against speech": (("event", "speech"), "first"),
+    "speech over ambience": (("speech", "ambience"), "first"),
+    "event, instrument, speech": (("event", "instrument", "speech"), "all"),
+    "three events": (("event", "event", "event"), "all"),
+}
+SECONDS = 6.0
+
+
+@dataclass
+class Score:
+    """One prompt of one mixture; dB."""
+
+    scenario: str
+    label: str
+    group: str
+    n_sources: int
+    improvement: float
+    ceiling: float
+    mixture: float
+
+
+@dataclass
+class Evaluation:
+    scores: list[Score]
+    absent_db: list[float]
+
+    def summary(self) -> list[dict[str, float | str | int]]:
+        """One row a scenario and one a group: n, median, mean, share improved, ceiling."""
+        rows = []
+        for scenario in SCENARIOS:
+            rows.append(_row(scenario, [s for s in self.scores if s.scenario == scenario]))
+        for group in sorted({s.group for s in self.scores}):
+            rows.append(_row(f"group: {group}", [s for s in self.scores if s.group == group]))
+        core = [s for s in self.scores if s.group in ("event", "instrument", "speech")]
+        rows.append(_row("events + instruments + speech", core))
+        rows.append(_row("all", self.scores))
+        return [row for row in rows if row["n"]]
+
+    def by_label(self) -> list[dict[str, float | str | int]]:
+        labels: dict[str, list[Score]] = defaultdict(list)
+        for score in self.scores:
+            labels[score.label].append(score)
+        return [_row(label, scores) for label, scores in sorted(labels.items())]
+
+    def absent_median_db(self) -> float:
+        """Level of the output against the mixture when the prompt is not in it; median, dB."""
+        return float(np.median(self.absent_db)) if self.absent_db else float("nan")
+
+
+def _row(name: str, scores: Sequence[Score]) -> dict[str, float | str | int]:
+    gains = np.array([s.improvement for s in scores]) if scores else np.zeros(1)
+    ceiling = np.array([s.ceiling for s in scores]) if scores else np.zeros(1)
+    mixture = np.array([s.mixture for s in scores]) if scores else np.zeros(1)
+    return {
+        "what": name,
+        "n": len(scores),
+        "median": round(float(np.median(gains)), 2),
+        "mean": round(float(gains.mean()), 2),
+        "improved": round(float((gains > 0).mean()), 3),
+        "ceiling": round(float(np.median(ceiling)), 2),
+        "mixture": round(float(np.median(mixture)), 2),
+    }
+
+
+def mixtures(bank_dir: Path, per_scenario: int, split: str = "test", seed: int = 0) -> Iterator[tuple[str, Mixture, str | None]]:
+    """(scenario, mixture, phrase of something absent); the same for everyone who asks with the same seed."""
+    bank = Bank(bank_dir)
+    for offset, (name, (groups, _)) in enumerate(SCENARIOS.items()):
+        mixer = Mixer(bank, split, SECONDS, seed=seed * 1000 + offset)
+        for _ in range(per_scenario):
+            levels = np.concatenate([[0.0], mixer.rng.uniform(-5, 5, len(groups) - 1)])
+            mixture = mixer.pair(groups, levels)
+            yield name, mixture, mixer.absent_label([s.label for s in mixture.sources])
+
+
+def evaluate(
+    model: SeparationModel, items: Iterable[tuple[str, Mixture, str | None]], progress: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Separates every mixture and measures every prompt."""
+    result = Evaluation([], [])
+    for index, (scenario, mixture, absent) in enumerate(items):
+        sources = np.stack([s.samples for s in mixture.sources])
+        mixed = sources.sum(axis=0)
+        estimates = _separate(model, mixed, [s.label for s in mixture.sources])
+        ideal = ideal_band_mask(sources)
+        before, after, best = (si_sdr(x, sources) for x in (mixed[None], estimates, ideal))
+        about = slice(None) if SCENARIOS[scenario][1] == "all" else slice(0, 1)
+        for i, source in list(enumerate(mixture.sources))[about]:
+            group = _group(source.label)
+            result.scores.append(
+                Score(scenario, source.label, group, len(sources), after[i] - before[i], best[i] - before[i], before[i])
+            )
+        if absent is not None:
+            result.absent_db.append(level_db(_separate(model, mixed, [absent])[0], mixed))
+        if progress is not None:
+            progress(index + 1)
+    return result
+
+
+def _separate(model: SeparationModel, mixed: np.ndarray, prompts: list[str]) -> np.ndarray:
+    """Mono (T,) at 48 kHz -> (N, T)."""
+    assert model.sample_rate == SAMPLE_RATE
+    stream = model.open(model.encode(prompts), channels=1)
+    samples = mixed[None].astype(np.float32)
+    return np.concatenate([stream.push(samples), stream.finish()], axis=-1)[:, 0]
+
+
+def _group(label: str) -> str:
+    from sam_audio.training.labels import load_labels
+
+    return load_labels()[label].group
+
+
+def ideal_band_mask(sources: np.ndarray) -> np.ndarray:
+    """The best that any real mask of one value per band and frame can do; (S, T) -> (S, T)."""
+    spec = stft(torch.from_numpy(sources.astype(np.float32)))
+    mixture = spec.sum(dim=0)
+    energy = to_bands(mixture.real.square() + mixture.imag.square())
+    cross = to_bands(spec.real * mixture.real + spec.imag * mixture.imag)
+    masks = (cross / (energy + 1e-10)).clamp(0, 1)
+    return istft(to_bins(masks) * mixture, sources.shape[-1]).numpy()
+
+
+def markdown(rows: Sequence[dict[str, float | str | int]]) -> str:
+    """Rows as a table for docs."""
+    head = "| | n | median SI-SDRi (dB) | mean | improved | ideal mask | mixture SI-SDR |\n|---|---|---|---|---|---|---|\n"
+    return head + "".join(
+        f"| {r['what']} | {r['n']} | {r['median']:.2f} | {r['mean']:.2f} | {100 * float(r['improved']):.0f} % "
+        f"| {r['ceiling']:.2f} | {r['mixture']:.2f} |\n"
+        for r in rows
+    )
+
+
+def to_csv(rows: Sequence[dict[str, float | str | int]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

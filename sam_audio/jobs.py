@@ -1,0 +1,97 @@
+"""Lists of separations for one process: ``--jobs FILE.jsonl``, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sam_audio.errors import UserError
+from sam_audio.render import RenderOptions
+
+# key of a job -> field of RenderOptions, and the types it takes
+_OPTION_KEYS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "out": ("out", (str,)),
+    "filename": ("filename", (str,)),
+    "mode": ("mode", (str,)),
+    "residual": ("residual", (str, type(None))),
+    "format": ("format", (str,)),
+    "depth": ("depth", (str, type(None))),
+    "clip_mode": ("clip_mode", (str, type(None))),
+    "overwrite": ("overwrite", (bool,)),
+    "start": ("start_s", (int, float)),
+    "duration": ("duration_s", (int, float, type(None))),
+    "strength": ("strength", (int, float)),
+}
+_KEYS = ("mixture", "prompts", "track", *_OPTION_KEYS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One mixture and what is asked of it."""
+
+    mixture: str
+    prompts: tuple[str, ...]
+    options: RenderOptions
+    track: str | None = None
+
+
+def read_jobs(path: str, defaults: RenderOptions, prompts: tuple[str, ...] = ()) -> Iterator[Job | UserError]:
+    """Reads a job file line by line (``-`` is standard input).
+
+    Args:
+        defaults: what a job does not say itself.
+        prompts: for jobs without their own.
+
+    Yields:
+        Jobs; for a line that cannot be understood its error, so that the others can still run.
+
+    Raises:
+        UserError: the file itself cannot be read.
+    """
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"the job file {path} cannot be read ({reason}): check its name") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            yield _job(line, defaults, prompts)
+        except UserError as error:
+            yield UserError(f"line {number} of {path}: {error}")
+
+
+def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...]) -> Job:
+    try:
+        entry: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"this is not JSON ({error.msg}): write one object a line") from None
+    if not isinstance(entry, dict):
+        raise UserError("this is not a JSON object: write {\"mixture\": ..., \"prompts\": [...]}")
+    unknown = [key for key in entry if key not in _KEYS]
+    if unknown:
+        raise UserError(f"a job has no key {unknown[0]!r}: use {', '.join(_KEYS)}")
+    mixture = entry.get("mixture")
+    if not isinstance(mixture, str) or not mixture:
+        raise UserError("a job needs \"mixture\", the path of a recording")
+    asked = entry.get("prompts", list(prompts))
+    if isinstance(asked, str):
+        asked = [asked]
+    if not isinstance(asked, list) or not all(isinstance(p, str) for p in asked):
+        raise UserError("\"prompts\" is a list of texts, for example [\"guitar\"]")
+    track = entry.get("track")
+    if track is not None and not isinstance(track, str):
+        raise UserError("\"track\" is a text")
+    values: dict[str, Any] = {}
+    for key, (name, types) in _OPTION_KEYS.items():
+        if key in entry:
+            value = entry[key]
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                raise UserError(f"{value!r} is not a value for {key!r}: see separate --help")
+            values[name] = value
+    return Job(mixture, tuple(asked), replace(defaults, **values), track)

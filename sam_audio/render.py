@@ -1,0 +1,271 @@
+"""From a recording to the files of its stems: streamed, in constant memory, all files or none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sam_audio.errors import UserError
+from sam_audio.io import AudioReader, AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
+from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, slug
+from sam_audio.pipeline import separate_blocks
+from sam_audio.resample import Resampler
+from sam_audio.types import SeparationModel, SeparationResult
+
+Progress = Callable[[int, "int | None"], None]  # frames done, frames in all when known
+
+BLOCK_S = 0.5
+SILENCE_DB = -120.0
+ENERGY_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How stems are made and stored.
+
+    Args:
+        out: folder of the output, or ``-`` for standard output (one stem only).
+        filename: template with ``{track}``, ``{stem}`` and ``{ext}``.
+        mode: ``extract`` writes what was asked for, and the residual; ``remove`` writes only what is left.
+        residual: name of what is left, None for not writing it.
+        format: wav, flac, mp3, ogg or opus.
+        depth: int16, int24, int32 or float32; None keeps the input's.
+        clip_mode: None (report it), ``clamp`` or ``rescale``.
+        start_s, duration_s: the part of the recording to separate.
+        strength: 0..2, how boldly to cut.
+    """
+
+    out: str | Path = "separated"
+    filename: str = "{track}/{stem}.{ext}"
+    mode: Literal["extract", "remove"] = "extract"
+    residual: str | None = RESIDUAL
+    format: str = "wav"
+    depth: str | None = None
+    clip_mode: Literal["clamp", "rescale"] | None = None
+    overwrite: bool = False
+    start_s: float = 0.0
+    duration_s: float | None = None
+    strength: float = 1.0
+
+    def check(self) -> None:
+        """Raises UserError for values that could never work."""
+        check_template(self.filename)
+        if not 0 <= self.strength <= 2:
+            raise UserError(f"a strength of {self.strength:g} is out of range: use 0 to 2, 1 is neutral")
+        if self.mode not in ("extract", "remove"):
+            raise UserError(f"{self.mode} is not a mode: use extract or remove")
+        if self.mode == "remove" and self.residual is None:
+            raise UserError("mode remove writes only the residual, so it needs a name: leave --residual none out")
+
+
+@dataclass
+class StemReport:
+    """What became of one output. Levels in dB relative to the mixture's energy; ``peak`` is linear."""
+
+    name: str
+    prompt: str | None
+    path: str
+    level_db: float = SILENCE_DB
+    peak: float = 0.0
+    clipped_samples: int = 0
+
+
+@dataclass
+class RenderReport:
+    """Summary of one mixture; ``as_dict`` is what ``--json`` prints."""
+
+    mixture: str
+    track: str
+    model: str
+    sample_rate: int
+    channels: int
+    seconds: float = 0.0
+    elapsed_s: float = 0.0
+    gain_db: float = 0.0
+    stems: list[StemReport] = field(default_factory=list)
+    residual: StemReport | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def render(
+    model: SeparationModel,
+    source: str | Path,
+    prompts: Sequence[str],
+    options: RenderOptions,
+    track: str | None = None,
+    progress: Progress | None = None,
+) -> RenderReport:
+    """Separates one file into files.
+
+    Args:
+        model: what separates.
+        source: path of the mixture, or ``-`` for standard input.
+        prompts: what to pull out, one stem each.
+        options: see :class:`RenderOptions`.
+        track: name for ``{track}``; the file's own name without its extension by default.
+        progress: called after each block.
+
+    Raises:
+        UserError: of any kind; nothing is left half-written then.
+    """
+    begun = time.perf_counter()
+    options.check()
+    prompts = check_prompts(prompts)
+    with open_audio(source, start_s=options.start_s, duration_s=options.duration_s) as reader:
+        spec = resolve_output(options.format, options.depth, reader)
+        track = track or track_name(source)
+        report = RenderReport(str(source), track, model.name, reader.sample_rate, reader.channels)
+        conditions = model.encode(prompts)
+        with WriterGroup() as group:
+            outputs = _open_outputs(group, reader, spec, prompts, options, report)
+            totals = _Totals(len(prompts) + 1)
+            for mixture, parts in separate_blocks(
+                model,
+                conditions,
+                reader.blocks(max(1, round(reader.sample_rate * BLOCK_S))),
+                reader.sample_rate,
+                reader.channels,
+                options.strength,
+                # a change of rate on the way to the file would undo the rounding
+                _quantiser(spec) if spec.sample_rate == reader.sample_rate else None,
+            ):
+                totals.add(mixture, parts)
+                for output in outputs:
+                    output.write(parts[output.index])
+                if progress is not None:
+                    progress(totals.frames, reader.frames)
+            for output in outputs:
+                output.finish()
+        _complete(report, outputs, totals, group, options)
+    report.elapsed_s = time.perf_counter() - begun
+    return report
+
+
+def _quantiser(spec: OutputSpec) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda samples: quantise(samples, spec.subtype)
+
+
+@dataclass
+class _Output:
+    """One file being written; ``index`` is its row among the separated parts."""
+
+    index: int
+    writer: AudioWriter
+    resampler: Resampler
+    report: StemReport
+
+    def write(self, samples: np.ndarray) -> None:
+        self.writer.write(self.resampler.push(samples))
+
+    def finish(self) -> None:
+        self.writer.write(self.resampler.finish())
+
+
+def _open_outputs(
+    group: WriterGroup,
+    reader: AudioReader,
+    spec: OutputSpec,
+    prompts: Sequence[str],
+    options: RenderOptions,
+    report: RenderReport,
+) -> list[_Output]:
+    residual = None if options.residual is None else slug(options.residual)
+    names = distinct([slug(p) for p in prompts], taken=[] if residual is None else [residual])
+    wanted: list[tuple[int, str, str | None]] = []
+    if options.mode == "extract":
+        wanted += [(i, name, prompt) for i, (name, prompt) in enumerate(zip(names, prompts, strict=True))]
+    to_stdout = str(options.out) == "-"
+    if residual is not None and not (to_stdout and options.mode == "extract"):
+        wanted.append((len(prompts), residual, None))
+    if to_stdout and len(wanted) != 1:
+        raise UserError(f"standard output takes one stem, not {len(wanted)}: give one prompt, or a folder with --out")
+    outputs = []
+    for index, name, prompt in wanted:
+        extension = spec.extension.lstrip(".")
+        path = "-" if to_stdout else fill_template(options.filename, Path(options.out), report.track, name, extension)
+        writer = AudioWriter(
+            path,
+            sample_rate=spec.sample_rate,
+            channels=reader.channels,
+            format=spec.format,
+            subtype=spec.subtype,
+            overwrite=options.overwrite,
+            clip_mode=options.clip_mode,
+        )
+        stem = StemReport(name, prompt, str(path))
+        group.add(writer)
+        outputs.append(_Output(index, writer, Resampler(reader.sample_rate, spec.sample_rate, reader.channels), stem))
+        if prompt is None:
+            report.residual = stem
+        else:
+            report.stems.append(stem)
+    return outputs
+
+
+class _Totals:
+    """Energies of the mixture and its parts, for the report."""
+
+    def __init__(self, n_parts: int):
+        self.frames = 0
+        self.mixture = 0.0
+        self.parts = np.zeros(n_parts)
+
+    def add(self, mixture: np.ndarray, parts: np.ndarray) -> None:
+        self.frames += mixture.shape[-1]
+        self.mixture += float(np.square(mixture, dtype=np.float64).sum())
+        self.parts += np.square(parts, dtype=np.float64).sum(axis=(1, 2))
+
+    def level_db(self, index: int) -> float:
+        if self.parts[index] <= ENERGY_FLOOR or self.mixture <= ENERGY_FLOOR:
+            return SILENCE_DB
+        return max(SILENCE_DB, 10 * float(np.log10(self.parts[index] / self.mixture)))
+
+
+def _complete(
+    report: RenderReport, outputs: list[_Output], totals: _Totals, group: WriterGroup, options: RenderOptions
+) -> None:
+    report.seconds = totals.frames / report.sample_rate
+    report.gain_db = 20 * float(np.log10(group.applied_gain))
+    if totals.mixture <= ENERGY_FLOOR:
+        report.warnings.append(f"{report.mixture} is silent, and so are its stems")
+    for output in outputs:
+        stem = output.report
+        stem.level_db = round(totals.level_db(output.index), 2)
+        stem.peak = round(float(output.writer.peak), 6)
+        stem.clipped_samples = output.writer.clipped_samples
+        if stem.clipped_samples and options.clip_mode is None:
+            report.warnings.append(
+                f"{stem.name} exceeds full scale: {stem.clipped_samples} samples were clipped; "
+                "use --float32, or --clip-mode rescale"
+            )
+
+
+def track_name(source: str | Path) -> str:
+    """What ``{track}`` stands for."""
+    return "stdin" if str(source) == "-" else Path(source).stem
+
+
+def save_result(result: SeparationResult, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Writes a result's stems and residual as float32 wav files; all of them or none."""
+    stems = [*result.stems.values(), result.residual]
+    names = distinct([slug(stem.name) for stem in stems[:-1]], taken=[slug(result.residual.name)])
+    paths = [folder / f"{name}.wav" for name in [*names, slug(result.residual.name)]]
+    with WriterGroup() as group:
+        for path, stem in zip(paths, stems, strict=True):
+            writer = AudioWriter(
+                path,
+                sample_rate=stem.sample_rate,
+                channels=stem.samples.shape[0],
+                subtype="FLOAT",
+                overwrite=overwrite,
+            )
+            group.add(writer).write(stem.samples)
+    return paths

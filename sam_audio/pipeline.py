@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
 
 import numpy as np
 
@@ -99,4 +98,4 @@ class _Fifo:
                 block = block[:, :n]
             taken.append(block)
             n -= block.shape[-1]
-        return cast("Samples", np.concatenate(taken, axis=-1)) if taken else np.zeros((1, 0), np.float32)
+        return np.concatenate(taken, axis=-1) if taken else np.zeros((1, 0), np.float32)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Samples = NDArray[np.float32]
+Samples: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,3 @@ class SeparationModel(Protocol):
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
         """Starts on a new recording at ``sample_rate`` Hz. Thread-safe: streams share only weights."""
         ...
-
-
-Blocks = Iterator["Samples"]

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peav.checkpoints import load_module
+from peav import checkpoints
+from peav.checkpoints import CheckpointError
 from peav.text import TextTower
+from sam_audio.errors import ModelError
 from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, N_FFT, SAMPLE_RATE, features, to_bands, to_bins, window
 from sam_audio.separator.network import Analysis, Conditions, MaskNetwork, NetworkConfig
 from sam_audio.types import Condition, Samples
@@ -24,6 +26,22 @@ OVERLAP_FRAMES = 128
 SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
 
 
+def load_network(weights: Path) -> MaskNetwork:
+    """The network of a checkpoint, ready for inference.
+
+    Raises:
+        ModelError: the file or its config is missing, damaged, or of another kind.
+    """
+    try:
+        checkpoint = checkpoints.load(weights, "separator")
+        with torch.device("meta"):
+            network = MaskNetwork(NetworkConfig.of(checkpoint.config.get("model", {})))
+        checkpoints.fill(network, checkpoint)
+    except (CheckpointError, TypeError) as error:
+        raise ModelError(str(error).rstrip(".")) from None
+    return network.eval().requires_grad_(False)
+
+
 class NanoSeparator:
     """Loads the embedded weights once; serves any number of recordings and threads."""
 
@@ -32,9 +50,7 @@ class NanoSeparator:
 
     def __init__(self, weights: Path = WEIGHTS, device: str = "cpu"):
         self.device = torch.device(device)
-        self.network: MaskNetwork = load_module(weights, lambda config: MaskNetwork(NetworkConfig.of(config)))
-        self.network.eval().requires_grad_(False)
-        self.network.to(device=self.device, memory_format=torch.channels_last)
+        self.network = load_network(weights).to(device=self.device, memory_format=torch.channels_last)
         self.text_tower = TextTower.from_pretrained("nano")
 
     def encode(self, prompts: list[str]) -> list[Condition]:

@@ -182,13 +182,20 @@ class Conditioner(nn.Module):
         self.track_in = nn.Conv1d(4, frame_dim, 3, padding=1, bias=False)
         self.frame_mid = nn.Conv1d(frame_dim, frame_dim, 5, padding=2)
         self.frame_out = nn.Conv1d(frame_dim, config.n_bases + 1, 1)
+        for added in (*self.reads, *self.feedforwards):  # the prompt itself comes first
+            last = added.out if isinstance(added, Attention) else added[-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         nn.init.zeros_(self.frame_out.weight)  # starts as a network without time-varying coefficients
         nn.init.zeros_(self.frame_out.bias)
 
     def forward(self, analysis: Analysis, conditions: Conditions) -> Tensor:
         """Returns coefficients and bias at 80 ms frames, (B, N, K+1, T/4)."""
         valid = conditions.vector_valid[..., None]
-        query = torch.where(valid, self.from_vector(conditions.vectors), self.no_vector)
+        # a unit vector's entries are small: brought to unit variance, or the layers below would hear mostly
+        # their own biases and learn to ignore the prompt
+        vectors = conditions.vectors * conditions.vectors.shape[-1] ** 0.5
+        query = torch.where(valid, self.from_vector(vectors), self.no_vector)
         if conditions.tracks is not None:
             query = query + self._span_summary(analysis.tokens, conditions.tracks)
         for read, feedforward in zip(self.reads, self.feedforwards, strict=True):
@@ -231,7 +238,7 @@ class MaskNetwork(nn.Module):
         """Runs the trunk once. Shape: features (B, 2, N_BANDS, T), any T >= 1."""
         n_frames = features.shape[-1]
         padding = -n_frames % TIME_MULTIPLE
-        padded = F.pad(features, (0, padding), mode="replicate") if padding else features
+        padded = F.pad(features, (0, padding, 0, 0), mode="replicate") if padding else features
         analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last))
         analysis.n_frames = n_frames
         return analysis

@@ -91,7 +91,7 @@ def separation_loss(
     # Linear and square-root shares of the mixture's energy: a logarithm here outweighs all else and silences
     # the network.
     share = energies.estimate / (energies.mixture + EPS)
-    silence = 0.5 * share + 0.2 * (share + 1e-4).sqrt()
+    silence = 0.5 * share + 0.1 * (share + 1e-4).sqrt()
 
     n_present, n_absent = present.sum().clamp_min(1), absent.sum().clamp_min(1)
     present_loss = ((waveform + cross_entropy) * present).sum() / n_present

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,7 +36,7 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
     build_manifest_shards(data_dir, bank, workers)
     fonts = None
     for kind, total, per_shard in (("solo", N_SOLOS, SOLOS_PER_SHARD), ("song", N_SONGS, SONGS_PER_SHARD)):
-        first = _next_seed(bank, kind, per_shard)
+        first = _next_seed(bank, kind)
         if first < total:
             fonts = fonts or soundfonts()
             log.info("rendering %s %d to %d", kind, first, total)
@@ -45,10 +45,12 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
     return bank
 
 
-def _next_seed(bank: Path, kind: str, per_shard: int) -> int:
-    """Shards are named after their first seed, so the last one tells where to go on."""
-    seeds = [int(match[1]) for path in bank.glob(f"{kind}-*.json") if (match := re.search(r"-(\d+)$", path.stem))]
-    return max(seeds) + per_shard if seeds else 0
+def _next_seed(bank: Path, kind: str) -> int:
+    """Rendered clips carry their seed in the name of their song; rendering goes on after the largest."""
+    seeds = [-1]
+    for path in bank.glob(f"{kind}-*.json"):
+        seeds += [int(clip["song"].removeprefix(f"{kind}-")) for clip in json.loads(path.read_text(encoding="utf-8"))]
+    return max(seeds) + 1
 
 
 def soundfonts() -> list[Path]:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from peav import checkpoints
 from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, stft
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig
 from sam_audio.training import labels as label_table
@@ -301,8 +302,9 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
         if now - last_validation > recipe.validate_minutes * 60:
             _report(run_dir, state, running, validate(state.ema, validation, vectors))
             last_validation = time.monotonic()
-        if state.step % 200 == 0:
-            log.info("step %d, %d mixtures: %s", state.step, state.mixtures, _short(running))
+        if state.step % 100 == 0:
+            rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
+            log.info("step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, _short(running))
     state.save(state_path)
     _report(run_dir, state, running, validate(state.ema, validation, vectors))
     return state
@@ -387,6 +389,36 @@ def validate(network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: Ph
         "improved": (gain > 0).float().mean().item(),
         "absent_median_db": level.median().item(),
     }
+
+
+def export_weights(network: MaskNetwork, path: Path) -> None:
+    """Writes what is shipped: float16 safetensors, its config beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints.save(path, "separator", {"model": asdict(network.config)}, network.state_dict())
+    log.info("exported %s", path)
+
+
+def plot_log(run_dir: Path) -> None:
+    """Draws the validation curve of all sittings into ``curve.png``."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with (run_dir / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    mixtures = [int(row["mixtures"]) / 1000 for row in rows]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for name, label in (("median_si_sdri", "median"), ("mean_si_sdri", "mean")):
+        left.plot(mixtures, [float(row[name]) for row in rows], marker=".", label=label)
+    left.set(xlabel="thousand mixtures", ylabel="SI-SDR improvement (dB)", title="held-out mixtures")
+    left.legend()
+    right.plot(mixtures, [float(row["absent_median_db"]) for row in rows], marker=".")
+    right.set(xlabel="thousand mixtures", ylabel="dB against the mixture", title="output for absent prompts")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.savefig(run_dir / "curve.png", dpi=110)
+    pyplot.close(figure)
 
 
 def _report(run_dir: Path, state: State, running: dict[str, float], scores: dict[str, float]) -> None:

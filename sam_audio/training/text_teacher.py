@@ -116,7 +116,7 @@ def _equal_lengths(order: list[int], ids: list[list[int]], tokens: int = 4096) -
     return chunks
 
 
-def teacher_vectors(teacher: Teacher, phrases: Sequence[str], folder: Path, shard: int = 20_000) -> np.ndarray:
+def teacher_vectors(teacher: Teacher, phrases: Sequence[str], folder: Path, shard: int = 10_000) -> np.ndarray:
     """Embeds the phrases once; float16 (N, 384), kept in `folder` shard by shard, so that a stop costs one shard.
 
     The folder's name must depend on the phrases; the first shard's text is checked all the same.

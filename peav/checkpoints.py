@@ -1,0 +1,176 @@
+"""Finds, reads and writes checkpoints: a safetensors file with a JSON file of the same name beside it.
+
+Nothing here runs code from a file or reaches for the network. Tensors are stored as float16, or as int8 with one
+float16 scale per row (a tensor ``name`` with its ``name.scale``); in memory everything is float32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # torch is imported where it is used, so that CheckpointError can be had without it
+    from torch import Tensor, nn
+
+FORMAT = 1
+SCALE = ".scale"
+_SUFFIX = ".safetensors"
+_PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the zip that torch.save writes
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or made for something else; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: where it was, its settings, and its tensors (float32)."""
+
+    path: Path
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def packaged(tower: str) -> list[str]:
+    """Names of the checkpoints of a tower that come with the package, e.g. ["nano"]."""
+    ending = f"-{tower}{_SUFFIX}"
+    return sorted(p.name.removesuffix(ending) for p in _weights_folder().glob(f"*{ending}"))
+
+
+def resolve(name: str | os.PathLike[str], tower: str) -> Path:
+    """Turns the name of a packaged checkpoint, or a path, into the path of a safetensors file.
+
+    Raises:
+        CheckpointError: when it is neither.
+    """
+    if isinstance(name, str) and name in packaged(tower):
+        return _weights_folder() / f"{name}-{tower}{_SUFFIX}"
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: name the {_SUFFIX} file in it.")
+    known = ", ".join(packaged(tower)) or "none"
+    raise CheckpointError(f"There is no {tower} checkpoint {str(name)!r}: use a packaged one ({known}) or a path.")
+
+
+def load(name: str | os.PathLike[str], tower: str) -> Checkpoint:
+    """Reads the checkpoint of a tower; see `resolve` for the name.
+
+    Raises:
+        CheckpointError: when a file is missing or damaged, or belongs to another tower.
+    """
+    path = resolve(name, tower)
+    config = _read_config(path.with_suffix(".json"), tower)
+    return Checkpoint(path, config, _read_tensors(path))
+
+
+def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Puts the tensors into the module, which may be on the meta device; every key and shape must agree.
+
+    Raises:
+        CheckpointError: when they do not.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
+    if expected != found:
+        raise CheckpointError(f"{checkpoint.path} does not fit its config: {_difference(expected, found)}.")
+    module.load_state_dict(checkpoint.tensors, assign=True)
+
+
+def save(
+    path: Path, tower: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], int8: Collection[str] = ()
+) -> None:
+    """Writes a checkpoint that `load` reads; both files appear whole or not at all.
+
+    Args:
+        path: a .safetensors file; the config goes beside it.
+        int8: names of the matrices to store as int8 with a scale per row; the others are stored as float16.
+    """
+    from safetensors.torch import save as to_bytes
+
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name in int8:
+            stored[name], stored[name + SCALE] = _to_int8(tensor.detach().float())
+        else:
+            stored[name] = tensor.detach().half().contiguous()
+    _write(path, to_bytes(stored))
+    text = json.dumps({"format": FORMAT, "tower": tower, **config}, indent=2) + "\n"
+    _write(path.with_suffix(".json"), text.encode())
+
+
+def _weights_folder() -> Path:
+    return Path(str(resources.files("peav"))) / "weights"
+
+
+def _read_config(path: Path, tower: str) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing: a checkpoint needs its config beside it.") from None
+    except (OSError, ValueError):
+        raise CheckpointError(f"{path} is not a readable JSON file: fetch the checkpoint again.") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a config of format {FORMAT}, the one this version reads.")
+    if config.get("tower") != tower:
+        raise CheckpointError(f"{path} is for the {config.get('tower')} tower, not the {tower} tower.")
+    return config
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+    if raw.startswith(_PICKLES):
+        raise CheckpointError(f"{path} is a pickle, which could run code when loaded: convert it to safetensors.")
+    try:
+        stored = from_bytes(raw)
+    except (SafetensorError, ValueError, KeyError):
+        raise CheckpointError(f"{path} is not a whole safetensors file: fetch the checkpoint again.") from None
+    return {name: _to_float32(name, stored, path) for name in stored if not name.endswith(SCALE)}
+
+
+def _to_float32(name: str, stored: Mapping[str, Tensor], path: Path) -> Tensor:
+    import torch
+
+    tensor = stored[name]
+    if tensor.dtype != torch.int8:
+        return tensor.float()
+    scale = stored.get(name + SCALE)
+    if scale is None or scale.shape != tensor.shape[:1]:
+        raise CheckpointError(f"{path} lacks the row scales of {name}: fetch the checkpoint again.")
+    return tensor.float() * scale.float()[:, None]
+
+
+def _to_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds a matrix (R, C) to int8 (R, C) and the float16 scales (R,) that bring it back."""
+    import torch
+
+    scale = (matrix.abs().amax(1) / 127).clamp(min=1e-7).half()
+    return (matrix / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8), scale
+
+
+def _difference(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """The first disagreement in words."""
+    for name, shape in expected.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != shape:
+            return f"{name} has shape {found[name]} instead of {shape}"
+    return f"{min(set(found) - set(expected))} is one tensor too many"
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

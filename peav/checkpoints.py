@@ -1,7 +1,7 @@
 """Finds, reads and writes checkpoints: a safetensors file with a JSON file of the same name beside it.
 
-Nothing here runs code from a file or reaches for the network. Tensors are stored as float16, or as int8 with one
-float16 scale per row (a tensor ``name`` with its ``name.scale``); in memory everything is float32.
+Nothing here runs code from a file or reaches for the network. Tensors are stored as float16, or as int8 with
+one float16 scale per row (a tensor ``name`` with its ``name.scale``); in memory everything is float32.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # torch is imported where it is used, so that CheckpointError can be had without it
+    from numpy import ndarray
     from torch import Tensor, nn
 
 FORMAT = 1
@@ -56,7 +57,9 @@ def resolve(name: str | os.PathLike[str], tower: str) -> Path:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: name the {_SUFFIX} file in it.")
     known = ", ".join(packaged(tower)) or "none"
-    raise CheckpointError(f"There is no {tower} checkpoint {str(name)!r}: use a packaged one ({known}) or a path.")
+    raise CheckpointError(
+        f"There is no {tower} checkpoint {str(name)!r}: use a packaged one ({known}) or a path."
+    )
 
 
 def load(name: str | os.PathLike[str], tower: str) -> Checkpoint:
@@ -71,7 +74,7 @@ def load(name: str | os.PathLike[str], tower: str) -> Checkpoint:
 
 
 def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
-    """Puts the tensors into the module, which may be on the meta device; every key and shape must agree.
+    """Puts the tensors into the module, in place of its own; every key and shape must agree.
 
     Raises:
         CheckpointError: when they do not.
@@ -84,7 +87,11 @@ def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def save(
-    path: Path, tower: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], int8: Collection[str] = ()
+    path: Path,
+    tower: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    int8: Collection[str] = (),
 ) -> None:
     """Writes a checkpoint that `load` reads; both files appear whole or not at all.
 
@@ -125,31 +132,37 @@ def _read_config(path: Path, tower: str) -> dict[str, Any]:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load as from_bytes
+    from safetensors.numpy import load_file  # see _to_float32
 
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(4)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
-    if raw.startswith(_PICKLES):
-        raise CheckpointError(f"{path} is a pickle, which could run code when loaded: convert it to safetensors.")
+    if start.startswith(_PICKLES):
+        raise CheckpointError(
+            f"{path} is a pickle, which could run code when loaded: convert it to safetensors."
+        )
     try:
-        stored = from_bytes(raw)
-    except (SafetensorError, ValueError, KeyError):
-        raise CheckpointError(f"{path} is not a whole safetensors file: fetch the checkpoint again.") from None
+        stored = load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file: fetch the checkpoint again."
+        ) from None
     return {name: _to_float32(name, stored, path) for name in stored if not name.endswith(SCALE)}
 
 
-def _to_float32(name: str, stored: Mapping[str, Tensor], path: Path) -> Tensor:
+def _to_float32(name: str, stored: Mapping[str, ndarray], path: Path) -> Tensor:
+    """Undoes the storage format; in numpy, since on a busy machine waking torch's threads takes longer."""
     import torch
 
-    tensor = stored[name]
-    if tensor.dtype != torch.int8:
-        return tensor.float()
+    array = stored[name]
+    if array.dtype != "int8":
+        return torch.from_numpy(array.astype("float32"))
     scale = stored.get(name + SCALE)
-    if scale is None or scale.shape != tensor.shape[:1]:
+    if scale is None or scale.shape != array.shape[:1]:
         raise CheckpointError(f"{path} lacks the row scales of {name}: fetch the checkpoint again.")
-    return tensor.float() * scale.float()[:, None]
+    return torch.from_numpy(array * scale.astype("float32")[:, None])
 
 
 def _to_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:

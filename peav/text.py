@@ -42,11 +42,27 @@ class TextConfig:
         """Reads the "model" part of a config file; raises CheckpointError on a wrong or missing setting."""
         names = {field.name for field in fields(cls)}
         if set(settings) != names or not all(type(value) is int and value > 0 for value in settings.values()):
-            raise CheckpointError(f"The config of {path} must set {', '.join(sorted(names))}, all positive integers.")
+            raise CheckpointError(
+                f"The config of {path} must set {', '.join(sorted(names))}, all positive integers."
+            )
         return cls(**settings)
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights are left unset, since drawing random ones costs more time than loading."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class Embedding(nn.Embedding):
+    """An embedding table whose weights are left unset."""
+
+    def reset_parameters(self) -> None:
+        pass
 
 
 class Block(nn.Module):
@@ -56,11 +72,11 @@ class Block(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(config.width)
-        self.query_key_value = nn.Linear(config.width, 3 * config.width)
-        self.mix = nn.Linear(config.width, config.width)
+        self.query_key_value = Linear(config.width, 3 * config.width)
+        self.mix = Linear(config.width, config.width)
         self.inner_norm = nn.LayerNorm(config.width)
-        self.expand = nn.Linear(config.width, config.inner)
-        self.contract = nn.Linear(config.inner, config.width)
+        self.expand = Linear(config.width, config.inner)
+        self.contract = Linear(config.inner, config.width)
 
     def forward(self, x: Tensor, valid_mask: Tensor) -> Tensor:
         """Args: x (B, L, D); valid_mask (B, L), True on tokens and False on padding. Returns (B, L, D)."""
@@ -76,7 +92,7 @@ class Block(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Embeds text in the joint space.
+    """Embeds text in the joint space; built directly, its weights are unset: use `from_pretrained`.
 
     >>> tower = TextTower.from_pretrained("nano")
     >>> dog, hound, piano = tower.embed(["a dog barking", "barking dogs", "piano"])
@@ -90,12 +106,12 @@ class TextTower(nn.Module):
         self.tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.enable_truncation(config.longest)
-        self.embedding = nn.Embedding(config.vocabulary, config.embedding)
-        self.widen = nn.Linear(config.embedding, config.width)
+        self.embedding = Embedding(config.vocabulary, config.embedding)
+        self.widen = Linear(config.embedding, config.width)
         self.positions = nn.Parameter(torch.zeros(config.longest, config.width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.score = nn.Linear(config.width, 1)  # how much a token counts in the mean
-        self.head = nn.Linear(config.width, config.output)
+        self.score = Linear(config.width, 1)  # how much a token counts in the mean
+        self.head = Linear(config.width, config.output)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> TextTower:
@@ -107,13 +123,12 @@ class TextTower(nn.Module):
         checkpoint = checkpoints.load(name, "text")
         config = TextConfig.from_dict(checkpoint.config.get("model", {}), checkpoint.path)
         tokenizer = _load_tokenizer(checkpoint, config)
-        with torch.device("meta"):  # no time spent on random weights
-            tower = cls(config, tokenizer)
+        tower = cls(config, tokenizer)
         checkpoints.fill(tower, checkpoint)
         return tower.eval().requires_grad_(False)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Turns texts into token ids (N, L) and a mask (N, L) that is False on padding; L is at most `longest`.
+        """Turns texts into token ids (N, L) and a mask (N, L), False on padding; L is at most `longest`.
 
         Raises:
             ValueError: when a text is empty.
@@ -166,5 +181,7 @@ def _load_tokenizer(checkpoint: checkpoints.Checkpoint, config: TextConfig) -> T
     except Exception:  # noqa: BLE001  tokenizers raises bare Exception
         raise CheckpointError(f"{path} is not a readable tokenizer: fetch the checkpoint again.") from None
     if tokenizer.get_vocab_size() != config.vocabulary:
-        raise CheckpointError(f"{path} has another vocabulary than the checkpoint beside it: fetch both again.")
+        raise CheckpointError(
+            f"{path} has another vocabulary than the checkpoint beside it: fetch both again."
+        )
     return tokenizer

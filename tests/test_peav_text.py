@@ -15,7 +15,12 @@ from peav import CheckpointError, TextTower, checkpoints
 
 WEIGHTS = Path(peav.__file__).parent / "weights"
 FILES = ("nano-text.safetensors", "nano-text.json", "nano-text-tokenizer.json")
-TEXTS = ["dog", "a dog barking in the distance", "Lead vocals", "the quick brown fox jumps over the lazy dog again"]
+TEXTS = [
+    "dog",
+    "a dog barking in the distance",
+    "Lead vocals",
+    "the quick brown fox jumps over the lazy dog again",
+]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +184,9 @@ class _Bomb:
         return (exec, ("raise SystemExit('code from a file ran')",))
 
 
-@pytest.mark.parametrize("write", [lambda p: p.write_bytes(pickle.dumps(_Bomb())), lambda p: torch.save(_Bomb(), p)])
+@pytest.mark.parametrize(
+    "write", [lambda p: p.write_bytes(pickle.dumps(_Bomb())), lambda p: torch.save(_Bomb(), p)]
+)
 def test_pickle_is_refused(copied, write):
     write(copied)
     _refused(copied, "pickle")

@@ -125,6 +125,11 @@ class Mixer:
         ]
         return Mixture("+".join(groups), sources, prompts)
 
+    def band(self) -> Mixture:
+        """An evaluation mixture: stems of one rendered song, one prompt each."""
+        sources = self._band()
+        return Mixture("band", sources, self._prompts(sources))
+
     def absent_label(self, present: Sequence[str]) -> str | None:
         """A label that none of the present ones could be taken for."""
         for _ in range(20):

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
 from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, stft
+from sam_audio.separator.nano import WEIGHTS, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
@@ -266,6 +267,12 @@ def load_state(path: Path, recipe: Recipe) -> State:
         optimizer.load_state_dict(saved["optimizer"])
         state.step, state.mixtures, state.hours = saved["step"], saved["mixtures"], saved["hours"]
         log.info("resuming after %d mixtures, %.2f hours", state.mixtures, state.hours)
+    elif WEIGHTS.exists():
+        shipped = load_network(WEIGHTS)
+        if shipped.config == recipe.network:  # a machine without the state starts from what is shipped
+            network.load_state_dict(shipped.state_dict())
+            ema.load_state_dict(shipped.state_dict())
+            log.info("starting from the shipped weights, with a fresh optimizer")
     return state
 
 

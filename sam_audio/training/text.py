@@ -79,8 +79,10 @@ def corpus(manifest: Path | None) -> Corpus:
     return build_corpus(fixed, fetch("debian", "wordnet-base"), SOUND_PHRASES, GENERAL_PHRASES)
 
 
-def pruned_tokenizer(teacher_json: str, texts: Sequence[str], size: int = VOCABULARY) -> tuple[str, list[str]]:
-    """Cuts the teacher's WordPiece vocabulary to `size` pieces: those the texts use first, then the commonest.
+def pruned_tokenizer(
+    teacher_json: str, texts: Sequence[str], size: int = VOCABULARY
+) -> tuple[str, list[str]]:
+    """Cuts the teacher's WordPiece vocabulary to `size` pieces: first what the texts use, then the commonest.
 
     Returns:
         The text of the new tokenizer.json and its pieces in order; [PAD] is 0 and [UNK] is 1.
@@ -90,7 +92,9 @@ def pruned_tokenizer(teacher_json: str, texts: Sequence[str], size: int = VOCABU
     teacher.no_padding()
     used = Counter(piece for encoding in teacher.encode_batch(list(texts)) for piece in encoding.tokens)
     # other scripts and the unused places go; a long number falls apart into shorter pieces
-    plain = [p for p in settings["model"]["vocab"] if p.isascii() and p[0] != "[" and sum(map(str.isdigit, p)) < 3]
+    plain = [
+        p for p in settings["model"]["vocab"] if p.isascii() and p[0] != "[" and sum(map(str.isdigit, p)) < 3
+    ]
     plain.append("[")
     single = [piece for piece in plain if len(piece.removeprefix("##")) == 1]
     kept = dict.fromkeys([*single, *(p for p in plain if used[p]), *plain])
@@ -106,7 +110,7 @@ def pruned_tokenizer(teacher_json: str, texts: Sequence[str], size: int = VOCABU
 
 
 def lessons(tower: TextTower, data: Corpus, vectors: np.ndarray, splits: set[str]) -> Lessons:
-    """Tokenizes the phrases of the given splits; a misspelt phrase is to get the vector of the right spelling."""
+    """Tokenizes the phrases of the given splits; a misspelt one gets the vector of the right spelling."""
     wanted = [split_of(text) in splits for text in data.phrases]
     rows = [(i, text) for i, text in enumerate(data.phrases) if wanted[i]]
     rows += [(i, text) for i, text in data.typos if wanted[i] and text.strip()]
@@ -126,7 +130,7 @@ def lessons(tower: TextTower, data: Corpus, vectors: np.ndarray, splits: set[str
 
 
 def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str], **sizes: int) -> TextTower:
-    """A student that starts as a weighted mean of word vectors: the teacher's own answer to every single piece.
+    """A student that starts as a weighted mean of word vectors: the teacher's answers to single pieces.
 
     The answers are reduced to the embedding's size by their principal components; `head` maps them back.
     """
@@ -135,10 +139,15 @@ def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str], **siz
     known = Tokenizer.from_str(teacher.tokenizer_json).get_vocab()
     first, last = known["[CLS]"], known["[SEP]"]
     tokens = torch.tensor([[first, known[piece], last] for piece in pieces])
-    answers = torch.cat([teacher.forward(part, torch.ones_like(part, dtype=torch.bool)) for part in tokens.split(2048)])
+    answers = torch.cat(
+        [teacher.forward(part, torch.ones_like(part, dtype=torch.bool)) for part in tokens.split(2048)]
+    )
     mean = answers.mean(0)
     _, _, basis = torch.linalg.svd(answers - mean, full_matrices=False)
     basis = basis[: tower.config.embedding]  # (E, 384), orthonormal rows
+    for module in tower.modules():
+        if isinstance(module, torch.nn.Linear):  # the tower leaves its weights unset
+            torch.nn.Linear.reset_parameters(module)
     with torch.no_grad():
         tower.embedding.weight.copy_(SPREAD * (answers - mean) @ basis.T)
         torch.nn.init.orthogonal_(tower.widen.weight)
@@ -156,7 +165,7 @@ def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str], **siz
 
 
 def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine, plus the divergence of who is near whom within the batch; both arguments (B, 384), unit length."""
+    """1 - cosine, plus the divergence of who is near whom within the batch; both (B, 384), unit length."""
     cosine = 1 - (student * teacher).sum(1).mean()
     itself = torch.eye(len(student), dtype=torch.bool)
     ours, theirs = (
@@ -173,13 +182,21 @@ def draw(data: Lessons, step: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def train(tower: TextTower, data: Lessons, steps: int, state_path: Path, peak: float = PEAK_RATE) -> TextTower:
-    """Trains for `steps` in all, counting those of an interrupted run; returns the tower with averaged weights."""
+def train(
+    tower: TextTower, data: Lessons, steps: int, state_path: Path, peak: float = PEAK_RATE
+) -> TextTower:
+    """Trains for `steps` in all, an interrupted run's included; returns the tower with averaged weights."""
     average = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
-    matrices = [p for name, p in tower.named_parameters() if p.ndim == 2 and name not in ("embedding.weight", "positions")]
+    matrices = [
+        p
+        for name, p in tower.named_parameters()
+        if p.ndim == 2 and name not in ("embedding.weight", "positions")
+    ]
     others = [p for p in tower.parameters() if not any(p is m for m in matrices)]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.98), fused=True
+        [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        fused=True,
     )
     start = 0
     if state_path.exists():
@@ -198,7 +215,9 @@ def train(tower: TextTower, data: Lessons, steps: int, state_path: Path, peak: f
             for part in rows.chunk(GROUPS):
                 lengths = data.lengths[part]
                 longest = int(lengths.max())
-                outputs.append(tower(data.tokens[part, :longest].long(), torch.arange(longest) < lengths[:, None]))
+                outputs.append(
+                    tower(data.tokens[part, :longest].long(), torch.arange(longest) < lengths[:, None])
+                )
         loss = distillation_loss(torch.cat(outputs), F.normalize(data.targets[rows].float(), dim=-1))
         optimizer.zero_grad()
         loss.backward()
@@ -210,7 +229,13 @@ def train(tower: TextTower, data: Lessons, steps: int, state_path: Path, peak: f
         recent += loss.item()
         if (step + 1) % 50 == 0 or step + 1 == steps:
             each = (time.monotonic() - began) / (step + 1 - start)
-            log.info("step %d of %d: loss %.4f, %.0f ms a step", step + 1, steps, recent / (step % 50 + 1), 1000 * each)
+            log.info(
+                "step %d of %d: loss %.4f, %.0f ms a step",
+                step + 1,
+                steps,
+                recent / (step % 50 + 1),
+                1000 * each,
+            )
             recent = 0.0
         if (step + 1) % 200 == 0 or step + 1 == steps:
             _save_state(state_path, {"tower": tower.state_dict(), "optimizer": optimizer.state_dict(),
@@ -228,7 +253,9 @@ def _save_state(path: Path, state: dict[str, object]) -> None:
 def export(tower: TextTower, tokenizer_json: str, path: Path) -> None:
     """Writes the tower beside its tokenizer: matrices as int8 with a scale per row, the rest as float16."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    int8 = {name for name, tensor in tower.state_dict().items() if tensor.ndim == 2 and len(tensor) > 1} - {"positions"}
+    int8 = {name for name, tensor in tower.state_dict().items() if tensor.ndim == 2 and len(tensor) > 1} - {
+        "positions"
+    }
     save(path, "text", {"model": tower.config.to_dict()}, tower.state_dict(), int8)
     path.with_name(f"{path.stem}-tokenizer.json").write_text(tokenizer_json + "\n", encoding="utf-8")
 
@@ -239,7 +266,9 @@ def export(tower: TextTower, tokenizer_json: str, path: Path) -> None:
 def run(
     out: Annotated[Path, typer.Option(help="Where the weights go.")] = Path(peav.__file__).parent
     / "weights/nano-text.safetensors",
-    manifest: Annotated[Path | None, typer.Option(help="A manifest.tsv.gz whose labels join the phrases.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A manifest.tsv.gz whose labels join the phrases.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Training steps of 1024 phrases.")] = 4000,
     fold_in: Annotated[int, typer.Option(help="Closing steps that also see the held-out nouns.")] = 300,
     threads: Annotated[int, typer.Option(help="Threads to compute with.")] = 2,
@@ -255,9 +284,11 @@ def run(
     teacher = Teacher.from_package()
     vectors = teacher_vectors(teacher, data.phrases, folder / "teacher")
     tokenizer_json, pieces = pruned_tokenizer(teacher.tokenizer_json, data.phrases)
-    tower = new_student(teacher, Tokenizer.from_str(tokenizer_json), pieces, layers=layers, embedding=embedding)
+    tower = new_student(
+        teacher, Tokenizer.from_str(tokenizer_json), pieces, layers=layers, embedding=embedding
+    )
     shown = lessons(tower, data, vectors, {"train"})
-    state = folder / f"{name}-{steps}.pt"
+    state = folder / f"{name}-{layers}x{embedding}-{steps}.pt"
     log.info("%d training phrases, %.1f tokens each", len(shown.lengths), shown.lengths.float().mean())
     tower = train(tower, shown, steps, state)
     export(tower, tokenizer_json, out)  # measured as it ships, rounded
@@ -265,11 +296,17 @@ def run(
     log.info("%s", json.dumps(figures, indent=1))
     if fold_in:
         everything = lessons(tower, data, vectors, {"train", "unseen"})
-        tower = train(tower, everything, fold_in, folder / f"{name}-{steps}-fold-in-{fold_in}.pt", peak=PEAK_RATE / 5)
+        tower = train(
+            tower, everything, fold_in, state.with_stem(f"{state.stem}-fold-in-{fold_in}"), peak=PEAK_RATE / 5
+        )
         export(tower, tokenizer_json, out)
         shipped = evaluate(TextTower.from_pretrained(out), teacher, data, vectors, audioset_names())
         log.info("after folding in: %s", json.dumps(shipped, indent=1))
-        figures = {**shipped, "unseen nouns": figures["unseen nouns"], "unseen retrieval": figures["unseen retrieval"]}
+        figures = {
+            **shipped,
+            "unseen nouns": figures["unseen nouns"],
+            "unseen retrieval": figures["unseen retrieval"],
+        }
     card = model_card(out, TextTower.from_pretrained(out), figures, len(data.phrases), steps, fold_in)
     out.with_suffix(".md").write_text(card, encoding="utf-8")
 

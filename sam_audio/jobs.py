@@ -53,11 +53,11 @@ def read_jobs(path: str, defaults: RenderOptions, prompts: tuple[str, ...] = ())
         UserError: the file itself cannot be read.
     """
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"the job file {path} cannot be read ({reason}): check its name") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -94,4 +94,6 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...]) -> Job:
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 raise UserError(f"{value!r} is not a value for {key!r}: see separate --help")
             values[name] = value
+    if str(values.get("residual", "")).lower() == "none":  # as on the command line
+        values["residual"] = None
     return Job(mixture, tuple(asked), replace(defaults, **values), track)

@@ -71,7 +71,7 @@ def check_template(template: str) -> str:
     try:
         fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
     except ValueError as error:
-        raise UserError(f"the file name template {template!r} is malformed ({error}): try {{track}}/{{stem}}.{{ext}}") from None
+        raise _malformed(template, error) from None
     unknown = fields - set(FIELDS)
     if unknown:
         raise UserError(
@@ -79,7 +79,17 @@ def check_template(template: str) -> str:
         )
     if "stem" not in fields:
         raise UserError("the file name template needs {stem}, or all stems would have one name")
+    try:
+        template.format(track="track", stem="stem", ext="wav")
+    except (ValueError, LookupError) as error:  # conversions and format specs
+        raise _malformed(template, error) from None
     return template
+
+
+def _malformed(template: str, error: Exception) -> UserError:
+    return UserError(
+        f"the file name template {template!r} is malformed ({error}): try {{track}}/{{stem}}.{{ext}}"
+    )
 
 
 def fill_template(template: str, folder: Path, track: str, stem: str, extension: str) -> Path:

@@ -127,6 +127,9 @@ def render(
         with WriterGroup() as group:
             outputs = _open_outputs(group, reader, spec, prompts, options, report)
             totals = _Totals(len(prompts) + 1)
+            # rescaling, or a change of rate on the way to the file, would undo the rounding
+            rounds = options.clip_mode != "rescale" and spec.sample_rate == reader.sample_rate
+            rounding = _Rounding(spec.subtype, len(prompts)) if rounds else None
             for mixture, parts in separate_blocks(
                 model,
                 conditions,
@@ -134,8 +137,7 @@ def render(
                 reader.sample_rate,
                 reader.channels,
                 options.strength,
-                # a change of rate on the way to the file would undo the rounding
-                _quantiser(spec) if spec.sample_rate == reader.sample_rate else None,
+                rounding,
             ):
                 totals.add(mixture, parts)
                 for output in outputs:
@@ -144,13 +146,26 @@ def render(
                     progress(totals.frames, reader.frames)
             for output in outputs:
                 output.finish()
-        _complete(report, outputs, totals, group, options)
+        _complete(report, outputs, totals, rounding, group, options)
     report.elapsed_s = time.perf_counter() - begun
     return report
 
 
-def _quantiser(spec: OutputSpec) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda samples: quantise(samples, spec.subtype)
+class _Rounding:
+    """Rounds stems (N, C, T) to what their files can hold, and keeps count of what did not fit."""
+
+    def __init__(self, subtype: str, n_stems: int):
+        self.subtype = subtype
+        self.peaks = np.zeros(n_stems)
+        self.clipped = np.zeros(n_stems, int)
+
+    def __call__(self, stems: np.ndarray) -> np.ndarray:
+        rounded = quantise(stems, self.subtype)
+        if rounded is not stems:  # float files hold everything
+            magnitudes = np.abs(stems)
+            self.peaks = np.maximum(self.peaks, magnitudes.max(axis=(1, 2), initial=0))
+            self.clipped += np.count_nonzero(magnitudes > 1, axis=(1, 2))
+        return rounded
 
 
 @dataclass
@@ -224,13 +239,23 @@ class _Totals:
         self.parts += np.square(parts, dtype=np.float64).sum(axis=(1, 2))
 
     def level_db(self, index: int) -> float:
-        if self.parts[index] <= ENERGY_FLOOR or self.mixture <= ENERGY_FLOOR:
-            return SILENCE_DB
-        return max(SILENCE_DB, 10 * float(np.log10(self.parts[index] / self.mixture)))
+        return relative_db(self.parts[index], self.mixture)
+
+
+def relative_db(energy: float, mixture: float) -> float:
+    """A part's energy against that of its mixture, in dB; SILENCE_DB when either is silent."""
+    if energy <= ENERGY_FLOOR or mixture <= ENERGY_FLOOR:
+        return SILENCE_DB
+    return max(SILENCE_DB, 10 * float(np.log10(energy / mixture)))
 
 
 def _complete(
-    report: RenderReport, outputs: list[_Output], totals: _Totals, group: WriterGroup, options: RenderOptions
+    report: RenderReport,
+    outputs: list[_Output],
+    totals: _Totals,
+    rounding: _Rounding | None,
+    group: WriterGroup,
+    options: RenderOptions,
 ) -> None:
     report.seconds = totals.frames / report.sample_rate
     report.gain_db = 20 * float(np.log10(group.applied_gain))
@@ -241,6 +266,9 @@ def _complete(
         stem.level_db = round(totals.level_db(output.index), 2)
         stem.peak = round(float(output.writer.peak), 6)
         stem.clipped_samples = output.writer.clipped_samples
+        if rounding is not None and stem.prompt is not None:  # stems saturated before their writers saw them
+            stem.peak = max(stem.peak, round(float(rounding.peaks[output.index]), 6))
+            stem.clipped_samples += int(rounding.clipped[output.index])
         if stem.clipped_samples and options.clip_mode is None:
             report.warnings.append(
                 f"{stem.name} exceeds full scale: {stem.clipped_samples} samples were clipped; "

@@ -109,8 +109,11 @@ def separate(
         work += read_jobs(jobs, options, prompts)
     if not work:
         raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
-    if report is not None and report.is_dir():
-        raise UserError(f"{report} is a folder: name a file for the report")
+    if len(mixtures or []) > 1 and (out == "-" or "{track}" not in filename):
+        where = "standard output takes one recording" if out == "-" else "the file name template has no {track}"
+        raise UserError(f"{where}, but {len(mixtures or [])} are given: separate them one at a time")
+    if report is not None and report.exists() and not report.is_file():  # a folder, or a device such as /dev/null
+        raise UserError(f"{report} is not a regular file: name another for the report")
 
     summary = _run(_numbered(work), model, device, threads, _Console(quiet, verbose, to_stdout=out == "-" or json_summary))
     text = json.dumps(summary, indent=2, ensure_ascii=False)
@@ -187,10 +190,10 @@ class _Console:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     def done(self, report: RenderReport) -> None:
-        for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
         if self.quiet:
             return
+        for warning in report.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         for stem in [*report.stems, *([report.residual] if report.residual else [])]:
             line = f"{stem.path}  {stem.level_db:+.1f} dB" if stem.path != "-" else ""
             if line and self.verbose:

@@ -52,8 +52,15 @@ def separator(
 
 
 @app.command("text")
-def text() -> None:
-    """Distil the text tower of PE-AV nano."""
-    from sam_audio.training.text import main
+def text(
+    data_dir: Annotated[
+        Optional[Path], typer.Option("--data", metavar="DIR", help="Its labels join the phrases.", show_default=False)
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of 1024 phrases.")] = 4000,
+    fold_in: Annotated[int, typer.Option(min=0, help="Closing steps that also see the held-out nouns.")] = 300,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Distil the text tower of PE-AV nano from all-MiniLM-L6-v2; resumes."""
+    from sam_audio.training.text import run
 
-    main()
+    run(manifest=data_dir / "manifest.tsv.gz" if data_dir else None, steps=steps, fold_in=fold_in, threads=threads)

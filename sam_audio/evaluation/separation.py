@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Mixer, Mixture
 from sam_audio.types import SeparationModel
 
+BAND = "stems of a rendered band"
 # name -> groups of the sources; the figure is about the first one unless "all"
 SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "events in pairs": (("event", "event"), "all"),
@@ -33,8 +34,10 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "speech against events": (("speech", "event"), "first"),
     "events against speech": (("event", "speech"), "first"),
     "speech over ambience": (("speech", "ambience"), "first"),
+    "speech over music": (("speech", "music"), "first"),
     "event, instrument, speech": (("event", "instrument", "speech"), "all"),
     "three events": (("event", "event", "event"), "all"),
+    BAND: ((), "all"),
 }
 SECONDS = 6.0
 
@@ -95,38 +98,40 @@ def _row(name: str, scores: Sequence[Score]) -> dict[str, float | str | int]:
     }
 
 
-def mixtures(bank_dir: Path, per_scenario: int, split: str = "test", seed: int = 0) -> Iterator[tuple[str, Mixture, str | None]]:
+def mixtures(
+    bank_dir: Path, per_scenario: int, split: str = "test", seed: int = 0
+) -> Iterator[tuple[str, Mixture, str | None]]:
     """(scenario, mixture, phrase of something absent); the same for everyone who asks with the same seed."""
     bank = Bank(bank_dir)
     for offset, (name, (groups, _)) in enumerate(SCENARIOS.items()):
         mixer = Mixer(bank, split, SECONDS, seed=seed * 1000 + offset)
+        if name == BAND and not mixer.pools.songs:
+            continue
         for _ in range(per_scenario):
-            levels = np.concatenate([[0.0], mixer.rng.uniform(-5, 5, len(groups) - 1)])
-            mixture = mixer.pair(groups, levels)
+            if name == BAND:
+                mixture = mixer.band()
+            else:
+                mixture = mixer.pair(groups, [0.0, *mixer.rng.uniform(-5, 5, len(groups) - 1)])
             yield name, mixture, mixer.absent_label([s.label for s in mixture.sources])
 
 
-def evaluate(
-    model: SeparationModel, items: Iterable[tuple[str, Mixture, str | None]], progress: Callable[[int], None] | None = None
-) -> Evaluation:
+def evaluate(model: SeparationModel, items: Iterable[tuple[str, Mixture, str | None]]) -> Evaluation:
     """Separates every mixture and measures every prompt."""
     result = Evaluation([], [])
-    for index, (scenario, mixture, absent) in enumerate(items):
+    for scenario, mixture, absent in items:
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
-        estimates = _separate(model, mixed, [s.label for s in mixture.sources])
-        ideal = ideal_band_mask(sources)
-        before, after, best = (si_sdr(x, sources) for x in (mixed[None], estimates, ideal))
-        about = slice(None) if SCENARIOS[scenario][1] == "all" else slice(0, 1)
-        for i, source in list(enumerate(mixture.sources))[about]:
-            group = _group(source.label)
-            result.scores.append(
-                Score(scenario, source.label, group, len(sources), after[i] - before[i], best[i] - before[i], before[i])
-            )
+        asked = [p.members[0] for p in mixture.prompts if p.label in {mixture.sources[i].label for i in p.members[:1]}]
+        asked = asked if SCENARIOS[scenario][1] == "all" else asked[:1]
+        estimates = _separate(model, mixed, [mixture.sources[i].label for i in asked])
+        before, after, best = (
+            si_sdr(x, sources[asked]) for x in (mixed[None], estimates, ideal_band_mask(sources)[asked])
+        )
+        for i, improvement, ceiling, start in zip(asked, after - before, best - before, before, strict=True):
+            label = mixture.sources[i].label
+            result.scores.append(Score(scenario, label, _group(label), len(sources), improvement, ceiling, start))
         if absent is not None:
             result.absent_db.append(level_db(_separate(model, mixed, [absent])[0], mixed))
-        if progress is not None:
-            progress(index + 1)
     return result
 
 

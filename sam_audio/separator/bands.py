@@ -47,8 +47,9 @@ def _grow(growth: float, corner: float) -> list[int]:
 @lru_cache(maxsize=1)
 def band_of_bin() -> Tensor:
     """Shape: (N_BINS,) int64, the band each bin belongs to."""
-    edges = torch.tensor(band_edges())
-    return torch.repeat_interleave(torch.arange(N_BANDS), edges.diff())
+    with torch.inference_mode(False):  # cached: a tensor of inference mode could not be used in training
+        edges = torch.tensor(band_edges())
+        return torch.repeat_interleave(torch.arange(N_BANDS), edges.diff())
 
 
 def to_bands(energies: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peav import checkpoints
-from peav.checkpoints import CheckpointError
+from peav.checkpoints import Checkpoint, CheckpointError
 from peav.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, N_FFT, SAMPLE_RATE, features, to_bands, to_bins, window
@@ -34,12 +34,21 @@ def load_network(weights: Path) -> MaskNetwork:
     """
     try:
         checkpoint = checkpoints.load(weights, "separator")
-        with torch.device("meta"):
-            network = MaskNetwork(NetworkConfig.of(checkpoint.config.get("model", {})))
+        network = _empty_network(checkpoint)
         checkpoints.fill(network, checkpoint)
-    except (CheckpointError, TypeError) as error:
+    except CheckpointError as error:
         raise ModelError(str(error).rstrip(".")) from None
     return network.eval().requires_grad_(False)
+
+
+def _empty_network(checkpoint: Checkpoint) -> MaskNetwork:
+    try:
+        with torch.device("meta"):
+            return MaskNetwork(NetworkConfig.of(checkpoint.config.get("model", {})))
+    except Exception as error:  # anything may stand in a json file
+        raise CheckpointError(
+            f"{checkpoint.path.with_suffix('.json')} does not describe a nano separator: fetch the checkpoint again"
+        ) from error
 
 
 class NanoSeparator:
@@ -98,10 +107,13 @@ class NanoStream:
     @torch.inference_mode()
     def push(self, samples: Samples) -> Samples:
         self._pushed += samples.shape[-1]
-        self._analyse(torch.from_numpy(np.ascontiguousarray(samples, np.float32)).to(self.model.device))
         out = []
-        while self._spectrum.shape[-1] >= WINDOW_FRAMES:
-            out.append(self._separate_window(WINDOW_FRAMES, last=False))
+        step = WINDOW_FRAMES * HOP  # however much is pushed at once, the spectrogram of one window is held
+        for start in range(0, samples.shape[-1], step):
+            block = np.ascontiguousarray(samples[:, start : start + step], np.float32)
+            self._analyse(torch.from_numpy(block).to(self.model.device))
+            while self._spectrum.shape[-1] >= WINDOW_FRAMES:
+                out.append(self._separate_window(WINDOW_FRAMES, last=False))
         return self._numpy(out)
 
     @torch.inference_mode()

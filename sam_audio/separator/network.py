@@ -116,7 +116,9 @@ class Trunk(nn.Module):
         super().__init__()
         channels = config.channels
         self.stem = nn.Conv2d(2, channels[0], 4, stride=2, padding=1)
-        self.band_embedding = nn.Parameter(torch.randn(1, channels[0], N_BANDS // 2, 1) * 0.1)
+        self.band_embedding = nn.Parameter(torch.empty(1, channels[0], N_BANDS // 2, 1))
+        # not normal_, which on the meta device imports torch._dynamo and sympy: three seconds
+        nn.init.uniform_(self.band_embedding, -0.17, 0.17)
         self.encoders = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(c) for _ in range(n)))
             for c, n in zip(channels, config.blocks, strict=True)

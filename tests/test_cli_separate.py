@@ -1,0 +1,505 @@
+"""``separate``: what it writes, what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+import sam_audio.cli
+from sam_audio.io.target import FileTarget
+
+RATE = 48_000
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, samples=None, rate: int = RATE, subtype: str = "PCM_16") -> str:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(name, (tiny.noise(2, 0.3, rate) if samples is None else samples).T, rate, subtype)
+    return name
+
+
+def read(path) -> np.ndarray:
+    return soundfile.read(path, dtype="float64", always_2d=True)[0].T
+
+
+def files(folder=".") -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def cli(monkeypatch, capfdbinary, tiny_weights):
+    """Runs ``separate`` with the tiny model; gives exit code, stdout and stderr."""
+
+    def run(*arguments, model=tiny_weights, stdin=None):
+        monkeypatch.setattr("sys.argv", ["separate", *map(str, arguments), "--model", str(model)])
+        if stdin is not None:
+            wrapped = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
+            monkeypatch.setattr("sys.stdin", wrapped)
+        capfdbinary.readouterr()
+        try:
+            sam_audio.cli.separate_main()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        out, err = capfdbinary.readouterr()
+        binary = "-o" in arguments and arguments[arguments.index("-o") + 1] == "-"
+        return SimpleNamespace(code=code, out=out if binary else out.decode(), err=err.decode())
+
+    return run
+
+
+def assert_one_sentence(result, *says: str) -> None:
+    """Exit code 2, nothing on stdout, one line on stderr that says these."""
+    assert result.code == 2, result
+    assert not result.out
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1 and result.err.endswith("\n")
+    assert "Traceback" not in result.err
+    for part in says:
+        assert part in result.err
+
+
+# ---- what it writes ---------------------------------------------------------------------------------------
+
+
+def test_layout(cli):
+    mix = write("in/mix.wav")
+    result = cli(mix, "-p", "guitar")
+    assert (result.code, result.err) == (0, "")
+    assert files() == ["in/mix.wav", "separated/mix/guitar.wav", "separated/mix/residual.wav"]
+    lines = [line.split("  ")[0] for line in result.out.splitlines()]
+    assert lines == ["separated/mix/guitar.wav", "separated/mix/residual.wav"]
+    total = read("separated/mix/guitar.wav") + read("separated/mix/residual.wav")
+    np.testing.assert_allclose(total, read(mix), atol=2**-15)
+
+
+def test_names_are_slugs_with_numbers(cli):
+    cli(write("mix.wav"), "-p", "Big dog!", "-p", "big dog", "-p", "residual", "-o", "out")
+    assert files("out/mix") == ["big-dog-2.wav", "big-dog.wav", "residual-2.wav", "residual.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--mode", "remove"], ["mix/residual.wav"]),
+        (["--mode", "remove", "--residual", "karaoke"], ["mix/karaoke.wav"]),
+        (["--residual", "none"], ["mix/dog.wav"]),
+        (["--residual", "Rest of it"], ["mix/dog.wav", "mix/rest-of-it.wav"]),
+        (["--filename", "{track}_{stem}.{ext}"], ["mix_dog.wav", "mix_residual.wav"]),
+        (["--format", "flac"], ["mix/dog.flac", "mix/residual.flac"]),
+        (["-f", "mp3"], ["mix/dog.mp3", "mix/residual.mp3"]),
+        (["-f", "ogg"], ["mix/dog.ogg", "mix/residual.ogg"]),
+        (["-f", "opus"], ["mix/dog.opus", "mix/residual.opus"]),
+    ],
+)
+def test_options_name_files(cli, arguments, expected):
+    assert cli(write("mix.wav"), "-p", "dog", "-o", "out", *arguments).code == 0
+    assert files("out") == expected
+    assert all(soundfile.info(Path("out", name)).frames > 0 for name in expected)
+
+
+@pytest.mark.parametrize("kept", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+def test_depth_is_kept_unless_asked(cli, kept):
+    mix = write("mix.wav", subtype=kept)
+    for flag, subtype in ((None, kept), ("--int16", "PCM_16"), ("--int24", "PCM_24"), ("--float32", "FLOAT")):
+        assert cli(mix, "-p", "dog", "-o", flag or "kept", *([flag] if flag else [])).code == 0
+        assert soundfile.info(f"{flag or 'kept'}/mix/dog.wav").subtype == subtype
+
+
+def test_part_of_a_recording(cli):
+    mix = write("mix.wav", subtype="FLOAT")
+    cli(mix, "-p", "dog", "--start", "0.1", "--duration", "0.1")
+    total = read("separated/mix/dog.wav") + read("separated/mix/residual.wav")
+    np.testing.assert_allclose(total, read(mix)[:, 4_800:9_600], atol=1e-6)
+
+
+def test_strength_reaches_the_model(cli):
+    mix = write("mix.wav", subtype="FLOAT")
+    for strength in ("0", "1", "2"):
+        cli(mix, "-p", "dog", "--strength", strength, "-o", strength)
+    energies = [np.square(read(f"{strength}/mix/dog.wav")).sum() for strength in "012"]
+    assert energies[0] > energies[1] > energies[2]
+    np.testing.assert_allclose(read("0/mix/dog.wav"), read(mix), atol=1e-5)
+
+
+def test_clip_mode(cli):
+    mix = write("mix.wav", tiny.noise(1, 0.3) * 30, subtype="FLOAT")
+    plain, clamp, rescale = (
+        cli(mix, "-p", "dog", "--strength", "0", "--int16", "-o", str(i), *mode)
+        for i, mode in enumerate(([], ["--clip-mode", "clamp"], ["--clip-mode", "rescale"]))
+    )
+    assert (plain.code, clamp.code, rescale.code) == (0, 0, 0)
+    assert "warning: dog exceeds full scale" in plain.err
+    assert (clamp.err, rescale.err) == ("", "")
+    wanted = read(mix) / np.abs(read(mix)).max()
+    np.testing.assert_allclose(read("2/mix/dog.wav"), wanted, atol=1e-4)
+
+
+# ---- pipes ------------------------------------------------------------------------------------------------
+
+
+def test_standard_input_and_output(cli):
+    mix = write("mix.wav", subtype="FLOAT")
+    whole = cli(mix, "-p", "dog")
+    piped = cli("-", "-p", "dog", "-o", "-", stdin=Path(mix).read_bytes())
+    assert (whole.code, piped.code, piped.err) == (0, 0, "")
+    assert piped.out == Path("separated/mix/dog.wav").read_bytes()
+    assert "separated/stdin" not in " ".join(files())
+
+
+def test_the_rest_to_standard_output(cli):
+    mix = write("mix.wav")
+    cli(mix, "-p", "dog", "-p", "cat")
+    piped = cli(mix, "-p", "dog", "-p", "cat", "-o", "-", "--mode", "remove")
+    assert piped.out == Path("separated/mix/residual.wav").read_bytes()
+
+
+def test_standard_input_is_called_stdin(cli):
+    cli("-", "-p", "dog", stdin=Path(write("mix.wav")).read_bytes())
+    assert files("separated") == ["stdin/dog.wav", "stdin/residual.wav"]
+
+
+@pytest.mark.parametrize("arguments", [["-p", "a", "-p", "b"], ["-p", "a", "--json"], ["other.wav", "-p", "a"]])
+def test_standard_output_takes_one_thing(cli, arguments):
+    write("other.wav")
+    assert_one_sentence(cli(write("mix.wav"), *arguments, "-o", "-"), "standard output")
+
+
+# ---- what it prints ---------------------------------------------------------------------------------------
+
+
+def test_json(cli):
+    mix = write("mix.wav")
+    result = cli(mix, "-p", "dog", "-p", "cat", "--json")
+    summary = json.loads(result.out)
+    assert (result.code, summary["errors"]) == (0, [])
+    (entry,) = summary["files"]
+    assert (entry["mixture"], entry["track"], entry["sample_rate"], entry["channels"]) == (mix, "mix", RATE, 2)
+    assert [stem["prompt"] for stem in entry["stems"]] == ["dog", "cat"]
+    for stem in (*entry["stems"], entry["residual"]):
+        level = 10 * np.log10(np.square(read(stem["path"])).sum() / np.square(read(mix)).sum())
+        assert stem["level_db"] == pytest.approx(level, abs=0.01)
+        assert stem["peak"] == pytest.approx(np.abs(read(stem["path"])).max(), abs=1e-4)
+        assert stem["clipped_samples"] == 0
+    assert all(stem["path"] in result.err for stem in entry["stems"])
+
+
+def test_report(cli):
+    mix = write("mix.wav")
+    printed = json.loads(cli(mix, "-p", "dog", "--json", "--report", "new/report.json").out)
+    assert json.loads(Path("new/report.json").read_text()) == printed
+    assert files("new") == ["report.json"]
+    cli(mix, "-p", "cat", "--report", "new/report.json")
+    assert json.loads(Path("new/report.json").read_text())["files"][0]["stems"][0]["name"] == "cat"
+
+
+@pytest.mark.parametrize("report", [".", "mix.wav/report.json", os.devnull])
+def test_reports_that_cannot_be_written(cli, report):
+    mix = write("mix.wav")
+    result = cli(mix, "-p", "dog", "--report", report, "-q")
+    assert_one_sentence(result, "report")
+    assert not Path(os.devnull).is_file()
+
+
+def test_quiet_is_silent(cli):
+    result = cli(write("silence.wav", np.zeros((1, 5_000))), "-p", "dog", "-q")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_silence_is_a_warning(cli):
+    result = cli(write("silence.wav", np.zeros((1, 5_000))), "-p", "dog")
+    assert (result.code, result.err) == (0, "warning: silence.wav is silent, and so are its stems\n")
+
+
+def test_verbose_tells_peaks_and_speed(cli):
+    out = cli(write("mix.wav"), "-p", "dog", "-v").out.splitlines()
+    assert all("peak" in line for line in out[:2])
+    assert "x real time" in out[2]
+
+
+def test_help_names_every_option(cli):
+    out = cli("--help").out
+    for option in ("--prompt", "--out", "--mode", "--strength", "--jobs", "--json", "--quiet"):
+        assert option in out
+
+
+# ---- several recordings -----------------------------------------------------------------------------------
+
+
+def test_one_bad_recording_does_not_stop_the_others(cli):
+    Path("bad.wav").write_text("no sound at all")
+    result = cli(write("a.wav"), "bad.wav", "gone.wav", write("b.wav"), "-p", "dog", "--json")
+    assert result.code == 2
+    summary = json.loads(result.out)
+    assert [entry["track"] for entry in summary["files"]] == ["a", "b"]
+    assert [entry["mixture"] for entry in summary["errors"]] == ["bad.wav", "gone.wav"]
+    assert [line for line in result.err.splitlines() if line.startswith("error: ")] == [
+        f"error: {entry['message']}" for entry in summary["errors"]
+    ]
+    assert files("separated") == ["a/dog.wav", "a/residual.wav", "b/dog.wav", "b/residual.wav"]
+
+
+def test_two_recordings_with_one_name(cli):
+    result = cli(write("x/mix.wav"), write("y/mix.wav", tiny.noise(1, 0.2)), "-p", "dog")
+    assert result.code == 0
+    assert files("separated") == ["mix-2/dog.wav", "mix-2/residual.wav", "mix/dog.wav", "mix/residual.wav"]
+    assert soundfile.info("separated/mix-2/dog.wav").channels == 1
+
+
+def test_several_recordings_need_names_of_their_own(cli):
+    result = cli(write("a.wav"), write("b.wav"), "-p", "dog", "--filename", "{stem}.{ext}", "--overwrite")
+    assert_one_sentence(result, "{track}")
+    assert files() == ["a.wav", "b.wav"]
+
+
+def test_existing_files_stay(cli):
+    mix = write("mix.wav")
+    cli(mix, "-p", "dog", "-p", "cat")
+    before = {name: Path(name).read_bytes() for name in files()}
+    assert_one_sentence(cli(mix, "-p", "bird", "-p", "dog", "--strength", "0"), "already exists", "--overwrite")
+    assert {name: Path(name).read_bytes() for name in files()} == before
+    assert cli(mix, "-p", "dog", "--strength", "0", "--overwrite").code == 0
+    assert Path("separated/mix/dog.wav").read_bytes() != before["separated/mix/dog.wav"]
+
+
+# ---- jobs -------------------------------------------------------------------------------------------------
+
+
+def test_jobs(cli):
+    write("a.wav")
+    jobs = [
+        {"mixture": "a.wav", "prompts": ["dog"]},
+        {"mixture": "a.wav", "out": "other", "format": "flac", "residual": None, "track": "T"},
+        {"mixture": "a.wav", "prompts": ["x"], "strength": 9},
+        {"mixture": "a.wav", "promts": []},
+        {"mixture": "gone.wav"},
+    ]
+    Path("jobs.jsonl").write_text("\n".join(map(json.dumps, jobs)) + "\nnonsense\n")
+    result = cli("--jobs", "jobs.jsonl", "-p", "cat")
+    assert result.code == 2
+    assert files("separated") == ["a/dog.wav", "a/residual.wav"]
+    assert files("other") == ["T/cat.flac"]
+    errors = result.err.splitlines()
+    assert len(errors) == 4
+    assert all(line.startswith("error: ") for line in errors)
+    for line, says in zip(errors, ("strength of 9", "line 4 of jobs.jsonl", "gone.wav", "line 6"), strict=True):
+        assert says in line
+
+
+def test_jobs_from_standard_input(cli):
+    write("a.wav")
+    result = cli("--jobs", "-", stdin=b'{"mixture": "a.wav", "prompts": "dog"}\n')
+    assert (result.code, files("separated")) == (0, ["a/dog.wav", "a/residual.wav"])
+
+
+def test_a_job_without_prompts_anywhere(cli):
+    write("a.wav")
+    Path("jobs.jsonl").write_text('{"mixture": "a.wav"}\n')
+    assert_one_sentence(cli("--jobs", "jobs.jsonl"), "prompt")
+
+
+@pytest.mark.parametrize(("content", "says"), [("", "no jobs"), (None, "cannot be read")])
+def test_job_files_that_cannot_work(cli, content, says):
+    if content is not None:
+        Path("jobs.jsonl").write_text(content)
+    assert_one_sentence(cli("--jobs", "jobs.jsonl"), says)
+
+
+# ---- bad input --------------------------------------------------------------------------------------------
+
+
+def truncated() -> str:
+    path = Path(write("full.wav"))
+    Path("short.wav").write_bytes(path.read_bytes()[:20])
+    path.unlink()
+    return "short.wav"
+
+
+def one_hertz() -> str:
+    write("slow.wav", rate=8_000)
+    data = bytearray(Path("slow.wav").read_bytes())
+    data[24:28] = (1).to_bytes(4, "little")
+    Path("slow.wav").write_bytes(data)
+    return "slow.wav"
+
+
+def text() -> str:
+    Path("text.wav").write_text("these are words\n" * 10)
+    return "text.wav"
+
+
+def zero_bytes() -> str:
+    Path("empty.wav").touch()
+    return "empty.wav"
+
+
+def folder() -> str:
+    Path("folder.wav").mkdir()
+    return "folder.wav"
+
+
+def random_bytes() -> str:
+    Path("noise.mp3").write_bytes(np.random.default_rng(0).bytes(5_000))
+    return "noise.mp3"
+
+
+def not_a_number() -> str:
+    samples = tiny.noise(1, 0.3)
+    samples[0, 7_000] = np.nan
+    return write("nan.wav", samples, subtype="FLOAT")
+
+
+BAD_FILES = {
+    lambda: "gone.wav": "does not exist",
+    lambda: "": "folder",
+    folder: "is a folder",
+    text: "is a text file",
+    zero_bytes: "is empty",
+    truncated: "damaged or cut off",
+    random_bytes: "not an audio or video file",
+    not_a_number: "NaN",
+    one_hertz: "1 Hz",
+    lambda: write("none.wav", np.zeros((1, 0))): "holds no audio",
+}
+
+
+@pytest.mark.parametrize(("make", "says"), BAD_FILES.items(), ids=range(len(BAD_FILES)))
+def test_bad_recordings(cli, make, says):
+    mix = make()
+    before = files()
+    assert_one_sentence(cli(mix, "-p", "dog"), says)
+    assert files() == before
+    assert not Path("separated").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", ""], "prompt is empty"),
+        (["-p", "dog", "-p", "  "], "prompt is empty"),
+        ([], "--prompt"),
+        (["-p", "dog", "--strength", "3"], "0 to 2"),
+        (["-p", "dog", "--strength", "nan"], "0 to 2"),
+        (["-p", "dog", "--filename", "{title}.wav"], "{title}"),
+        (["-p", "dog", "--filename", "{stem"], "template"),
+        (["-p", "dog", "--filename", "x.wav"], "{stem}"),
+        (["-p", "dog", "--filename", "{stem!z}"], "template"),
+        (["-p", "dog", "--int16", "--int24"], "exclude"),
+        (["-p", "dog", "-f", "mp3", "--int16"], "mp3"),
+        (["-p", "dog", "-f", "flac", "--float32"], "flac"),
+        (["-p", "dog", "--mode", "remove", "--residual", "none"], "residual"),
+        (["-p", "dog", "--start", "-1"], "start"),
+        (["-p", "dog", "--start", "100"], "ends before"),
+        (["-p", "dog", "--duration", "0"], "duration"),
+        (["-p", "dog", "--device", "abacus"], "abacus"),
+        (["-p", "dog", "--threads", "0"], "threads"),
+        (["-p", "dog", "-o", "mix.wav/out"], "not a folder"),
+        (["-p", "dog", "-o", "/dev/null"], "/dev/null"),
+        (["-p", "dog", "--filename", "{stem}" + "x" * 300], "too long"),
+        (["-p", "dog", "--filename", "{stem}\0"], "NUL"),
+    ],
+)
+def test_bad_arguments(cli, arguments, says):
+    write("mix.wav")
+    assert_one_sentence(cli("mix.wav", *arguments), says)
+    assert files() == ["mix.wav"]
+
+
+def test_no_recording(cli):
+    assert_one_sentence(cli("-p", "dog"), "no recording")
+
+
+@pytest.mark.parametrize("arguments", [["--format", "aac"], ["--mode", "keep"], ["--strength", "x"], ["--no-such"]])
+def test_arguments_that_typer_refuses(cli, arguments):
+    result = cli(write("mix.wav"), "-p", "dog", *arguments)
+    assert result.code == 2
+    assert arguments[0] in result.err
+    assert "Traceback" not in result.err
+    assert files() == ["mix.wav"]
+
+
+def test_unknown_models(cli, tmp_path):
+    mix = write("mix.wav")
+    assert_one_sentence(cli(mix, "-p", "dog", model="huge"), "no model called huge")
+    assert_one_sentence(cli(mix, "-p", "dog", model="gone.safetensors"), "gone.safetensors")
+    assert_one_sentence(cli(mix, "-p", "dog", model=tmp_path), "not a model file")
+    assert files() == ["mix.wav"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "no config"])
+def test_damaged_models(cli, tiny_weights, damage):
+    shutil.copy(tiny_weights, "m.safetensors")
+    if damage != "no config":
+        shutil.copy(tiny_weights.with_suffix(".json"), "m.json")
+    if damage == "cut":
+        Path("m.safetensors").write_bytes(tiny_weights.read_bytes()[:5_000])
+    if damage == "text":
+        Path("m.safetensors").write_text("weights")
+    assert_one_sentence(cli(write("mix.wav"), "-p", "dog", model="m.safetensors"), "m.")
+    assert not Path("separated").exists()
+
+
+def test_a_write_protected_folder(cli):
+    mix = write("mix.wav")
+    Path("locked").mkdir()
+    Path("locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    if os.access("locked", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert_one_sentence(cli(mix, "-p", "dog", "-o", "locked/out"), "write-protected")
+
+
+def test_a_full_disk(cli, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileTarget, "sync", full)
+    assert_one_sentence(cli(write("mix.wav"), "-p", "dog"), "no space left")
+    assert files() == ["mix.wav"]
+    assert not Path("separated").exists()
+
+
+def test_interrupting_leaves_nothing(cli, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileTarget, "sync", interrupt)
+    result = cli(write("mix.wav"), "-p", "dog")
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    assert files() == ["mix.wav"]
+
+
+# ---- unusual but fine -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("channels", "seconds", "rate"),
+    [(24, 0.1, 48_000), (1, 0.05, 768_000), (2, 0.01, 44_100), (6, 0.2, 22_050)],
+)
+def test_unusual_recordings(cli, channels, seconds, rate):
+    mix = write("mix.wav", tiny.noise(channels, seconds, rate), rate)
+    assert cli(mix, "-p", "dog").code == 0
+    info = soundfile.info("separated/mix/dog.wav")
+    assert (info.channels, info.samplerate, info.frames) == (channels, rate, soundfile.info(mix).frames)
+    total = read("separated/mix/dog.wav") + read("separated/mix/residual.wav")
+    np.testing.assert_allclose(total, read(mix), atol=2**-15)
+
+
+def test_names_in_any_script(cli):
+    assert cli(write("录音 é.wav"), "-p", "吉他").code == 0
+    assert files("separated") == ["录音 é/residual.wav", "录音 é/吉他.wav"]

@@ -1,0 +1,112 @@
+"""Job files: what a line may say."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from sam_audio.errors import UserError
+from sam_audio.jobs import _OPTION_KEYS, Job, read_jobs
+from sam_audio.render import RenderOptions
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(*lines, prompts=(), **defaults):
+        path = tmp_path / "jobs.jsonl"
+        path.write_text("\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines), encoding="utf-8")
+        return list(read_jobs(str(path), RenderOptions(**defaults), prompts))
+
+    return run
+
+
+def test_a_job_is_a_mixture_and_prompts(read):
+    assert read({"mixture": "a.wav", "prompts": ["dog", "cat"]}) == [Job("a.wav", ("dog", "cat"), RenderOptions())]
+
+
+def test_one_prompt_may_be_a_text_and_none_is_the_default(read):
+    one, default = read({"mixture": "a", "prompts": "dog"}, {"mixture": "a"}, prompts=("cat",))
+    assert (one.prompts, default.prompts) == (("dog",), ("cat",))
+
+
+def test_every_option_can_be_set_and_the_others_stay(read):
+    values = {
+        "out": "x",
+        "filename": "{stem}",
+        "mode": "remove",
+        "residual": "rest",
+        "format": "flac",
+        "depth": "int24",
+        "clip_mode": "clamp",
+        "overwrite": True,
+        "start": 1,
+        "duration": 2.5,
+        "strength": 0.5,
+    }
+    assert values.keys() == _OPTION_KEYS.keys()
+    (job,) = read({"mixture": "a", "track": "t", **values})
+    assert job.track == "t"
+    for key, value in values.items():
+        assert getattr(job.options, _OPTION_KEYS[key][0]) == value
+        (alone,) = read({"mixture": "a", key: value}, strength=1.5)
+        assert alone.options.strength == (0.5 if key == "strength" else 1.5)
+
+
+@pytest.mark.parametrize("residual", [None, "none", "None"])
+def test_no_residual_is_said_as_on_the_command_line(read, residual):
+    (job,) = read({"mixture": "a", "residual": residual})
+    assert job.options.residual is None
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "not JSON"),
+        ("3", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ({"prompts": ["dog"]}, "mixture"),
+        ({"mixture": 3}, "mixture"),
+        ({"mixture": ""}, "mixture"),
+        ({"mixture": "a", "prompts": 3}, "prompts"),
+        ({"mixture": "a", "prompts": [3]}, "prompts"),
+        ({"mixture": "a", "track": 3}, "track"),
+        ({"mixture": "a", "prompt": "dog"}, "no key 'prompt'"),
+        ({"mixture": "a", "strength": "1"}, "strength"),
+        ({"mixture": "a", "start": True}, "start"),
+        ({"mixture": "a", "overwrite": 1}, "overwrite"),
+        ({"mixture": "a", "out": None}, "out"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_others_are_kept(read, line, says):
+    first, error, last = read({"mixture": "a"}, line, {"mixture": "b"})
+    assert (first.mixture, last.mixture) == ("a", "b")
+    assert isinstance(error, UserError)
+    assert str(error).startswith("line 2 of ")
+    assert says in str(error)
+    assert "\n" not in str(error)
+
+
+def test_empty_lines_are_skipped_but_counted(read):
+    (error,) = read("", "  ", "x")
+    assert str(error).startswith("line 3 of ")
+
+
+def test_unusual_characters_and_line_ends(tmp_path):
+    path = tmp_path / "jobs"
+    lines = [json.dumps({"mixture": name}, ensure_ascii=False) for name in ("é\u2028\x85", "b")]
+    path.write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    assert [job.mixture for job in read_jobs(str(path), RenderOptions())] == ["é\u2028\x85", "b"]
+
+
+def test_standard_input_is_a_job_file(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"mixture": "a"}\n'))
+    assert [job.mixture for job in read_jobs("-", RenderOptions())] == ["a"]
+
+
+def test_a_job_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "gone", tmp_path, tmp_path / "binary"):
+        with pytest.raises(UserError, match="cannot be read"):
+            list(read_jobs(str(path), RenderOptions()))

@@ -1,0 +1,276 @@
+"""The streaming separator: what goes in comes out, wherever blocks and windows end."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from sam_audio.errors import ModelError
+from sam_audio.separator import load
+from sam_audio.separator.bands import HOP, N_BANDS, SAMPLE_RATE
+from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES, share_out
+from sam_audio.types import Anchor, Condition, Span
+
+RATE = SAMPLE_RATE
+
+
+def separate(model, mixture, prompts=("guitar", "dog"), blocks=None, strength=1.0, conditions=None):
+    """(C, T) -> (N, C, T), cut at the given block lengths."""
+    stream = model.open(conditions or model.encode(list(prompts)), len(mixture), strength)
+    out, position = [], 0
+    for n in blocks or [mixture.shape[-1]]:
+        out.append(stream.push(mixture[:, position : position + n]))
+        position += n
+    assert position >= mixture.shape[-1]
+    return np.concatenate([*out, stream.finish()], axis=-1)
+
+
+@contextmanager
+def constant_mask(model, logit):
+    """As if the network gave every cell of every prompt this logit."""
+    original = model.network.mask_logits
+
+    def constant(analysis, conditions):
+        return torch.full((1, conditions.vectors.shape[1], N_BANDS, analysis.n_frames), float(logit))
+
+    model.network.mask_logits = constant
+    try:
+        yield
+    finally:
+        model.network.mask_logits = original
+
+
+@pytest.fixture(scope="module")
+def long_sound():
+    return tiny.noise(1, 40, RATE)
+
+
+# ---- lengths, blocks, windows -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [1, 2, HOP, 479, 480, 2048, 10_001, WINDOW_FRAMES * HOP])
+def test_as_many_samples_come_out_as_go_in(model, frames):
+    mixture = tiny.noise(1, 16, RATE)[:, :frames]
+    with constant_mask(model, 20):
+        stem = separate(model, mixture, ["guitar"])
+    assert stem.shape == (1, 1, frames)
+    np.testing.assert_allclose(stem[0], mixture, atol=1e-5)
+
+
+def test_a_whole_mask_gives_the_mixture_across_windows_and_to_the_last_sample(model, long_sound):
+    with constant_mask(model, 20):
+        np.testing.assert_allclose(separate(model, long_sound, ["guitar"])[0], long_sound, atol=1e-5)
+
+
+def test_an_empty_mask_gives_silence(model, long_sound):
+    with constant_mask(model, -20):
+        assert np.abs(separate(model, long_sound, ["guitar"])).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "block"), [(40, 48_000), (40, 441 * 50), (2, 441), (0.05, 1)], ids=["48000", "22050", "441", "1"]
+)
+def test_blocks_do_not_matter(model, long_sound, seconds, block):
+    whole = separate(model, long_sound)
+    cut = round(seconds * RATE)
+    blocks = [block] * (cut // block) + [long_sound.shape[-1] - cut // block * block]
+    np.testing.assert_allclose(separate(model, long_sound, blocks=blocks), whole, atol=1e-5)
+
+
+def test_output_starts_before_the_recording_ends(model, long_sound):
+    stream = model.open(model.encode(["dog"]), 1)
+    cut = (WINDOW_FRAMES + 1) * HOP
+    first = stream.push(long_sound[:, :cut]).shape[-1]
+    assert first > (WINDOW_FRAMES - OVERLAP_FRAMES - 4) * HOP
+    second = stream.push(long_sound[:, cut:]).shape[-1]
+    assert first + second + stream.finish().shape[-1] == long_sound.shape[-1]
+
+
+def test_nothing_in_nothing_out(model):
+    stream = model.open(model.encode(["dog", "cat"]), 3)
+    assert stream.push(np.zeros((3, 0), np.float32)).shape == (2, 3, 0)
+    assert stream.finish().shape == (2, 3, 0)
+
+
+# ---- what comes out ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_silence_stays_silence(model, channels):
+    assert not separate(model, np.zeros((channels, 30_000), np.float32)).any()
+
+
+def test_a_source_on_the_left_stays_on_the_left(model):
+    mixture = tiny.noise(2)
+    mixture[1] = 0
+    stems = separate(model, mixture)
+    assert stems[:, 0].std() > 1e-3
+    assert np.abs(stems[:, 1]).max() == 0
+
+
+def test_gains_are_the_same_in_all_channels(model):
+    mono = tiny.noise(1)
+    np.testing.assert_allclose(
+        separate(model, np.concatenate([mono, 0.5 * mono])), separate(model, mono) * [[1.0], [0.5]], atol=1e-3
+    )
+
+
+def test_channels_that_cancel_in_mono_are_heard(model):
+    mono = tiny.noise(1)
+    stems = separate(model, np.concatenate([mono, -mono]))
+    np.testing.assert_allclose(stems[:, :1], separate(model, mono), atol=1e-5)
+    np.testing.assert_allclose(stems[:, 1], -stems[:, 0], atol=1e-6)
+
+
+def test_the_level_does_not_matter(model):
+    mixture = tiny.noise(1)
+    np.testing.assert_allclose(separate(model, mixture / 64) * 64, separate(model, mixture), atol=1e-3)
+
+
+def test_stems_of_one_prompt_do_not_depend_on_how_often_it_is_opened(model):
+    mixture = tiny.noise(1)
+    np.testing.assert_array_equal(separate(model, mixture), separate(model, mixture))
+
+
+def test_a_prompt_without_text_needs_only_spans(model):
+    mixture = tiny.noise(1)
+    here, there = (
+        separate(model, mixture, conditions=[Condition("x", None, (Anchor(Span(start, start + 0.3)),))])
+        for start in (0.1, 0.8)
+    )
+    assert np.isfinite(here).all()
+    assert np.abs(here - there).max() > 1e-4
+
+
+def test_spans_are_counted_from_the_start_of_the_recording(model, long_sound):
+    stream = model.open([Condition("x", None, (Anchor(Span(20.0, 21.0)), Anchor(Span(0.5, 1.0), present=False)))], 1)
+    frame = 20 * RATE // HOP
+    tracks = stream._tracks(WINDOW_FRAMES)
+    assert tracks[0, 0, 2].sum() == 0
+    assert tracks[0, 0, 3].nonzero().flatten().tolist() == list(range(25, 50))
+    stream.push(long_sound[:, : (WINDOW_FRAMES + 1) * HOP])
+    first = stream._first_frame
+    assert first == WINDOW_FRAMES - OVERLAP_FRAMES
+    marked = stream._tracks(WINDOW_FRAMES)[0, 0, 2].nonzero().flatten() + first
+    assert marked.tolist() == list(range(frame, frame + 50))
+
+
+# ---- sharing ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("n_prompts", [1, 2, 5])
+def test_prompts_never_take_more_than_there_is(strength, n_prompts):
+    shared = share_out(torch.rand(n_prompts, N_BANDS, 20), strength)
+    assert shared.min() >= 0
+    assert shared.sum(0).max() <= 1 + 1e-6
+
+
+def test_masks_that_leave_room_are_left_alone():
+    masks = torch.rand(3, N_BANDS, 20) / 3
+    torch.testing.assert_close(share_out(masks, 1.0), masks, atol=0, rtol=0)
+
+
+def test_strength_cuts_ever_more():
+    masks = torch.rand(2, N_BANDS, 20)
+    totals = [share_out(masks, strength).sum(0) for strength in (0, 0.5, 1, 1.5, 2)]
+    torch.testing.assert_close(totals[0], torch.ones_like(totals[0]))
+    for more, less in zip(totals[:-1], totals[1:], strict=True):
+        assert (more >= less - 1e-6).all()
+
+
+def test_strength_is_monotone_in_the_sound(model):
+    mixture = tiny.noise(1)
+    energies = [float(np.square(separate(model, mixture, ["dog"], strength=s)).sum()) for s in (0, 0.5, 1, 2)]
+    np.testing.assert_allclose(energies[0], np.square(mixture).sum(), rtol=1e-4)
+    assert energies == sorted(energies, reverse=True)
+    assert energies[0] > 1.1 * energies[2] > 1.2 * energies[3]
+
+
+# ---- loading ----------------------------------------------------------------------------------------------
+
+
+def test_loading_leaves_the_random_numbers_alone(tiny_weights):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load(str(tiny_weights))
+    torch.testing.assert_close(torch.rand(3), expected, atol=0, rtol=0)
+
+
+def test_what_is_saved_is_what_is_loaded(tiny_weights):
+    loaded, original = load(str(tiny_weights)).network.state_dict(), tiny.network().state_dict()
+    assert loaded.keys() == original.keys()
+    for name, tensor in original.items():
+        torch.testing.assert_close(loaded[name], tensor.half().float(), atol=0, rtol=0)
+
+
+@pytest.fixture
+def copied(tiny_weights, tmp_path):
+    """A copy of the checkpoint, to be damaged."""
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(tiny_weights.with_suffix(suffix), tmp_path / f"copy{suffix}")
+    return tmp_path / "copy.safetensors"
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def another_config(path):
+    config = path.with_suffix(".json")
+    config.write_text(config.read_text().replace('"n_bases": 4', '"n_bases": 5'))
+
+
+def unknown_setting(path):
+    config = path.with_suffix(".json")
+    config.write_text(config.read_text().replace('"n_bases"', '"m_bases"'))
+
+
+def nonsense_setting(path):
+    config = path.with_suffix(".json")
+    config.write_text(config.read_text().replace('"n_bases": 4', '"n_bases": "four"'))
+
+
+def no_model(path):
+    path.with_suffix(".json").write_text('{"format": 1, "tower": "separator", "model": 3}')
+
+
+def no_config(path):
+    path.with_suffix(".json").unlink()
+
+
+def text_tower(path):
+    config = path.with_suffix(".json")
+    config.write_text(config.read_text().replace('"separator"', '"text"'))
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_short, empty, another_config, unknown_setting, nonsense_setting, no_model, no_config, text_tower]
+)
+def test_damaged_models_are_refused_in_one_sentence(copied, damage):
+    damage(copied)
+    with pytest.raises(ModelError) as caught:
+        load(str(copied))
+    message = str(caught.value)
+    assert "copy" in message
+    assert "\n" not in message
+    assert not message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("huge", "no model called huge"), ("gone.safetensors", "not a model file"), ("/", "not a model file")],
+)
+def test_models_that_are_not_there_are_named(name, says):
+    with pytest.raises(ModelError, match=says):
+        load(name)

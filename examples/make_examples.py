@@ -49,11 +49,19 @@ def band(sounds: Sounds) -> np.ndarray:
     """Guitar chords in E minor over a synth bass and a drum loop, 130 beats a minute, 5 s."""
     mix = np.zeros((round(5.0 * RATE), 2))
     strum, fifths = sounds["guitar 1"][round(0.18 * RATE) :], sounds["guitar 2"]
-    chords = [(0, strum, 4), (4, fifths, 4), (8, strum, 4)]
+    chords: list[tuple[float, np.ndarray, float]] = [(0, strum, 4), (4, fifths, 4), (8, strum, 4)]
     for beat, chord, beats in chords:
         _add(mix, _pan(_level(_cut(chord, beats * BEAT), -17), -0.4), beat * BEAT)
     e1, g1, b1 = 41.2, 49.0, 61.74
-    line = [(0, e1, 1), (1.5, e1, 0.5), (2, g1, 1), (3, e1, 1), (4, e1, 1), (5.5, b1, 0.5), (6, g1, 1)]
+    line: list[tuple[float, float, float]] = [
+        (0, e1, 1),
+        (1.5, e1, 0.5),
+        (2, g1, 1),
+        (3, e1, 1),
+        (4, e1, 1),
+        (5.5, b1, 0.5),
+        (6, g1, 1),
+    ]
     line += [(7, b1, 1), (8, e1, 1), (9.5, e1, 0.5), (10, g1, 1)]
     for beat, pitch_hz, beats in line:
         _add(mix, _level(_bass_note(sounds["bass"], 2 * pitch_hz, beats * BEAT), -19), beat * BEAT)
@@ -147,7 +155,9 @@ def load(folder: Path) -> Sounds:
     if shutil.which("espeak-ng") is None:
         raise UserError("the voice needs the program espeak-ng: install it (apt-get install espeak-ng)")
     voice = folder / "voice.wav"
-    subprocess.run(["espeak-ng", "-v", "en-gb", "-s", "165", "-p", "42", "-w", str(voice), SENTENCE], check=True)
+    subprocess.run(
+        ["espeak-ng", "-v", "en-gb", "-s", "165", "-p", "42", "-w", str(voice), SENTENCE], check=True
+    )
     return sounds | {"voice": _read(voice)}
 
 
@@ -158,12 +168,18 @@ def _read(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, metavar="DIR")
     out: Path = parser.parse_args().out
     with tempfile.TemporaryDirectory() as folder:
         sounds = load(Path(folder))
-    for name, mix in (("band.wav", band(sounds)), ("scene.ogg", scene(sounds)), ("speech.ogg", speech(sounds))):
+    for name, mix in (
+        ("band.wav", band(sounds)),
+        ("scene.ogg", scene(sounds)),
+        ("speech.ogg", speech(sounds)),
+    ):
         mix *= PEAK / np.abs(mix).max()
         if name.endswith(".wav"):
             soundfile.write(out / name, mix, RATE, subtype="PCM_16")

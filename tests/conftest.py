@@ -11,7 +11,9 @@ import tiny
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of a separator with random weights."""
-    return tiny.save_network(tmp_path_factory.mktemp("weights") / "tiny-separator.safetensors", tiny.network())
+    return tiny.save_network(
+        tmp_path_factory.mktemp("weights") / "tiny-separator.safetensors", tiny.network()
+    )
 
 
 @pytest.fixture(scope="session")

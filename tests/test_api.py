@@ -99,7 +99,9 @@ def test_levels_are_those_of_the_stems(separator):
 
 def test_progress(separator):
     seen = []
-    separator.separate(tiny.noise(1), ["dog"], sample_rate=48_000, progress=lambda *frames: seen.append(frames))
+    separator.separate(
+        tiny.noise(1), ["dog"], sample_rate=48_000, progress=lambda *frames: seen.append(frames)
+    )
     assert seen[-1] == (62_401, 62_401)
 
 

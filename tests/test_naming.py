@@ -11,7 +11,20 @@ from sam_audio import naming
 from sam_audio.errors import PromptError, UserError
 from sam_audio.naming import MAX_SLUG, check_prompts, check_template, distinct, fill_template, slug
 
-TEXTS = ["guitar", "Dog barking, LOUD!", "  a  b ", "rock/../..", "C:\\x", "été", "吉他", "a_b", "x" * 300, "-", "..", "🎸"]
+TEXTS = [
+    "guitar",
+    "Dog barking, LOUD!",
+    "  a  b ",
+    "rock/../..",
+    "C:\\x",
+    "été",
+    "吉他",
+    "a_b",
+    "x" * 300,
+    "-",
+    "..",
+    "🎸",
+]
 
 
 def test_doctests():
@@ -63,14 +76,29 @@ def test_prompts_that_ask_for_nothing(prompts):
         check_prompts(prompts)
 
 
-@pytest.mark.parametrize("template", ["{stem}", "{track}/{stem}.{ext}", "a-{stem:>20}", "{{x}}{stem}", "{stem!s}"])
+@pytest.mark.parametrize(
+    "template", ["{stem}", "{track}/{stem}.{ext}", "a-{stem:>20}", "{{x}}{stem}", "{stem!s}"]
+)
 def test_templates_that_work(template):
     assert check_template(template) == template
 
 
 @pytest.mark.parametrize(
     "template",
-    ["", "x.wav", "{track}.{ext}", "{name}", "{stem", "stem}", "{}", "{0}", "{stem.x}", "{stem[0]}", "{stem!x}", "{stem:d}"]
+    [
+        "",
+        "x.wav",
+        "{track}.{ext}",
+        "{name}",
+        "{stem",
+        "stem}",
+        "{}",
+        "{0}",
+        "{stem.x}",
+        "{stem[0]}",
+        "{stem!x}",
+        "{stem:d}",
+    ]
     + ["{stem:{track}}", "{stem:{x}}"],
 )
 def test_templates_that_cannot_work(template):
@@ -79,4 +107,6 @@ def test_templates_that_cannot_work(template):
 
 
 def test_a_template_is_filled():
-    assert fill_template("{track}/{stem}.{ext}", Path("out"), "song", "dog", "wav") == Path("out/song/dog.wav")
+    assert fill_template("{track}/{stem}.{ext}", Path("out"), "song", "dog", "wav") == Path(
+        "out/song/dog.wav"
+    )

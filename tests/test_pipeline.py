@@ -84,7 +84,9 @@ def test_blocks_do_not_matter(model, block):
 
 def test_single_samples_are_blocks(model):
     mixture = tiny.noise(1, 0.1, 44_100)
-    np.testing.assert_allclose(separate(model, mixture, 44_100, 1)[1], separate(model, mixture, 44_100)[1], atol=1e-5)
+    np.testing.assert_allclose(
+        separate(model, mixture, 44_100, 1)[1], separate(model, mixture, 44_100)[1], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])

@@ -64,7 +64,9 @@ def test_files_sum_to_the_mixture(go, tmp_path, rate, channels, subtype):
     np.testing.assert_allclose(sum(map(read, paths)), read(source), atol=LSB[subtype], rtol=0)
 
 
-@pytest.mark.parametrize(("depth", "source_subtype"), [("int16", "FLOAT"), ("int24", "FLOAT"), ("int16", "PCM_24")])
+@pytest.mark.parametrize(
+    ("depth", "source_subtype"), [("int16", "FLOAT"), ("int24", "FLOAT"), ("int16", "PCM_24")]
+)
 def test_a_residual_makes_up_for_rounding(go, tmp_path, depth, source_subtype):
     source = write(tmp_path / "a.wav", tiny.noise(2, 0.6), subtype=source_subtype)
     report = go("a", "b", "c", source=source, depth=depth)
@@ -74,7 +76,9 @@ def test_a_residual_makes_up_for_rounding(go, tmp_path, depth, source_subtype):
 
 def test_flac_sums_too(go, mix):
     report = go("guitar", format="flac")
-    np.testing.assert_allclose(read(report.stems[0].path) + read(report.residual.path), read(mix), atol=2**-15)
+    np.testing.assert_allclose(
+        read(report.stems[0].path) + read(report.residual.path), read(mix), atol=2**-15
+    )
 
 
 @pytest.mark.parametrize(("format", "rate"), [("mp3", 44_100), ("ogg", 44_100), ("opus", 44_100)])
@@ -151,7 +155,9 @@ def test_report_measures_what_was_written(go, mix):
     mixture = read(mix)
     for stem in (*report.stems, report.residual):
         samples = read(stem.path)
-        assert stem.level_db == pytest.approx(10 * np.log10(np.square(samples).sum() / np.square(mixture).sum()), abs=0.01)
+        assert stem.level_db == pytest.approx(
+            10 * np.log10(np.square(samples).sum() / np.square(mixture).sum()), abs=0.01
+        )
         assert stem.peak == pytest.approx(np.abs(samples).max(), abs=1e-5)
     assert (report.channels, report.sample_rate, report.track) == (2, 48_000, "mix")
     assert report.seconds == pytest.approx(mixture.shape[-1] / 48_000)
@@ -279,7 +285,9 @@ def test_a_file_in_place_of_the_folder(go, tmp_path, folder):
 def test_extreme_recordings(go, tmp_path, channels, seconds, rate):
     source = write(tmp_path / "a.wav", tiny.noise(channels, seconds, rate), rate, "FLOAT")
     report = go(source=source)
-    np.testing.assert_allclose(read(report.stems[0].path) + read(report.residual.path), read(source), atol=1e-6)
+    np.testing.assert_allclose(
+        read(report.stems[0].path) + read(report.residual.path), read(source), atol=1e-6
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names")

@@ -73,7 +73,9 @@ def test_an_empty_mask_gives_silence(model, long_sound):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "block"), [(40, 48_000), (40, 441 * 50), (2, 441), (0.05, 1)], ids=["48000", "22050", "441", "1"]
+    ("seconds", "block"),
+    [(40, 48_000), (40, 441 * 50), (2, 441), (0.05, 1)],
+    ids=["48000", "22050", "441", "1"],
 )
 def test_blocks_do_not_matter(model, long_sound, seconds, block):
     whole = separate(model, long_sound)
@@ -148,7 +150,9 @@ def test_a_prompt_without_text_needs_only_spans(model):
 
 
 def test_spans_are_counted_from_the_start_of_the_recording(model, long_sound):
-    stream = model.open([Condition("x", None, (Anchor(Span(20.0, 21.0)), Anchor(Span(0.5, 1.0), present=False)))], 1)
+    stream = model.open(
+        [Condition("x", None, (Anchor(Span(20.0, 21.0)), Anchor(Span(0.5, 1.0), present=False)))], 1
+    )
     frame = 20 * RATE // HOP
     tracks = stream._tracks(WINDOW_FRAMES)
     assert tracks[0, 0, 2].sum() == 0
@@ -255,7 +259,8 @@ def text_tower(path):
 
 
 @pytest.mark.parametrize(
-    "damage", [cut_short, empty, another_config, unknown_setting, nonsense_setting, no_model, no_config, text_tower]
+    "damage",
+    [cut_short, empty, another_config, unknown_setting, nonsense_setting, no_model, no_config, text_tower],
 )
 def test_damaged_models_are_refused_in_one_sentence(copied, damage):
     damage(copied)

@@ -80,7 +80,9 @@ def test_a_vector_that_is_not_valid_is_not_read(network):
     valid = torch.tensor([[True, False, True]])
     other = conditions.vectors.clone()
     other[:, 1] = torch.randn(384)
-    one, two = (network(features, Conditions(v, valid, conditions.tracks)) for v in (conditions.vectors, other))
+    one, two = (
+        network(features, Conditions(v, valid, conditions.tracks)) for v in (conditions.vectors, other)
+    )
     torch.testing.assert_close(one, two, atol=0, rtol=0)
 
 
@@ -88,7 +90,9 @@ def test_batches_are_independent(network):
     features, conditions = inputs(batch=3, tracks=True)
     together = network(features, conditions)
     for b in range(3):
-        one = Conditions(conditions.vectors[b : b + 1], conditions.vector_valid[b : b + 1], conditions.tracks[b : b + 1])
+        one = Conditions(
+            conditions.vectors[b : b + 1], conditions.vector_valid[b : b + 1], conditions.tracks[b : b + 1]
+        )
         torch.testing.assert_close(network(features[b : b + 1], one)[0], together[b], **CLOSE)
 
 

@@ -55,7 +55,9 @@ def save_network(path: Path, net: MaskNetwork) -> Path:
     return path
 
 
-def noise(channels: int = 2, seconds: float = 1.3, rate: int = 48_000, seed: int = 0, level: float = 0.1) -> np.ndarray:
+def noise(
+    channels: int = 2, seconds: float = 1.3, rate: int = 48_000, seed: int = 0, level: float = 0.1
+) -> np.ndarray:
     """float32 (channels, T), T odd; loudness goes up and down so that no two frames are alike."""
     frames = round(seconds * rate) // 2 * 2 + 1
     rng = np.random.default_rng(seed)
@@ -71,11 +73,16 @@ def make_bank(folder: Path, seconds: float = 0.6) -> Path:
         for pitch, (label, category) in enumerate(LABELS.items(), 2):
             for split in SPLITS:
                 samples = np.sin(2 * np.pi * 110 * pitch * t) + 0.1 * rng.standard_normal(len(t))
-                path = next(p for i in range(999) if split_of(f"debian/tiny/{(p := f'{label}/{i}.wav')}") == split)
+                path = next(
+                    p for i in range(999) if split_of(f"debian/tiny/{(p := f'{label}/{i}.wav')}") == split
+                )
                 shard.add(samples.astype(np.float32), f"debian/tiny/{path}", label, category, "tiny", path)
     seed = next(i for i in range(999) if split_of(f"song-{i:06d}") == "train")
     stems = [
-        (label, (0.1 * (i + 1) * np.sin(2 * np.pi * 200 * (i + 1) * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE)))
+        (
+            label,
+            (0.1 * (i + 1) * np.sin(2 * np.pi * 200 * (i + 1) * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE)),
+        )
         for i, label in enumerate(SONG)
     ]
     build_song_shards(iter([(seed, stems)]), folder, "song")

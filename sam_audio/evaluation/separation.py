@@ -121,15 +121,17 @@ def evaluate(model: SeparationModel, items: Iterable[tuple[str, Mixture, str | N
     for scenario, mixture, absent in items:
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
-        asked = [p.members[0] for p in mixture.prompts if p.label in {mixture.sources[i].label for i in p.members[:1]}]
+        asked = [p for p in mixture.prompts if {mixture.sources[i].label for i in p.members} == {p.label}]
         asked = asked if SCENARIOS[scenario][1] == "all" else asked[:1]
-        estimates = _separate(model, mixed, [mixture.sources[i].label for i in asked])
-        before, after, best = (
-            si_sdr(x, sources[asked]) for x in (mixed[None], estimates, ideal_band_mask(sources)[asked])
-        )
-        for i, improvement, ceiling, start in zip(asked, after - before, best - before, before, strict=True):
-            label = mixture.sources[i].label
-            result.scores.append(Score(scenario, label, _group(label), len(sources), improvement, ceiling, start))
+        if not asked:  # every prompt could mean two of the sources
+            continue
+        targets = np.stack([sources[p.members].sum(axis=0) for p in asked])
+        estimates = _separate(model, mixed, [p.label for p in asked])
+        ideal = ideal_band_mask(targets, mixed)
+        before, after, best = (si_sdr(x, targets) for x in (mixed[None], estimates, ideal))
+        for p, improvement, ceiling, start in zip(asked, after - before, best - before, before, strict=True):
+            group = _group(p.label)
+            result.scores.append(Score(scenario, p.label, group, len(sources), improvement, ceiling, start))
         if absent is not None:
             result.absent_db.append(level_db(_separate(model, mixed, [absent])[0], mixed))
     return result
@@ -149,14 +151,13 @@ def _group(label: str) -> str:
     return load_labels()[label].group
 
 
-def ideal_band_mask(sources: np.ndarray) -> np.ndarray:
-    """The best that any real mask of one value per band and frame can do; (S, T) -> (S, T)."""
-    spec = stft(torch.from_numpy(sources.astype(np.float32)))
-    mixture = spec.sum(dim=0)
+def ideal_band_mask(targets: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+    """The best that any real mask of one value per band and frame can do; (N, T), (T,) -> (N, T)."""
+    spec, mixture = (stft(torch.from_numpy(x.astype(np.float32))) for x in (targets, mixed))
     energy = to_bands(mixture.real.square() + mixture.imag.square())
     cross = to_bands(spec.real * mixture.real + spec.imag * mixture.imag)
     masks = (cross / (energy + 1e-10)).clamp(0, 1)
-    return istft(to_bins(masks) * mixture, sources.shape[-1]).numpy()
+    return istft(to_bins(masks) * mixture, targets.shape[-1]).numpy()
 
 
 def markdown(rows: Sequence[dict[str, float | str | int]]) -> str:

@@ -220,6 +220,8 @@ class Bank:
             self._shards.append(np.memmap(index_path.with_suffix(".i16"), np.int16, "r"))
             self.clips += [Clip(**entry) for entry in entries]
             self._shard_of += [len(self._shards) - 1] * len(entries)
+        if not self.clips:
+            raise UserError(f"{bank_dir} holds no recordings: fetch them with sam-audio train data")
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -151,7 +151,7 @@ class Mixer:
             parents = sorted({parent for name in names for parent in table[name].parents})
             if parents:
                 parent = parents[self.rng.integers(len(parents))]
-                members = [i for i, name in enumerate(names) if parent in table[name].parents]
+                members = [i for i, name in enumerate(names) if parent in (name, *table[name].parents)]
                 prompts.append(Prompt(parent, members, [parent]))
         absent = self.absent_label(names)
         if absent is not None:

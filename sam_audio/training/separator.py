@@ -174,6 +174,8 @@ def spectral_statistics(
     for b in range(len(sources)):
         used = sources[b].any(dim=-1)
         asked = members[b].any(dim=-1)
+        if not used.any():
+            continue
         spec = stft(sources[b][used])[..., :-1]
         if equalise is not None:
             spec = spec * _colours(equalise, len(spec))
@@ -296,7 +298,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
     running: dict[str, float] = {}
     while not stopping:
         now = time.monotonic()
-        progress = (now - begun) / (hours * 3600)
+        progress = (now - begun) / (hours * 3600) if hours else 1.0
         if progress >= 1:
             break
         parts = training_step(state, next(batches), vectors, recipe, colour_rng, _rate(progress, state.step - first_step, recipe))
@@ -433,8 +435,9 @@ def _report(run_dir: Path, state: State, running: dict[str, float], scores: dict
     row |= {name: round(value, 4) for name, value in (running | scores).items()}
     path = run_dir / "log.csv"
     new = not path.exists()
+    columns = list(row) if new else path.read_text(encoding="utf-8").splitlines()[0].split(",")
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         if new:
             writer.writeheader()
         writer.writerow(row)

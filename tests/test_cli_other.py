@@ -1,0 +1,129 @@
+"""The commands besides ``separate``, and what the catalogue says."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+import sam_audio.cli
+from sam_audio import catalogue
+from sam_audio.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """Runs ``sam-audio`` as its entry point does; gives exit code, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["sam-audio", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            sam_audio.cli.main()
+            raise SystemExit(0)
+        out, err = capfd.readouterr()
+        return caught.value.code or 0, out, err
+
+    return run
+
+
+def test_models_list():
+    result = runner.invoke(app, ["models", "list", "--json"])
+    entries = json.loads(result.stdout)
+    assert (result.exit_code, entries) == (0, catalogue.models())
+    assert [entry["kind"] for entry in entries] == ["separator", "text encoder"]
+    for entry in entries:
+        assert entry["bytes"] < 3 * entry["parameters"]  # float16 or int8
+
+
+def test_models_list_as_a_table():
+    out = runner.invoke(app, ["models", "list"]).stdout
+    for entry in catalogue.models():
+        assert f"{entry['parameters'] / 1e6:.1f} M" in out
+        assert entry["kind"] in out
+
+
+def test_parameters_are_counted_from_the_header(tiny_weights):
+    import tiny
+
+    assert catalogue.count_parameters(tiny_weights) == sum(p.numel() for p in tiny.network().parameters())
+
+
+COMMANDS = [
+    [],
+    ["separate"],
+    ["models"],
+    ["models", "list"],
+    ["train"],
+    ["train", "data"],
+    ["train", "separator"],
+]
+COMMANDS += [["train", "text"], ["eval"], ["eval", "separation"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command):
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    usage = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).split("Usage:")[1].splitlines()[0].split()
+    assert [word for word in usage if word.islower()][1:] == command
+
+
+def test_every_command_is_listed_above():
+    def walk(typer_app, path):
+        yield path
+        for command in typer_app.registered_commands:
+            yield [*path, command.name]
+        for group in typer_app.registered_groups:
+            yield from walk(group.typer_instance, [*path, group.name])
+
+    assert sorted(walk(app, [])) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [["train", "separator"], ["train", "data"]])
+def test_training_without_data_is_one_sentence(cli, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("SAM_AUDIO_CACHE", str(tmp_path / "cache"))
+    code, out, err = cli(*command, "--data", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert "manifest.tsv.gz" in err
+
+
+def test_an_unknown_recipe(cli, tmp_path):
+    code, _, err = cli("train", "separator", "--data", tmp_path, "--recipe", "grand")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "grand" in err and "nano" in err
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_measuring_without_a_bank_is_one_sentence(cli, tmp_path, exists, tiny_weights):
+    bank = tmp_path if exists else tmp_path / "gone"
+    code, out, err = cli("eval", "separation", "--bank", bank, "--model", tiny_weights)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert str(bank) in err
+
+
+def test_measuring(tmp_path, tiny_weights, bank_dir):
+    arguments = [
+        "eval",
+        "separation",
+        "--bank",
+        bank_dir,
+        "--model",
+        tiny_weights,
+        "-n",
+        "1",
+        "--out",
+        tmp_path / "t",
+    ]
+    result = runner.invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["absent_median_db"] < 0
+    assert {"events in pairs", "all"} <= {row["what"] for row in summary["table"]}
+    assert (tmp_path / "t" / "separation.md").read_text().count("\n") == len(summary["table"]) + 2
+    assert "dog barking" in (tmp_path / "t" / "separation-labels.csv").read_text()

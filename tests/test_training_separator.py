@@ -1,0 +1,284 @@
+"""Batches, statistics and a sitting of training, with a network and a bank that are both tiny."""
+
+from __future__ import annotations
+
+import csv
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from sam_audio.separator.bands import features
+from sam_audio.separator.nano import load_network
+from sam_audio.separator.network import Conditions
+from sam_audio.training import separator as training
+from sam_audio.training.mixing import HOP, Mixture, Prompt, Source
+from sam_audio.training.separator import (
+    MixtureStream,
+    PhraseVectors,
+    Recipe,
+    collate,
+    export_weights,
+    load_state,
+    phrase_list,
+    plot_log,
+    spectral_statistics,
+    train,
+    training_step,
+    validate,
+    validation_set,
+)
+
+RECIPE = Recipe(seconds=1.28, batch=2, warmup_steps=2, learning_rate=3e-3, network=tiny.CONFIG)
+SAMPLES, FRAMES = 61_440, 64
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return PhraseVectors()
+
+
+@pytest.fixture(autouse=True)
+def handlers_and_threads(monkeypatch):
+    """Training has the process to itself; a test has not."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def mixture() -> Mixture:
+    """Two sources of one second each, the second one starting late; three prompts."""
+    one, two = (np.zeros(SAMPLES, np.float32) for _ in range(2))
+    one[: SAMPLES // 2] = 0.1
+    two[SAMPLES // 4 : SAMPLES // 2] = -0.2
+    sources = [Source("piano", one), Source("violin", two)]
+    prompts = [
+        Prompt("piano", [0], ["piano"]),
+        Prompt("music", [0, 1], ["music"]),
+        Prompt("dog", [], ["dog barking"]),
+    ]
+    return Mixture("test", sources, prompts)
+
+
+def batch_of(n: int = 2, recipe: Recipe = RECIPE, seed: int = 0) -> dict[str, torch.Tensor]:
+    index = {phrase: i for i, phrase in enumerate(phrase_list())}
+    arrays = collate([mixture() for _ in range(n)], index, recipe, np.random.default_rng(seed))
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+# ---- batches ----------------------------------------------------------------------------------------------
+
+
+def test_phrases_are_distinct_and_ordered():
+    phrases = phrase_list()
+    assert phrases == sorted(set(phrases))
+    assert {"piano", "music", "dog barking"} <= set(phrases)
+
+
+def test_collate_shapes_and_meaning():
+    batch = batch_of()
+    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == {
+        "sources": (2, 5, SAMPLES),
+        "members": (2, 6, 5),
+        "phrase": (2, 6),
+        "vector_valid": (2, 6),
+        "present": (2, 6),
+        "absent": (2, 6),
+        "tracks": (2, 6, 4, FRAMES),
+    }
+    assert batch["present"][0].tolist() == [True, True, False, False, False, False]
+    assert batch["absent"][0].tolist() == [False, False, True, False, False, False]
+    assert batch["members"][0, 1].tolist() == [1, 1, 0, 0, 0]
+    assert [phrase_list()[i] for i in batch["phrase"][0, :3]] == ["piano", "music", "dog barking"]
+
+
+def test_a_prompt_whose_sound_is_not_in_the_excerpt_is_absent():
+    quiet = mixture()
+    quiet.sources[0].samples[:] = 0
+    index = {phrase: i for i, phrase in enumerate(phrase_list())}
+    batch = collate([quiet], index, RECIPE, np.random.default_rng(0))
+    assert batch["absent"][0, :3].tolist() == [True, False, True]
+
+
+def test_tracks_are_known_for_a_share_of_mixtures():
+    for share in (0.0, 1.0):
+        batches = [batch_of(recipe=replace(RECIPE, tracks_share=share), seed=seed) for seed in range(10)]
+        assert any(batch["tracks"].any() for batch in batches) == bool(share)
+        assert any(not batch["vector_valid"].all() for batch in batches) == bool(share)
+
+
+def test_text_is_left_out_only_where_spans_are_known():
+    for seed in range(30):
+        batch = batch_of(recipe=replace(RECIPE, tracks_share=1.0), seed=seed)
+        without = ~batch["vector_valid"]
+        assert batch["tracks"][:, :, 2].any(-1)[without].all()
+        assert batch["present"][without].all()
+
+
+def test_tracks_tell_the_truth_mostly():
+    active = np.zeros(FRAMES, bool)
+    active[20:40] = True
+    tracks = np.stack([training._tracks(active, np.random.default_rng(seed)) for seed in range(200)])
+    assert tracks.min() >= 0 and tracks.max() <= 1
+    assert not (tracks[:, 2] * tracks[:, 3]).any()
+    assert not (tracks[:, 3] * active).any()
+    assert set(tracks[:, 1].mean(-1)) == {0, 1}
+    known = tracks[tracks[:, 1, 0] == 1, 0]
+    assert known[:, 25:35].mean() > known[:, :15].mean() + 0.4
+    spans = tracks[tracks[:, 2].any(-1), 2]
+    assert spans[:, 25:35].mean() > 0.95
+    assert spans[:, :10].mean() < 0.05
+
+
+def test_a_stream_is_reproducible_and_trainable(bank_dir):
+    one, two = (next(iter(MixtureStream(bank_dir, "train", RECIPE, seed=3))) for _ in range(2))
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, two[name])
+    assert one["sources"].shape == (2, 5, SAMPLES)
+    assert not (one["present"] & one["absent"]).any()
+
+
+# ---- statistics and vectors -------------------------------------------------------------------------------
+
+
+def test_statistics_follow_members():
+    batch = batch_of()
+    stats = spectral_statistics(batch["sources"], batch["members"])
+    assert stats.target.shape == (2, 6, 128, FRAMES)
+    torch.testing.assert_close(stats.target[:, 1], stats.mixture[:, 0], rtol=1e-3, atol=1e-3)
+    assert not stats.target[:, 2:].any()
+    assert stats.target[:, 0, :, FRAMES // 2 + 2 :].max() < 1e-3
+
+
+def test_a_silent_mixture_does_no_harm():
+    stats = spectral_statistics(torch.zeros(1, 2, SAMPLES), torch.ones(1, 1, 2))
+    assert not stats.mixture.any() and not stats.cross.any()
+    assert torch.isfinite(features(stats.mixture[:, 0])).all()
+
+
+def test_colours_are_smooth_and_half_are_flat():
+    colours = training._colours(np.random.default_rng(0), 400)[..., 0]
+    flat = (colours == 1).all(-1)
+    assert 0.4 < flat.float().mean() < 0.6
+    assert colours.log10().diff(dim=-1).abs()[:, 20:].max() < 0.2
+    assert 0.05 < colours.min() < colours.max() < 20
+
+
+def test_vectors_are_unit_and_noise_keeps_them_near(vectors):
+    indices = torch.arange(50)
+    clean, noisy = vectors(indices), vectors(indices, 0.02)
+    torch.testing.assert_close(noisy.norm(dim=-1), torch.ones(50))
+    cosine = (clean * noisy).sum(-1)
+    assert 0.8 < cosine.min() < cosine.max() < 0.99
+
+
+@pytest.mark.parametrize(
+    ("progress", "steps", "expected"), [(0, 0, 0.5), (0, 1, 1), (0.5, 99, 1), (0.825, 99, 0.5), (1, 99, 0.03)]
+)
+def test_learning_rate_warms_up_and_cools_down(progress, steps, expected):
+    assert training._rate(progress, steps, RECIPE) == pytest.approx(expected * RECIPE.learning_rate)
+
+
+# ---- steps and sittings -----------------------------------------------------------------------------------
+
+
+def test_steps_lower_the_loss_and_the_average_follows(vectors, tmp_path):
+    state = load_state(tmp_path / "none.pt", RECIPE)
+    batch = batch_of(recipe=replace(RECIPE, tracks_share=0.0))
+    rng = np.random.default_rng(0)
+    losses = [training_step(state, batch, vectors, RECIPE, rng, 3e-3)["loss"] for _ in range(15)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.2
+    assert (state.step, state.mixtures) == (15, 30)
+    moved = sum(
+        (a - b).abs().sum() for a, b in zip(state.ema.parameters(), state.network.parameters(), strict=True)
+    )
+    assert moved > 0
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(vectors, tmp_path):
+    state = load_state(tmp_path / "none.pt", RECIPE)
+    before = [p.clone() for p in state.network.parameters()]
+    state.network.conditioner.no_vector.register_hook(lambda gradient: gradient * float("nan"))
+    training_step(state, batch_of(), vectors, RECIPE, np.random.default_rng(0), 1e-2)
+    for p, old in zip(state.network.parameters(), before, strict=True):
+        torch.testing.assert_close(p, old, atol=0, rtol=0)
+
+
+def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, monkeypatch):
+    monkeypatch.setattr(training, "PhraseVectors", lambda: vectors)
+    monkeypatch.setattr(
+        training, "validation_set", lambda bank, recipe: validation_set(bank, recipe, n_batches=2)
+    )
+    run = tmp_path / "run"
+    first = train(bank_dir, run, 5e-5, RECIPE, threads=1)
+    assert first.step >= 1
+    assert first.mixtures == first.step * RECIPE.batch
+
+    resumed = load_state(run / "state.pt", RECIPE)
+    assert (resumed.step, resumed.mixtures, resumed.hours) == (first.step, first.mixtures, first.hours)
+    for name, tensor in first.ema.state_dict().items():
+        torch.testing.assert_close(resumed.ema.state_dict()[name], tensor, atol=0, rtol=0)
+
+    second = train(bank_dir, run, 5e-5, RECIPE, threads=1)
+    assert second.step > first.step
+    assert second.hours > first.hours
+    with (run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [first.step, second.step]
+    assert all(np.isfinite(float(row["median_si_sdri"])) for row in rows)
+    plot_log(run)
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    export_weights(second.ema, tmp_path / "out" / "x-separator.safetensors")
+    exported = load_network(tmp_path / "out" / "x-separator.safetensors")
+    inputs = torch.randn(1, 2, 128, 32)
+    conditions = Conditions(vectors(torch.tensor([[0, 1]])), torch.ones(1, 2, dtype=torch.bool))
+    with torch.inference_mode():
+        masks, expected = (net(inputs, conditions).sigmoid() for net in (exported, second.ema))
+    torch.testing.assert_close(masks, expected, atol=5e-3, rtol=0)
+
+
+def test_a_sitting_of_no_time_keeps_the_log_readable(bank_dir, tmp_path, vectors, monkeypatch):
+    monkeypatch.setattr(training, "PhraseVectors", lambda: vectors)
+    monkeypatch.setattr(
+        training, "validation_set", lambda bank, recipe: validation_set(bank, recipe, n_batches=1)
+    )
+    for hours in (0.0, 2e-5):
+        train(bank_dir, tmp_path, hours, RECIPE, threads=1)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(None not in row for row in rows)
+    assert all(np.isfinite(float(row["absent_median_db"])) for row in rows)
+
+
+def test_validation_is_the_same_every_time_and_leaves_text_only(bank_dir, vectors):
+    one, two = (validation_set(bank_dir, RECIPE, n_batches=2) for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], atol=0, rtol=0)
+        assert not a["tracks"].any() and a["vector_valid"].all()
+    network = tiny.network()
+    scores = validate(network, one, vectors)
+    assert scores == validate(network, two, vectors)
+
+
+def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors):
+    batches = validation_set(bank_dir, RECIPE, n_batches=1)
+
+    def ones(inputs, conditions):
+        return torch.full((*conditions.vectors.shape[:2], *inputs.shape[2:]), 30.0)
+
+    scores = validate(ones, batches, vectors)
+    assert scores["median_si_sdri"] == pytest.approx(0, abs=1e-3)
+    assert scores["absent_median_db"] == pytest.approx(0, abs=1e-3)
+
+
+def test_frames_of_batches_and_of_the_network_agree():
+    assert HOP * FRAMES == SAMPLES
+    assert round(Recipe().seconds * 48_000) % (16 * HOP) == 0

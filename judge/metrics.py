@@ -23,7 +23,9 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> np.ndarray:
     reference = np.asarray(reference, np.float64)
     estimate = estimate - estimate.mean(axis=-1, keepdims=True)
     reference = reference - reference.mean(axis=-1, keepdims=True)
-    projection = (estimate * reference).sum(-1, keepdims=True) / (np.square(reference).sum(-1, keepdims=True) + EPS)
+    projection = (estimate * reference).sum(-1, keepdims=True) / (
+        np.square(reference).sum(-1, keepdims=True) + EPS
+    )
     target = projection * reference
     ratio = np.square(target).sum(-1) / (np.square(estimate - target).sum(-1) + EPS)
     return 10 * np.log10(ratio + EPS)

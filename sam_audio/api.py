@@ -81,11 +81,21 @@ class Separator:
                 raise UserError("sample_rate is for arrays: a file has its own")
             with open_audio(mixture, start_s=start_s, duration_s=duration_s) as reader:
                 sample_rate, channels = reader.sample_rate, reader.channels
-                parts = self._collect(reader.blocks(sample_rate), prompts, sample_rate, channels, strength, reader.frames, progress)
+                parts = self._collect(
+                    reader.blocks(sample_rate),
+                    prompts,
+                    sample_rate,
+                    channels,
+                    strength,
+                    reader.frames,
+                    progress,
+                )
         else:
             samples, sample_rate = _checked(mixture, sample_rate)
             blocks = iter([samples]) if samples.shape[1] else iter([])
-            parts = self._collect(blocks, prompts, sample_rate, len(samples), strength, samples.shape[1], progress)
+            parts = self._collect(
+                blocks, prompts, sample_rate, len(samples), strength, samples.shape[1], progress
+            )
         names = distinct(prompts, taken=[RESIDUAL])
         stems = {name: Stem(name, part, sample_rate) for name, part in zip(names, parts[:-1], strict=True)}
         report = {
@@ -114,7 +124,9 @@ class Separator:
     ) -> Samples:
         done, collected = 0, []
         conditions = self.model.encode(prompts)
-        for mixture, parts in separate_blocks(self.model, conditions, blocks, sample_rate, channels, strength):
+        for mixture, parts in separate_blocks(
+            self.model, conditions, blocks, sample_rate, channels, strength
+        ):
             collected.append(parts)
             done += mixture.shape[-1]
             if progress is not None:
@@ -178,13 +190,17 @@ def _checked(mixture: np.ndarray, sample_rate: int | None) -> tuple[Samples, int
     if sample_rate is None:
         raise UserError("an array has no sample rate of its own: pass sample_rate")
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
-        raise AudioReadError(f"a sample rate of {sample_rate} Hz cannot be separated: use {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+        raise AudioReadError(
+            f"a sample rate of {sample_rate} Hz cannot be separated: use {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
+        )
     if samples.ndim == 1:
         samples = samples[None]
     if samples.ndim != 2 or not samples.shape[0]:
         raise UserError(f"samples of shape {np.shape(mixture)} cannot be separated: use (channels, samples)")
     if not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(f"samples of type {samples.dtype} cannot be separated: convert them to floats within +-1")
+        raise UserError(
+            f"samples of type {samples.dtype} cannot be separated: convert them to floats within +-1"
+        )
     with np.errstate(over="ignore"):
         samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():

@@ -72,21 +72,21 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...]) -> Job:
     except json.JSONDecodeError as error:
         raise UserError(f"this is not JSON ({error.msg}): write one object a line") from None
     if not isinstance(entry, dict):
-        raise UserError("this is not a JSON object: write {\"mixture\": ..., \"prompts\": [...]}")
+        raise UserError('this is not a JSON object: write {"mixture": ..., "prompts": [...]}')
     unknown = [key for key in entry if key not in _KEYS]
     if unknown:
         raise UserError(f"a job has no key {unknown[0]!r}: use {', '.join(_KEYS)}")
     mixture = entry.get("mixture")
     if not isinstance(mixture, str) or not mixture:
-        raise UserError("a job needs \"mixture\", the path of a recording")
+        raise UserError('a job needs "mixture", the path of a recording')
     asked = entry.get("prompts", list(prompts))
     if isinstance(asked, str):
         asked = [asked]
     if not isinstance(asked, list) or not all(isinstance(p, str) for p in asked):
-        raise UserError("\"prompts\" is a list of texts, for example [\"guitar\"]")
+        raise UserError('"prompts" is a list of texts, for example ["guitar"]')
     track = entry.get("track")
     if track is not None and not isinstance(track, str):
-        raise UserError("\"track\" is a text")
+        raise UserError('"track" is a text')
     values: dict[str, Any] = {}
     for key, (name, types) in _OPTION_KEYS.items():
         if key in entry:

@@ -65,7 +65,9 @@ def separate_blocks(
         if out.shape[-1]:
             yield aligned(out)
     estimates = np.concatenate([stream.push(to_model.finish()), stream.finish()], axis=-1)
-    out = np.concatenate([to_mixture.push(estimates.reshape(n_stems * channels, -1)), to_mixture.finish()], axis=-1)
+    out = np.concatenate(
+        [to_mixture.push(estimates.reshape(n_stems * channels, -1)), to_mixture.finish()], axis=-1
+    )
     owed = len(waiting)
     if owed:
         yield aligned(np.pad(out, ((0, 0), (0, max(0, owed - out.shape[-1])))))

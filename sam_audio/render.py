@@ -11,7 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.io import AudioReader, AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
+from sam_audio.io import (
+    AudioReader,
+    AudioWriter,
+    OutputSpec,
+    WriterGroup,
+    open_audio,
+    quantise,
+    resolve_output,
+)
 from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, slug
 from sam_audio.pipeline import separate_blocks
 from sam_audio.resample import Resampler
@@ -60,7 +68,9 @@ class RenderOptions:
         if self.mode not in ("extract", "remove"):
             raise UserError(f"{self.mode} is not a mode: use extract or remove")
         if self.mode == "remove" and self.residual is None:
-            raise UserError("mode remove writes only the residual, so it needs a name: leave --residual none out")
+            raise UserError(
+                "mode remove writes only the residual, so it needs a name: leave --residual none out"
+            )
 
 
 @dataclass
@@ -201,11 +211,17 @@ def _open_outputs(
     if residual is not None and not (to_stdout and options.mode == "extract"):
         wanted.append((len(prompts), residual, None))
     if to_stdout and len(wanted) != 1:
-        raise UserError(f"standard output takes one stem, not {len(wanted)}: give one prompt, or a folder with --out")
+        raise UserError(
+            f"standard output takes one stem, not {len(wanted)}: give one prompt, or a folder with --out"
+        )
     outputs = []
     for index, name, prompt in wanted:
         extension = spec.extension.lstrip(".")
-        path = "-" if to_stdout else fill_template(options.filename, Path(options.out), report.track, name, extension)
+        path = (
+            "-"
+            if to_stdout
+            else fill_template(options.filename, Path(options.out), report.track, name, extension)
+        )
         writer = AudioWriter(
             path,
             sample_rate=spec.sample_rate,
@@ -217,7 +233,9 @@ def _open_outputs(
         )
         stem = StemReport(name, prompt, str(path))
         group.add(writer)
-        outputs.append(_Output(index, writer, Resampler(reader.sample_rate, spec.sample_rate, reader.channels), stem))
+        outputs.append(
+            _Output(index, writer, Resampler(reader.sample_rate, spec.sample_rate, reader.channels), stem)
+        )
         if prompt is None:
             report.residual = stem
         else:

@@ -13,7 +13,9 @@ class Resampler:
 
     def __init__(self, from_hz: int, to_hz: int, channels: int):
         self._channels = channels
-        self._stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, "float32", "HQ")
+        self._stream = (
+            None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, "float32", "HQ")
+        )
 
     def push(self, samples: Samples) -> Samples:
         return samples if self._stream is None else self._convert(samples, last=False)

@@ -21,8 +21,13 @@ def separation(
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="Separation model.")] = "nano",
     per_scenario: Annotated[int, typer.Option("-n", min=1, help="Mixtures of each kind.")] = 60,
     seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
-    bank: Annotated[Optional[Path], typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder")] = None,
-    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also write tables there.", show_default=False)] = None,
+    bank: Annotated[
+        Optional[Path],
+        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(metavar="DIR", help="Also write tables there.", show_default=False)
+    ] = None,
     json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
 ) -> None:
     """SI-SDR improvement per kind of mixture, beside the mixture itself and the ideal mask."""
@@ -41,7 +46,8 @@ def separation(
         print(json.dumps({"table": rows, "absent_median_db": round(result.absent_median_db(), 1)}, indent=2))
     else:
         print(measure.markdown(rows))
-        print(f"Prompts for what is not there: {result.absent_median_db():.1f} dB below the mixture in the median.".replace("-", "", 1))
+        below = -result.absent_median_db()
+        print(f"Prompts for what is not there: {below:.1f} dB below the mixture in the median.")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "separation.md").write_text(measure.markdown(rows), encoding="utf-8")

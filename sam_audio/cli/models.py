@@ -30,5 +30,12 @@ def list_models(json_list: Annotated[bool, typer.Option("--json", help="Machine-
     table = Table("name", "kind", "parameters", "size", "licence", "where", box=None, pad_edge=False)
     for entry in entries:
         millions, megabytes = entry["parameters"] / 1e6, entry["bytes"] / 1e6
-        table.add_row(entry["name"], entry["kind"], f"{millions:.1f} M", f"{megabytes:.1f} MB", entry["licence"], entry["where"])
+        table.add_row(
+            entry["name"],
+            entry["kind"],
+            f"{millions:.1f} M",
+            f"{megabytes:.1f} MB",
+            entry["licence"],
+            entry["where"],
+        )
     Console().print(table)

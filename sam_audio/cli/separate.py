@@ -41,37 +41,70 @@ class ClipMode(str, Enum):
 def separate(
     mixtures: Annotated[
         Optional[list[str]],
-        typer.Argument(metavar="MIX...", help="Recordings to separate; - is standard input.", show_default=False),
+        typer.Argument(
+            metavar="MIX...", help="Recordings to separate; - is standard input.", show_default=False
+        ),
     ] = None,
     prompt: Annotated[
         Optional[list[str]],
-        typer.Option("--prompt", "-p", metavar="TEXT", help="What to pull out. May be given several times.", show_default=False),
+        typer.Option(
+            "--prompt",
+            "-p",
+            metavar="TEXT",
+            help="What to pull out. May be given several times.",
+            show_default=False,
+        ),
     ] = None,
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; - is standard output.")] = "separated",
-    filename: Annotated[str, typer.Option(metavar="TEMPLATE", help="Name of each file in the folder.")] = "{track}/{stem}.{ext}",
-    mode: Annotated[Mode, typer.Option(help="extract: the sounds and the rest; remove: only the rest.")] = Mode.extract,
-    residual: Annotated[str, typer.Option(metavar="NAME", help="Name of the rest, or none to leave it out.")] = "residual",
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; - is standard output.")
+    ] = "separated",
+    filename: Annotated[
+        str, typer.Option(metavar="TEMPLATE", help="Name of each file in the folder.")
+    ] = "{track}/{stem}.{ext}",
+    mode: Annotated[
+        Mode, typer.Option(help="extract: the sounds and the rest; remove: only the rest.")
+    ] = Mode.extract,
+    residual: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the rest, or none to leave it out.")
+    ] = "residual",
     format: Annotated[Format, typer.Option("--format", "-f", help="File format of the stems.")] = Format.wav,
     int16: Annotated[bool, typer.Option("--int16", help="16-bit samples.")] = False,
     int24: Annotated[bool, typer.Option("--int24", help="24-bit samples.")] = False,
-    float32: Annotated[bool, typer.Option("--float32", help="Float samples; by default the input's depth is kept.")] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Float samples; by default the input's depth is kept.")
+    ] = False,
     clip_mode: Annotated[
-        Optional[ClipMode], typer.Option(help="What to do beyond full scale; nothing but a warning by default.")
+        Optional[ClipMode],
+        typer.Option(help="What to do beyond full scale; nothing but a warning by default."),
     ] = None,
     start: Annotated[float, typer.Option(metavar="S", help="Where to begin, in seconds.")] = 0.0,
-    duration: Annotated[Optional[float], typer.Option(metavar="S", help="How much to separate, in seconds.", show_default="all")] = None,
+    duration: Annotated[
+        Optional[float],
+        typer.Option(metavar="S", help="How much to separate, in seconds.", show_default="all"),
+    ] = None,
     strength: Annotated[float, typer.Option(metavar="0..2", help="How boldly to cut.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[Optional[int], typer.Option(metavar="N", help="CPU threads.", show_default="all cores")] = None,
+    threads: Annotated[
+        Optional[int], typer.Option(metavar="N", help="CPU threads.", show_default="all cores")
+    ] = None,
     jobs: Annotated[
-        Optional[str], typer.Option(metavar="FILE.jsonl", help="One JSON object a line: mixture, prompts, out...", show_default=False)
+        Optional[str],
+        typer.Option(
+            metavar="FILE.jsonl", help="One JSON object a line: mixture, prompts, out...", show_default=False
+        ),
     ] = None,
     json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
-    report: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    report: Annotated[
+        Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there already.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Levels, peaks and times of every stem.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Levels, peaks and times of every stem.")
+    ] = False,
 ) -> None:
     """Pull sounds out of recordings by asking for them.
 
@@ -110,12 +143,22 @@ def separate(
     if not work:
         raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
     if len(mixtures or []) > 1 and (out == "-" or "{track}" not in filename):
-        where = "standard output takes one recording" if out == "-" else "the file name template has no {track}"
+        where = (
+            "standard output takes one recording" if out == "-" else "the file name template has no {track}"
+        )
         raise UserError(f"{where}, but {len(mixtures or [])} are given: separate them one at a time")
-    if report is not None and report.exists() and not report.is_file():  # a folder, or a device such as /dev/null
+    if (
+        report is not None and report.exists() and not report.is_file()
+    ):  # a folder, or a device such as /dev/null
         raise UserError(f"{report} is not a regular file: name another for the report")
 
-    summary = _run(_numbered(work), model, device, threads, _Console(quiet, verbose, to_stdout=out == "-" or json_summary))
+    summary = _run(
+        _numbered(work),
+        model,
+        device,
+        threads,
+        _Console(quiet, verbose, to_stdout=out == "-" or json_summary),
+    )
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     if report is not None:
         _write_text(report, text + "\n")
@@ -158,7 +201,9 @@ def _run(work: list[Any], model: str, device: str, threads: int | None, console:
 
                 separator = Separator(model, device, threads)
             with console.progress(mixture) as progress:
-                done = separator.render(job.mixture, job.prompts, job.options, track=job.track, progress=progress)
+                done = separator.render(
+                    job.mixture, job.prompts, job.options, track=job.track, progress=progress
+                )
             files.append(done.as_dict())
             console.done(done)
         except UserError as error:
@@ -202,7 +247,10 @@ class _Console:
                 print(line, file=self.stream)
         if self.verbose:
             speed = report.seconds / max(report.elapsed_s, 1e-9)
-            print(f"{report.seconds:.1f} s of sound in {report.elapsed_s:.1f} s ({speed:.0f}x real time)", file=self.stream)
+            print(
+                f"{report.seconds:.1f} s of sound in {report.elapsed_s:.1f} s ({speed:.0f}x real time)",
+                file=self.stream,
+            )
 
     def error(self, error: UserError) -> None:
         print(f"error: {error}", file=sys.stderr)
@@ -218,4 +266,6 @@ def _write_text(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise UserError(f"the report {path} cannot be written ({error.strerror}): choose another place") from None
+        raise UserError(
+            f"the report {path} cannot be written ({error.strerror}): choose another place"
+        ) from None

@@ -33,8 +33,13 @@ def separator(
     recipe: Annotated[str, typer.Option(help="Which recipe.")] = "nano",
     hours: Annotated[float, typer.Option(min=0.0, help="Length of this sitting.")] = 2.0,
     threads: Annotated[int, typer.Option(min=1)] = 2,
-    run: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder")] = None,
-    export: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")] = None,
+    run: Annotated[
+        Optional[Path],
+        typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder"),
+    ] = None,
+    export: Annotated[
+        Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")
+    ] = None,
 ) -> None:
     """Train the nano separator: prepares the data, resumes from the last state, exports weights."""
     from sam_audio.errors import UserError
@@ -54,13 +59,21 @@ def separator(
 @app.command("text")
 def text(
     data_dir: Annotated[
-        Optional[Path], typer.Option("--data", metavar="DIR", help="Its labels join the phrases.", show_default=False)
+        Optional[Path],
+        typer.Option("--data", metavar="DIR", help="Its labels join the phrases.", show_default=False),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of 1024 phrases.")] = 4000,
-    fold_in: Annotated[int, typer.Option(min=0, help="Closing steps that also see the held-out nouns.")] = 300,
+    fold_in: Annotated[
+        int, typer.Option(min=0, help="Closing steps that also see the held-out nouns.")
+    ] = 300,
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Distil the text tower of PE-AV nano from all-MiniLM-L6-v2; resumes."""
     from sam_audio.training.text import run
 
-    run(manifest=data_dir / "manifest.tsv.gz" if data_dir else None, steps=steps, fold_in=fold_in, threads=threads)
+    run(
+        manifest=data_dir / "manifest.tsv.gz" if data_dir else None,
+        steps=steps,
+        fold_in=fold_in,
+        threads=threads,
+    )

@@ -162,7 +162,9 @@ def ideal_band_mask(targets: np.ndarray, mixed: np.ndarray) -> np.ndarray:
 
 def markdown(rows: Sequence[dict[str, float | str | int]]) -> str:
     """Rows as a table for docs."""
-    head = "| | n | median SI-SDRi (dB) | mean | improved | ideal mask | mixture SI-SDR |\n|---|---|---|---|---|---|---|\n"
+    head = (
+        "| | n | median SI-SDRi (dB) | mean | improved | ideal mask | mixture SI-SDR |\n" + "|---" * 7 + "|\n"
+    )
     return head + "".join(
         f"| {r['what']} | {r['n']} | {r['median']:.2f} | {r['mean']:.2f} | {100 * float(r['improved']):.0f} % "
         f"| {r['ceiling']:.2f} | {r['mixture']:.2f} |\n"

@@ -13,8 +13,17 @@ from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
 from peav.text import TextTower
 from sam_audio.errors import ModelError
-from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, N_FFT, SAMPLE_RATE, features, to_bands, to_bins, window
-from sam_audio.separator.network import Analysis, Conditions, MaskNetwork, NetworkConfig
+from sam_audio.separator.bands import (
+    HOP,
+    N_BINS,
+    N_FFT,
+    SAMPLE_RATE,
+    features,
+    to_bands,
+    to_bins,
+    window,
+)
+from sam_audio.separator.network import Analysis, Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.types import Condition, Samples
 
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
@@ -38,7 +47,7 @@ def load_network(weights: Path) -> MaskNetwork:
         checkpoints.fill(network, checkpoint)
     except CheckpointError as error:
         raise ModelError(str(error).rstrip(".")) from None
-    return network.eval().requires_grad_(False)
+    return channels_last(network.eval().requires_grad_(False))
 
 
 def _empty_network(checkpoint: Checkpoint) -> MaskNetwork:
@@ -59,7 +68,7 @@ class NanoSeparator:
 
     def __init__(self, weights: Path = WEIGHTS, device: str = "cpu"):
         self.device = torch.device(device)
-        self.network = load_network(weights).to(device=self.device, memory_format=torch.channels_last)
+        self.network = load_network(weights).to(self.device)
         self.text_tower = TextTower.from_pretrained("nano")
 
     def encode(self, prompts: list[str]) -> list[Condition]:
@@ -159,7 +168,9 @@ class NanoStream:
         self._fading = None if last else masks[..., settled:].clone()
         gains = share_out(masks[..., :settled], self.strength)
         blocks = [
-            self._synthesise(gains[..., i : i + SYNTHESIS_FRAMES], spectrum[..., i : min(i + SYNTHESIS_FRAMES, settled)])
+            self._synthesise(
+                gains[..., i : i + SYNTHESIS_FRAMES], spectrum[..., i : min(i + SYNTHESIS_FRAMES, settled)]
+            )
             for i in range(0, settled, SYNTHESIS_FRAMES)
         ]
         self._spectrum = self._spectrum[..., settled:].clone()
@@ -203,7 +214,9 @@ class NanoStream:
         n_frames = frames.shape[-2]
         length = (n_frames - 1) * HOP + N_FFT
         flat = frames.flatten(0, 1).transpose(1, 2)
-        summed = F.fold(flat, (1, length), (1, N_FFT), stride=(1, HOP))[:, 0, 0].unflatten(0, frames.shape[:2])
+        summed = F.fold(flat, (1, length), (1, N_FFT), stride=(1, HOP))[:, 0, 0].unflatten(
+            0, frames.shape[:2]
+        )
         squares = self._window.square()[:, None].expand(-1, n_frames)[None]
         weight = F.fold(squares, (1, length), (1, N_FFT), stride=(1, HOP))[0, 0, 0]
         summed[..., : N_FFT - HOP] += self._overlap_add

@@ -35,7 +35,8 @@ class NetworkConfig:
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetworkConfig:
         """From the json beside the weights, whose lists stand for tuples."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**sizes)
 
 
 @dataclass
@@ -68,14 +69,19 @@ class Analysis:
 TIME_MULTIPLE = 16  # the trunk halves time four times
 
 
+def silence(layer: nn.Module) -> None:
+    """Zeroes a layer, so that the branch it closes adds nothing until it has learned to."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.norm = nn.GroupNorm(1, channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        silence(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
@@ -185,11 +191,8 @@ class Conditioner(nn.Module):
         self.frame_mid = nn.Conv1d(frame_dim, frame_dim, 5, padding=2)
         self.frame_out = nn.Conv1d(frame_dim, config.n_bases + 1, 1)
         for added in (*self.reads, *self.feedforwards):  # the prompt itself comes first
-            last = added.out if isinstance(added, Attention) else added[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        nn.init.zeros_(self.frame_out.weight)  # starts as a network without time-varying coefficients
-        nn.init.zeros_(self.frame_out.bias)
+            silence(added.out if isinstance(added, Attention) else added[-1])
+        silence(self.frame_out)  # starts as a network without time-varying coefficients
 
     def forward(self, analysis: Analysis, conditions: Conditions) -> Tensor:
         """Returns coefficients and bias at 80 ms frames, (B, N, K+1, T/4)."""
@@ -250,7 +253,9 @@ class MaskNetwork(nn.Module):
         n_padded = analysis.bases.shape[-1]
         if conditions.tracks is not None and conditions.tracks.shape[-1] != n_padded:
             padding = n_padded - conditions.tracks.shape[-1]
-            conditions = Conditions(conditions.vectors, conditions.vector_valid, F.pad(conditions.tracks, (0, padding)))
+            conditions = Conditions(
+                conditions.vectors, conditions.vector_valid, F.pad(conditions.tracks, (0, padding))
+            )
         coefficients = self.conditioner(analysis, conditions)
         batch, n_prompts = coefficients.shape[:2]
         coefficients = F.interpolate(
@@ -263,3 +268,11 @@ class MaskNetwork(nn.Module):
     def forward(self, features: Tensor, conditions: Conditions) -> Tensor:
         """Mask logits (B, N, N_BANDS, T) of N prompts for B excerpts."""
         return self.mask_logits(self.analyse(features), conditions)
+
+
+def channels_last(network: MaskNetwork) -> MaskNetwork:
+    """Lays the convolutions' weights out as processors like them best; the numbers stay the same."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    return network

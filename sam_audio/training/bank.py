@@ -181,7 +181,14 @@ class ShardWriter:
         return self
 
     def add(
-        self, samples: np.ndarray, key: str, label: str, category: str, package: str, path: str, song: str = ""
+        self,
+        samples: np.ndarray,
+        key: str,
+        label: str,
+        category: str,
+        package: str,
+        path: str,
+        song: str = "",
     ) -> None:
         """Appends float32 samples (frames,), scaled to full range."""
         peak = float(np.abs(samples).max())

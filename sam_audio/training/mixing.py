@@ -24,7 +24,14 @@ REFERENCE_DB = -26.0  # active level of a source before its own offset
 
 SCENES = {"everyday": 0.42, "band": 0.24, "speech over": 0.2, "instruments": 0.14}
 # What an everyday source is drawn from; the label then by the square root of its recordings.
-GROUP_WEIGHTS = {"event": 0.5, "ambience": 0.2, "speech": 0.12, "instrument": 0.1, "singing": 0.03, "music": 0.05}
+GROUP_WEIGHTS = {
+    "event": 0.5,
+    "ambience": 0.2,
+    "speech": 0.12,
+    "instrument": 0.1,
+    "singing": 0.03,
+    "music": 0.05,
+}
 
 
 @dataclass
@@ -111,7 +118,7 @@ class Mixer:
             "instruments": self._instruments,
         }[scene]()
         mixture = Mixture(scene, sources)
-        mixture.prompts = self._prompts(sources)
+        mixture.prompts = self.prompts(sources)
         return mixture
 
     def pair(self, groups: Sequence[str], level_db: Sequence[float]) -> Mixture:
@@ -128,7 +135,7 @@ class Mixer:
     def band(self) -> Mixture:
         """An evaluation mixture: stems of one rendered song, one prompt each."""
         sources = self._band()
-        return Mixture("band", sources, self._prompts(sources))
+        return Mixture("band", sources, self.prompts(sources))
 
     def absent_label(self, present: Sequence[str]) -> str | None:
         """A label that none of the present ones could be taken for."""
@@ -138,7 +145,8 @@ class Mixer:
                 return label
         return None
 
-    def _prompts(self, sources: list[Source]) -> list[Prompt]:
+    def prompts(self, sources: list[Source]) -> list[Prompt]:
+        """What may be asked of these sources: each label, now and then a whole group, something absent."""
         table = self.pools.labels
         names = [s.label for s in sources]
         prompts = []
@@ -202,7 +210,7 @@ class Mixer:
         if len(sources) < 2:
             return self._everyday()
         # the song's own balance stays, apart from the offsets above; only its overall level is set
-        overall = _gain(REFERENCE_DB + 6) / max(_rms(sum(s.samples for s in sources)), 1e-5)
+        overall = _gain(REFERENCE_DB + 6) / max(_rms(np.sum([s.samples for s in sources], axis=0)), 1e-5)
         return [Source(s.label, (s.samples * overall).astype(np.float32)) for s in sources]
 
     def _placed(self, label: str) -> Source:
@@ -235,7 +243,7 @@ class Mixer:
         siblings = packages[package]
         first = int(siblings[self.rng.integers(len(siblings))])
         group = self.pools.labels[label].group
-        for attempt in range(4):
+        for _ in range(4):
             if group == "ambience" or group == "music":
                 samples = self._continuous(first)
             elif group in ("speech", "singing"):
@@ -267,7 +275,9 @@ class Mixer:
             return self._crop(index)
         clip = self.bank.read(index)
         fade = min(len(clip) // 4, SAMPLE_RATE // 5)
-        ramp = np.sqrt(np.linspace(0, 1, fade, dtype=np.float32))  # equal power: the loop's ends are unrelated
+        ramp = np.sqrt(
+            np.linspace(0, 1, fade, dtype=np.float32)
+        )  # equal power: the loop's ends are unrelated
         out = np.zeros(self.frames + len(clip), np.float32)
         faded = clip.copy()
         faded[:fade] *= ramp

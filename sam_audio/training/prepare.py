@@ -49,7 +49,10 @@ def _next_seed(bank: Path, kind: str) -> int:
     """Rendered clips carry their seed in the name of their song; rendering goes on after the largest."""
     seeds = [-1]
     for path in bank.glob(f"{kind}-*.json"):
-        seeds += [int(clip["song"].removeprefix(f"{kind}-")) for clip in json.loads(path.read_text(encoding="utf-8"))]
+        seeds += [
+            int(clip["song"].removeprefix(f"{kind}-"))
+            for clip in json.loads(path.read_text(encoding="utf-8"))
+        ]
     return max(seeds) + 1
 
 
@@ -61,7 +64,9 @@ def soundfonts() -> list[Path]:
     """
     for program in ("fluidsynth", "dpkg"):
         if shutil.which(program) is None:
-            raise UserError(f"rendering music needs the program {program}: install it (apt-get install {program})")
+            raise UserError(
+                f"rendering music needs the program {program}: install it (apt-get install {program})"
+            )
     root = cache_dir() / "downloads" / "unpacked"
     for package in SOUNDFONTS:
         if not (root / package).exists():

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from peav import checkpoints
 from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, stft
 from sam_audio.separator.nano import WEIGHTS, load_network
-from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig
+from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
 from sam_audio.training.losses import BandStatistics, Energies, separation_loss
@@ -96,7 +96,7 @@ def collate(
     n_samples = len(mixtures[0].sources[0].samples)
     shape = len(mixtures), recipe.max_prompts
     n_frames = n_samples // HOP
-    batch = {
+    batch: dict[str, np.ndarray] = {
         "sources": np.zeros((shape[0], recipe.max_sources, n_samples), np.float32),
         "members": np.zeros((*shape, recipe.max_sources), np.float32),
         "phrase": np.zeros(shape, np.int64),
@@ -252,7 +252,7 @@ class State:
 def load_state(path: Path, recipe: Recipe) -> State:
     """The state to go on from, or a fresh one."""
     torch.manual_seed(0)
-    network, ema = (MaskNetwork(recipe.network).to(memory_format=torch.channels_last) for _ in range(2))
+    network, ema = (channels_last(MaskNetwork(recipe.network)) for _ in range(2))
     ema.load_state_dict(network.state_dict())
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
@@ -301,7 +301,14 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
         progress = (now - begun) / (hours * 3600) if hours else 1.0
         if progress >= 1:
             break
-        parts = training_step(state, next(batches), vectors, recipe, colour_rng, _rate(progress, state.step - first_step, recipe))
+        parts = training_step(
+            state,
+            next(batches),
+            vectors,
+            recipe,
+            colour_rng,
+            _rate(progress, state.step - first_step, recipe),
+        )
         for name, value in parts.items():
             running[name] = 0.99 * running.get(name, value) + 0.01 * value
         state.hours = hours_before + (time.monotonic() - begun) / 3600
@@ -362,14 +369,19 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
     """The same held-out mixtures every time: pairs and triples at -5..5 dB, each with an absent prompt."""
     mixer = Mixer(Bank(bank_dir), "valid", recipe.seconds, seed=0)
     index = {phrase: i for i, phrase in enumerate(phrase_list())}
-    kinds = [("event", "event"), ("speech", "event"), ("instrument", "instrument"), ("event", "ambience", "speech")]
+    kinds = [
+        ("event", "event"),
+        ("speech", "event"),
+        ("instrument", "instrument"),
+        ("event", "ambience", "speech"),
+    ]
     batches = []
     for i in range(n_batches):
         mixtures = []
         for b in range(recipe.batch):
             kind = kinds[(i * recipe.batch + b) % len(kinds)]
-            mixture = mixer.pair(kind, mixer.rng.uniform(-5, 5, len(kind)))
-            mixture.prompts = mixer._prompts(mixture.sources)
+            mixture = mixer.pair(kind, list(mixer.rng.uniform(-5, 5, len(kind))))
+            mixture.prompts = mixer.prompts(mixture.sources)
             mixtures.append(mixture)
         arrays = collate(mixtures, index, recipe, mixer.rng)
         arrays["tracks"][:] = 0
@@ -379,13 +391,17 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
 
 
 @torch.inference_mode()
-def validate(network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PhraseVectors) -> dict[str, float]:
+def validate(
+    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PhraseVectors
+) -> dict[str, float]:
     """SI-SDR improvement over the mixture in dB (from band energies), and the level of absent prompts."""
     gains, absent = [], []
     for batch in batches:
         stats = spectral_statistics(batch["sources"], batch["members"])
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network(features(stats.mixture[:, 0]), Conditions(vectors(batch["phrase"]), batch["vector_valid"]))
+            logits = network(
+                features(stats.mixture[:, 0]), Conditions(vectors(batch["phrase"]), batch["vector_valid"])
+            )
         masks = logits.sigmoid()
         energies = Energies.of(masks, stats)
         untouched = Energies.of(torch.ones_like(masks), stats)

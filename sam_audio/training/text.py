@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 import peav
 from peav.checkpoints import save
-from peav.text import TextConfig, TextTower
+from peav.text import Block, TextConfig, TextTower
 from sam_audio.paths import cache_dir
 from sam_audio.training.collect import fetch, read_manifest
 from sam_audio.training.labels import load_labels
@@ -158,6 +158,7 @@ def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str], **siz
         tower.head.weight.copy_(basis.T @ tower.widen.weight.T)
         tower.head.bias.copy_(SPREAD * mean)
         for block in tower.blocks:  # every layer starts near the identity
+            assert isinstance(block, Block)
             for layer in (block.mix, block.contract):
                 layer.weight.mul_(0.1)
                 layer.bias.zero_()

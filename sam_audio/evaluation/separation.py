@@ -67,7 +67,7 @@ class Evaluation:
             rows.append(_row(scenario, [s for s in self.scores if s.scenario == scenario]))
         for group in sorted({s.group for s in self.scores}):
             rows.append(_row(f"group: {group}", [s for s in self.scores if s.group == group]))
-        core = [s for s in self.scores if s.group in ("event", "instrument", "speech")]
+        core = [s for s in self.scores if s.group in ("event", "instrument", "speech") and s.scenario != BAND]
         rows.append(_row("events + instruments + speech", core))
         rows.append(_row("all", self.scores))
         return [row for row in rows if row["n"]]

@@ -63,10 +63,10 @@ def _empty_network(checkpoint: Checkpoint) -> MaskNetwork:
 class NanoSeparator:
     """Loads the embedded weights once; serves any number of recordings and threads."""
 
-    name = "nano"
     sample_rate = SAMPLE_RATE
 
     def __init__(self, weights: Path = WEIGHTS, device: str = "cpu"):
+        self.name = "nano" if weights == WEIGHTS else str(weights)
         self.device = torch.device(device)
         self.network = load_network(weights).to(self.device)
         self.text_tower = TextTower.from_pretrained("nano")

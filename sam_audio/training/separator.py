@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -289,41 +290,60 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
     batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     validation = validation_set(bank_dir, recipe)
     colour_rng = np.random.default_rng(state.mixtures + 2)
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: stopping.append(received))
 
     begun = last_save = last_validation = time.monotonic()
     hours_before, first_step = state.hours, state.step
     running: dict[str, float] = {}
-    while not stopping:
-        now = time.monotonic()
-        progress = (now - begun) / (hours * 3600) if hours else 1.0
-        if progress >= 1:
-            break
-        parts = training_step(
-            state,
-            next(batches),
-            vectors,
-            recipe,
-            colour_rng,
-            _rate(progress, state.step - first_step, recipe),
-        )
-        for name, value in parts.items():
-            running[name] = 0.99 * running.get(name, value) + 0.01 * value
-        state.hours = hours_before + (time.monotonic() - begun) / 3600
-        if now - last_save > recipe.save_minutes * 60:
-            state.save(state_path)
-            last_save = now
-        if now - last_validation > recipe.validate_minutes * 60:
-            _report(run_dir, state, running, validate(state.ema, validation, vectors))
-            last_validation = time.monotonic()
-        if state.step % 100 == 0:
-            rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
-            log.info("step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, _short(running))
+    with _stop_signals() as stopping:
+        while not stopping:
+            now = time.monotonic()
+            progress = (now - begun) / (hours * 3600) if hours else 1.0
+            if progress >= 1:
+                break
+            try:
+                batch = next(batches)
+            except RuntimeError:  # a signal to the whole process group has ended the loader too
+                if stopping:
+                    break
+                raise
+            parts = training_step(
+                state,
+                batch,
+                vectors,
+                recipe,
+                colour_rng,
+                _rate(progress, state.step - first_step, recipe),
+            )
+            for name, value in parts.items():
+                running[name] = 0.99 * running.get(name, value) + 0.01 * value
+            state.hours = hours_before + (time.monotonic() - begun) / 3600
+            if now - last_save > recipe.save_minutes * 60:
+                state.save(state_path)
+                last_save = now
+            if now - last_validation > recipe.validate_minutes * 60:
+                _report(run_dir, state, running, validate(state.ema, validation, vectors))
+                last_validation = time.monotonic()
+            if state.step % 100 == 0:
+                rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
+                log.info(
+                    "step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, _short(running)
+                )
     state.save(state_path)
     _report(run_dir, state, running, validate(state.ema, validation, vectors))
     return state
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and Ctrl-C instead of dying of them, so that the state can be saved first."""
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda n, _: received.append(n)) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _rate(progress: float, steps: int, recipe: Recipe) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Separator:
             "model": self.model.name,
             "seconds": parts.shape[-1] / sample_rate,
             "elapsed_s": time.perf_counter() - begun,
-            "level_db": {name: _level_db(stem.samples, parts) for name, stem in stems.items()},
+            "level_db": dict(zip(names, _levels_db(parts), strict=True)),
         }
         return SeparationResult(stems, Stem(RESIDUAL, parts[-1], sample_rate), sample_rate, report)
 
@@ -114,7 +114,7 @@ class Separator:
 
     def _collect(
         self,
-        blocks: Any,
+        blocks: Iterator[Samples],
         prompts: list[str],
         sample_rate: int,
         channels: int,
@@ -208,7 +208,7 @@ def _checked(mixture: np.ndarray, sample_rate: int | None) -> tuple[Samples, int
     return samples, sample_rate
 
 
-def _level_db(samples: Samples, parts: Samples) -> float:
-    mixture = parts.sum(axis=0)
-    energy, whole = (float(np.square(x, dtype=np.float64).sum()) for x in (samples, mixture))
-    return round(relative_db(energy, whole), 2)
+def _levels_db(parts: Samples) -> list[float]:
+    """Level of every stem against the mixture; parts (N + 1, channels, T), the residual last."""
+    whole, *stems = (float(np.square(x, dtype=np.float64).sum()) for x in (parts.sum(axis=0), *parts[:-1]))
+    return [round(relative_db(energy, whole), 2) for energy in stems]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from judge.metrics import level_db, si_sdr
-from sam_audio.separator.bands import istft, stft, to_bands, to_bins
+from sam_audio.separator.bands import istft, power, stft, to_bands, to_bins
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Mixer, Mixture
 from sam_audio.types import SeparationModel
@@ -154,7 +154,7 @@ def _group(label: str) -> str:
 def ideal_band_mask(targets: np.ndarray, mixed: np.ndarray) -> np.ndarray:
     """The best that any real mask of one value per band and frame can do; (N, T), (T,) -> (N, T)."""
     spec, mixture = (stft(torch.from_numpy(x.astype(np.float32))) for x in (targets, mixed))
-    energy = to_bands(mixture.real.square() + mixture.imag.square())
+    energy = to_bands(power(mixture))
     cross = to_bands(spec.real * mixture.real + spec.imag * mixture.imag)
     masks = (cross / (energy + 1e-10)).clamp(0, 1)
     return istft(to_bins(masks) * mixture, targets.shape[-1]).numpy()

@@ -52,6 +52,11 @@ def band_of_bin() -> Tensor:
         return torch.repeat_interleave(torch.arange(N_BANDS), edges.diff())
 
 
+def power(spec: Tensor) -> Tensor:
+    """Squared magnitude of a complex spectrogram; abs().square() would take a root in between."""
+    return spec.real.square() + spec.imag.square()
+
+
 def to_bands(energies: Tensor) -> Tensor:
     """Sums bins into bands.
 

@@ -19,11 +19,12 @@ from sam_audio.separator.bands import (
     N_FFT,
     SAMPLE_RATE,
     features,
+    power,
     to_bands,
     to_bins,
     window,
 )
-from sam_audio.separator.network import Analysis, Conditions, MaskNetwork, NetworkConfig, channels_last
+from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.types import Condition, Samples
 
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
@@ -100,8 +101,10 @@ class NanoStream:
         self.conditions = conditions
         self.strength = strength
         self.channels = channels
-        self._window = window().to(model.device)
         device = model.device
+        vectors, valid = _stack_vectors(conditions, model.network.config)
+        self._vectors = vectors.to(device), valid.to(device)
+        self._window = window().to(device)
         # frame t is centred on sample t * HOP, so the first one starts half a window before the recording
         self._samples = torch.zeros(channels, N_FFT // 2, device=device)
         self._spectrum = torch.zeros(channels, N_BINS, 0, dtype=torch.complex64, device=device)
@@ -180,20 +183,12 @@ class NanoStream:
     def _masks(self, spectrum: Tensor) -> Tensor:
         """Mask of every prompt in this window, (N, N_BANDS, T)."""
         # energies averaged over channels: a sound that cancels in mono is still seen
-        energies = to_bands(spectrum.real.square() + spectrum.imag.square()).mean(dim=0, keepdim=True)
+        energies = to_bands(power(spectrum)).mean(dim=0, keepdim=True)
         with self.model.autocast():
             analysis = self.model.network.analyse(features(energies))
-            logits = self.model.network.mask_logits(analysis, self._conditions(analysis))
+            conditions = Conditions(*self._vectors, self._tracks(analysis.n_frames))
+            logits = self.model.network.mask_logits(analysis, conditions)
         return logits[0].sigmoid()
-
-    def _conditions(self, analysis: Analysis) -> Conditions:
-        vectors = torch.zeros(1, len(self.conditions), self.model.network.config.prompt_dim)
-        for n, condition in enumerate(self.conditions):
-            if condition.vector is not None:
-                vectors[0, n] = torch.from_numpy(condition.vector)
-        valid = torch.tensor([[condition.vector is not None for condition in self.conditions]])
-        device = self.model.device
-        return Conditions(vectors.to(device), valid.to(device), self._tracks(analysis.n_frames))
 
     def _tracks(self, n_frames: int) -> Tensor | None:
         """Spans of the prompts on the frames of this window."""
@@ -227,6 +222,15 @@ class NanoStream:
         skipped = min(self._skip, ready)
         self._skip -= skipped
         return out[..., skipped:]
+
+
+def _stack_vectors(conditions: list[Condition], config: NetworkConfig) -> tuple[Tensor, Tensor]:
+    """Vectors (1, N, D) of the prompts, and which of them have one, (1, N) bool."""
+    vectors = torch.zeros(1, len(conditions), config.prompt_dim)
+    for n, condition in enumerate(conditions):
+        if condition.vector is not None:
+            vectors[0, n] = torch.from_numpy(condition.vector)
+    return vectors, torch.tensor([[condition.vector is not None for condition in conditions]])
 
 
 def share_out(masks: Tensor, strength: float) -> Tensor:

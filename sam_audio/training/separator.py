@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
-from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, stft
+from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, power, stft
 from sam_audio.separator.nano import WEIGHTS, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.training import labels as label_table
@@ -181,19 +181,15 @@ def spectral_statistics(
         if equalise is not None:
             spec = spec * _colours(equalise, len(spec))
         total = spec.sum(dim=0)
-        mixture[b] = to_band @ _power(total)
+        mixture[b] = to_band @ power(total)
         if asked.any():
             weights = members[b][asked][:, used]
             flat = torch.view_as_real(spec).flatten(1)
             targets = torch.view_as_complex((weights @ flat).reshape(-1, *spec.shape[1:], 2))
-            target[b, asked] = to_band @ _power(targets)
+            target[b, asked] = to_band @ power(targets)
             cross[b, asked] = to_band @ (targets.real * total.real + targets.imag * total.imag)
     scale = 1 / (mixture.mean(dim=(-2, -1), keepdim=True) + 1e-10)
     return BandStatistics(mixture * scale, target * scale, cross * scale)
-
-
-def _power(spec: Tensor) -> Tensor:
-    return spec.real.square() + spec.imag.square()
 
 
 def _colours(rng: np.random.Generator, n_sources: int) -> Tensor:

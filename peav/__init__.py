@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peav.checkpoints import CheckpointError
-    from peav.text import TextTower
+    from peav.nano.text import TextTower
 
 _HOME = {
     "CheckpointError": "peav.checkpoints",
-    "TextTower": "peav.text",
+    "TextTower": "peav.nano.text",
 }
 
 __all__ = ["CheckpointError", "TextTower"]

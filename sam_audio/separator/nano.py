@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
-from peav.text import TextTower
+from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.bands import (
     HOP,

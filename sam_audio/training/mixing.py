@@ -22,7 +22,7 @@ from sam_audio.training.labels import Label
 HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
 REFERENCE_DB = -26.0  # active level of a source before its own offset
 
-SCENES = {"everyday": 0.42, "band": 0.24, "speech over": 0.2, "instruments": 0.14}
+SCENES = {"everyday": 0.4, "band": 0.2, "speech over": 0.28, "instruments": 0.12}
 # What an everyday source is drawn from; the label then by the square root of its recordings.
 GROUP_WEIGHTS = {
     "event": 0.5,

@@ -206,7 +206,7 @@ class PhraseVectors:
     """Joint-space vectors of all training phrases, from the shipped text tower."""
 
     def __init__(self) -> None:
-        from peav.text import TextTower
+        from peav.nano.text import TextTower
 
         self.table = TextTower.from_pretrained("nano").embed(phrase_list())
 

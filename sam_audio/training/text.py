@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 import peav
 from peav.checkpoints import save
-from peav.text import Block, TextConfig, TextTower
+from peav.nano.text import Block, TextConfig, TextTower
 from sam_audio.paths import cache_dir
 from sam_audio.training.collect import fetch, read_manifest
 from sam_audio.training.labels import load_labels

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peav.text import TextTower
+from peav.nano.text import TextTower
 from sam_audio.training.phrase_tables import HELD_OUT_NOUNS
 from sam_audio.training.phrases import Corpus, split_of
 from sam_audio.training.text_teacher import Teacher

@@ -97,7 +97,7 @@ def save(
 
     Args:
         path: a .safetensors file; the config goes beside it.
-        int8: names of the matrices to store as int8 with a scale per row; the others are stored as float16.
+        int8: names of the weights to store as int8 with a scale per row; the others are stored as float16.
     """
     from safetensors.torch import save as to_bytes
 
@@ -162,15 +162,16 @@ def _to_float32(name: str, stored: Mapping[str, ndarray], path: Path) -> Tensor:
     scale = stored.get(name + SCALE)
     if scale is None or scale.shape != array.shape[:1]:
         raise CheckpointError(f"{path} lacks the row scales of {name}: fetch the checkpoint again.")
-    return torch.from_numpy(array * scale.astype("float32")[:, None])
+    return torch.from_numpy(array * scale.astype("float32").reshape(-1, *[1] * (array.ndim - 1)))
 
 
-def _to_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Rounds a matrix (R, C) to int8 (R, C) and the float16 scales (R,) that bring it back."""
+def _to_int8(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds weights (R, ...) to int8 (R, ...) and the float16 scales (R,) that bring them back."""
     import torch
 
-    scale = (matrix.abs().amax(1) / 127).clamp(min=1e-7).half()
-    return (matrix / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8), scale
+    scale = (weights.flatten(1).abs().amax(1) / 127).clamp(min=1e-7).half()
+    rows = weights / scale.float().reshape(-1, *[1] * (weights.ndim - 1))
+    return rows.round().clamp(-127, 127).to(torch.int8).contiguous(), scale
 
 
 def _difference(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:

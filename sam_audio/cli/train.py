@@ -56,6 +56,29 @@ def separator(
     export_weights(state.ema, export or run / f"{recipe}-separator.safetensors")
 
 
+@app.command("audio")
+def audio(
+    data_dir: DataDir,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Length of this sitting.")] = 40.0,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    run: Annotated[
+        Optional[Path],
+        typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder"),
+    ] = None,
+    export: Annotated[
+        Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")
+    ] = None,
+) -> None:
+    """Train the audio tower of PE-AV nano and PE-A-Frame nano; resumes."""
+    from sam_audio.paths import cache_dir
+    from sam_audio.training.audio import export_weights, train
+    from sam_audio.training.prepare import prepare
+
+    run = run or cache_dir() / "runs" / "nano-audio"
+    state = train(prepare(data_dir), run, minutes, threads=threads)
+    export_weights(state, export or run / "nano-audio.safetensors")
+
+
 @app.command("text")
 def text(
     data_dir: Annotated[

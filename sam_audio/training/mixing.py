@@ -132,6 +132,11 @@ class Mixer:
         ]
         return Mixture("+".join(groups), sources, prompts)
 
+    def solo(self) -> Source:
+        """One source alone, of any group."""
+        label = self._label(list(GROUP_WEIGHTS), [])
+        return Source(label, self._level(self._source(label), 0.0))
+
     def band(self) -> Mixture:
         """An evaluation mixture: stems of one rendered song, one prompt each."""
         sources = self._band()

@@ -290,7 +290,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
     begun = last_save = last_validation = time.monotonic()
     hours_before, first_step = state.hours, state.step
     running: dict[str, float] = {}
-    with _stop_signals() as stopping:
+    with stop_signals() as stopping:
         while not stopping:
             now = time.monotonic()
             progress = (now - begun) / (hours * 3600) if hours else 1.0
@@ -330,7 +330,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collects SIGTERM and Ctrl-C instead of dying of them, so that the state can be saved first."""
     received: list[int] = []
     numbers = (signal.SIGTERM, signal.SIGINT)

@@ -1,0 +1,258 @@
+"""The audio tower: sound goes in; a vector for each 40 ms frame and one for the whole come out.
+
+    48 kHz waveform -> log-mel (10 ms) -> MobileNet trunk (YAMNet's layout) -> pyramid over time -> frames (40 ms)
+                                                                            -> attention pooling -> clip
+
+The trunk has the shape of YAMNet (MobileNetV1, 64 mel bands to 7.5 kHz), whose published weights are where its
+training starts. Its four time scales (40 to 320 ms) are merged from coarse to fine, so that every frame knows
+what is going on around it. Clip vectors are unit vectors of the joint space; frame vectors are not normalised:
+their length says how sure the tower is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from peav import checkpoints
+from peav.checkpoints import CheckpointError
+
+SAMPLE_RATE = 48_000
+FRAME = 1920  # samples of one output frame, 40 ms
+MEL_HOP = 480  # 10 ms
+N_MELS = 64
+_WINDOW, _N_FFT = 1200, 1536  # 25 ms; the bins of a 16 kHz signal with n_fft 512, so no resampling is needed
+_N_BINS = 257  # up to 8 kHz
+_LOG_OFFSET = 1e-3  # as YAMNet was trained
+_LEVEL = 0.1  # RMS of the loud part that every clip is brought to
+_MAX_GAIN = 30.0
+WINDOW_MELS = (
+    96  # the trunk hears 0.96 s at a time, as YAMNet did: its padding is part of what it has learned
+)
+WINDOW = WINDOW_MELS * MEL_HOP  # samples
+_STEP_FRAMES = 8  # output frames that one step of the trunk's last layer covers
+
+# (stride, channels out) of the separable layers after the first convolution (Howard et al. 2017)
+_LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *((1, 512),) * 5, (2, 1024), (1, 1024))
+# index of the layer that ends each time scale, its channels, and the mel bands that are left there
+_SCALES = ((2, 128, 16), (4, 256, 8), (10, 512, 4), (12, 1024, 2))
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Sizes of what stands on the trunk."""
+
+    width: int = 192  # of the pyramid
+    hidden: int = 512  # of the clip head
+    output: int = 384
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any], path: Path) -> AudioConfig:
+        """Reads the "model" part of a config file; raises CheckpointError on a wrong or missing setting."""
+        names = {field.name for field in fields(cls)}
+        if set(settings) != names or not all(type(value) is int and value > 0 for value in settings.values()):
+            raise CheckpointError(
+                f"The config of {path} must set {', '.join(sorted(names))}, all positive integers."
+            )
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+# What a dot product with a text vector is compared for: a whole clip, a frame, or (in training) YAMNet's opinion.
+CLIP, FRAME_LEVEL, TEACHER = range(3)
+
+
+class AudioFeatures(NamedTuple):
+    """frames (B, T, D), one each 40 ms; clip (B, D), unit length."""
+
+    frames: Tensor
+    clip: Tensor
+
+
+# ---- front end -----------------------------------------------------------------------------------------
+
+
+def mel_filters() -> Tensor:
+    """Triangular filters over 125 to 7500 Hz on the HTK mel scale, (N_BINS, N_MELS)."""
+
+    def mel(hz: Tensor) -> Tensor:
+        return 1127.0 * torch.log1p(hz / 700.0)
+
+    bins = mel(torch.arange(_N_BINS, dtype=torch.float64) * SAMPLE_RATE / _N_FFT)[:, None]
+    edges = torch.linspace(
+        float(mel(torch.tensor(125.0))), float(mel(torch.tensor(7500.0))), N_MELS + 2, dtype=torch.float64
+    )
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    filters[0] = 0  # no filter starts at 0 Hz
+    return filters.float()
+
+
+def log_mel(waveform: Tensor, filters: Tensor) -> Tensor:
+    """YAMNet's features of a 48 kHz waveform.
+
+    Shapes: waveform (B, n), n a multiple of MEL_HOP -> (B, n // MEL_HOP, N_MELS). Frame k starts at k * 10 ms.
+    """
+    padded = F.pad(waveform, (0, _WINDOW - MEL_HOP))
+    frames = padded.unfold(-1, _WINDOW, MEL_HOP) * torch.hann_window(_WINDOW, device=waveform.device)
+    # a third: a frame holds three times the samples it would have at 16 kHz
+    magnitude = torch.fft.rfft(frames, _N_FFT)[..., :_N_BINS].abs() / 3
+    return torch.log(magnitude @ filters + _LOG_OFFSET)
+
+
+def levelled(waveform: Tensor) -> Tensor:
+    """Brings the loud part of each waveform (B, n) to one level, so that a quiet recording is heard as well."""
+    n = waveform.shape[-1] // FRAME * FRAME
+    power = waveform[..., :n].unflatten(-1, (-1, FRAME)).square().mean(-1)
+    peak = power.amax(-1, keepdim=True)
+    loud = power >= peak * 0.03
+    level = ((power * loud).sum(-1, keepdim=True) / loud.sum(-1, keepdim=True)).sqrt()
+    return waveform * (_LEVEL / level.clamp(min=1e-9)).clamp(max=_MAX_GAIN)
+
+
+# ---- the network ---------------------------------------------------------------------------------------
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 and pointwise convolution, each with ReLU; batch norms are folded in."""
+
+    def __init__(self, channels: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.depthwise = nn.Conv2d(channels, channels, 3, stride, groups=channels)
+        self.pointwise = nn.Conv2d(channels, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.pointwise(F.relu(self.depthwise(_padded(x, self.stride)))))
+
+
+class Trunk(nn.Module):
+    """YAMNet without its classifier: log-mel (B, T, N_MELS) -> the maps of its four time scales.
+
+    Sound is cut into windows of 0.96 s which do not see each other; the pyramid joins them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 32, 3, 2)
+        layers, channels = [], 32
+        for stride, channels_out in _LAYERS:
+            layers.append(Separable(channels, channels_out, stride))
+            channels = channels_out
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, mel: Tensor) -> list[Tensor]:
+        """Returns (B, C, T / 4, 16), (B, C, T / 8, 8), (B, C, T / 16, 4), (B, C, T / 32, 2)."""
+        windows = mel.unflatten(1, (-1, WINDOW_MELS)).flatten(0, 1)
+        x = F.relu(self.stem(_padded(windows[:, None].contiguous(memory_format=torch.channels_last), 2)))
+        maps = []
+        taken = {index for index, _, _ in _SCALES}
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in taken:  # (B * windows, C, t, mels) -> (B, C, windows * t, mels)
+                maps.append(x.unflatten(0, (len(mel), -1)).transpose(1, 2).flatten(2, 3))
+        return maps
+
+
+class TimeBlock(nn.Module):
+    """Residual convolutions over time, (B, width, T)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.depthwise = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.expand = nn.Conv1d(width, 2 * width, 1)
+        self.contract = nn.Conv1d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.contract(F.silu(self.expand(self.depthwise(self.norm(x)))))
+
+
+class AudioTower(nn.Module):
+    """Embeds sound in the joint space; built directly, its weights are random: use `from_pretrained`."""
+
+    filters: Tensor
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("filters", mel_filters(), persistent=False)
+        self.trunk = Trunk()
+        width = config.width
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, (1, mels)) for _, c, mels in _SCALES)
+        self.blocks = nn.ModuleList(TimeBlock(width) for _ in _SCALES)
+        self.frame_norm = nn.GroupNorm(1, width)
+        self.frame_head = nn.Conv1d(width, config.output, 1)
+        top = _SCALES[-1][1]
+        self.attention = nn.Conv1d(top, 1, 1)
+        self.clip_hidden = nn.Linear(2 * top, config.hidden)
+        self.clip_head = nn.Linear(config.hidden, config.output)
+        self.logit_scale = nn.Parameter(torch.tensor([12.0, 6.0, 12.0]))
+        self.logit_bias = nn.Parameter(torch.tensor([-7.0, -4.0, -7.0]))
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> AudioTower:
+        """Loads a tower that comes with the package, or the one at a path; it is ready to embed, on the CPU.
+
+        Raises:
+            CheckpointError: when there is none, or it is damaged.
+        """
+        checkpoint = checkpoints.load(name, "audio")
+        config = AudioConfig.from_dict(checkpoint.config.get("model", {}), checkpoint.path)
+        with torch.device("meta"):
+            tower = cls(config)
+        tower.filters = mel_filters()
+        checkpoints.fill(tower, checkpoint)
+        return tower.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def forward(self, waveform: Tensor, frame_valid: Tensor | None = None) -> AudioFeatures:
+        """Args: waveform (B, n) at 48 kHz; frame_valid (B, ceil(n / FRAME)), True on frames that count."""
+        n_frames = -(-waveform.shape[-1] // FRAME)
+        return self.from_mel(self.mel(waveform), n_frames, frame_valid)
+
+    def logits(self, dots: Tensor, kind: int) -> Tensor:
+        """Turns dot products with text vectors into logits; ``kind`` is CLIP, FRAME_LEVEL or TEACHER."""
+        return dots * self.logit_scale[kind] + self.logit_bias[kind]
+
+    def mel(self, waveform: Tensor) -> Tensor:
+        """Log-mel of a waveform (B, n), padded with silence to whole windows."""
+        return log_mel(F.pad(waveform, (0, -waveform.shape[-1] % WINDOW)), self.filters)
+
+    def from_mel(self, mel: Tensor, n_frames: int, frame_valid: Tensor | None = None) -> AudioFeatures:
+        """Args: mel (B, T, N_MELS), T a multiple of WINDOW_MELS; n_frames: how many 40 ms frames to return."""
+        maps = self.trunk(mel)
+        x: Tensor | None = None
+        for feature, lateral, block in zip(
+            reversed(maps), reversed(self.laterals), reversed(self.blocks), strict=True
+        ):
+            side = lateral(feature)[..., 0]
+            x = side if x is None else side + x.repeat_interleave(2, dim=-1)
+            x = block(x)
+        assert x is not None
+        frames = self.frame_head(F.silu(self.frame_norm(x)))[..., :n_frames].transpose(1, 2)
+        return AudioFeatures(frames.float(), self._clip(maps[-1], n_frames, frame_valid))
+
+    def _clip(self, top: Tensor, n_frames: int, frame_valid: Tensor | None) -> Tensor:
+        steps = torch.cat([top.mean(-1), top.amax(-1)], dim=1)  # (B, 2C, T / 32)
+        score = self.attention(top.mean(-1))[:, 0].float()
+        if frame_valid is None:
+            frame_valid = top.new_ones(len(top), n_frames, dtype=torch.bool)
+        padded = F.pad(frame_valid, (0, score.shape[-1] * _STEP_FRAMES - frame_valid.shape[-1]))
+        share = padded.unflatten(-1, (-1, _STEP_FRAMES)).float().mean(-1)
+        weight = (score + share.clamp(min=1e-9).log()).softmax(-1)
+        pooled = (steps.float() * weight[:, None]).sum(-1).to(top.dtype)
+        return F.normalize(self.clip_head(F.silu(self.clip_hidden(pooled))).float(), dim=-1)
+
+
+def _padded(x: Tensor, stride: int) -> Tensor:
+    """Pads as YAMNet does: a map of even size is extended at its end only when the stride is 2."""
+    return F.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))

@@ -111,8 +111,8 @@ def log_mel(waveform: Tensor, filters: Tensor) -> Tensor:
 
 def levelled(waveform: Tensor) -> Tensor:
     """Brings the loud part of each waveform (B, n) to one level, so that a quiet recording is heard as well."""
-    n = waveform.shape[-1] // FRAME * FRAME
-    power = waveform[..., :n].unflatten(-1, (-1, FRAME)).square().mean(-1)
+    whole = F.pad(waveform, (0, -waveform.shape[-1] % FRAME))
+    power = whole.unflatten(-1, (-1, FRAME)).square().mean(-1)
     peak = power.amax(-1, keepdim=True)
     loud = power >= peak * 0.03
     level = ((power * loud).sum(-1, keepdim=True) / loud.sum(-1, keepdim=True)).sqrt()
@@ -196,8 +196,8 @@ class AudioTower(nn.Module):
         self.attention = nn.Conv1d(top, 1, 1)
         self.clip_hidden = nn.Linear(2 * top, config.hidden)
         self.clip_head = nn.Linear(config.hidden, config.output)
-        self.logit_scale = nn.Parameter(torch.tensor([12.0, 6.0, 12.0]))
-        self.logit_bias = nn.Parameter(torch.tensor([-7.0, -4.0, -7.0]))
+        self.logit_scale = nn.Parameter(torch.tensor([30.0, 10.0, 25.0]))
+        self.logit_bias = nn.Parameter(torch.tensor([-13.0, -5.0, -12.0]))
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> AudioTower:
@@ -215,9 +215,9 @@ class AudioTower(nn.Module):
         return tower.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def forward(self, waveform: Tensor, frame_valid: Tensor | None = None) -> AudioFeatures:
-        """Args: waveform (B, n) at 48 kHz; frame_valid (B, ceil(n / FRAME)), True on frames that count."""
+        """Args: waveform (B, n) at 48 kHz, any level; frame_valid (B, ceil(n / FRAME)), True on frames that count."""
         n_frames = -(-waveform.shape[-1] // FRAME)
-        return self.from_mel(self.mel(waveform), n_frames, frame_valid)
+        return self.from_mel(self.mel(levelled(waveform)), n_frames, frame_valid)
 
     def logits(self, dots: Tensor, kind: int) -> Tensor:
         """Turns dot products with text vectors into logits; ``kind`` is CLIP, FRAME_LEVEL or TEACHER."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from sam_audio.cli.shared import complain, outputs, show_json
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sam_audio.evaluation.datasets import Dataset, Item
     from sam_audio.evaluation.protocols import Evaluation, Value
 
@@ -48,6 +49,8 @@ class Timed(str, Enum):
 
 
 class Direction(str, Enum):
+    """What is asked with, and what is looked for."""
+
     text_to_audio = "text-to-audio"
     audio_to_text = "audio-to-text"
     text_to_video = "text-to-video"
@@ -57,6 +60,8 @@ class Direction(str, Enum):
 
 
 class Modality(str, Enum):
+    """What of a clip is classified."""
+
     audio = "audio"
     video = "video"
 
@@ -72,8 +77,10 @@ Limit = Annotated[
 Model = Annotated[str, typer.Option(metavar="nano|NAME|PATH", help="Model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the table as JSON; shares are 0..1.")]
 Csv = Annotated[
-    Optional[Path], typer.Option(metavar="FILE", help="Also write the table there.", show_default=False)
+    Optional[Path],
+    typer.Option("--csv", metavar="FILE", help="Also write the table there.", show_default=False),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 PerClass = Annotated[bool, typer.Option("--per-class", help="One more row for each label.")]
 
 
@@ -88,14 +95,169 @@ def retrieval(
     limit: Limit = None,
     model: Model = "nano",
     json_table: Json = False,
-    csv_file: Annotated[Optional[Path], typer.Option("--csv", metavar="FILE")] = None,
+    csv_file: Csv = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Does the right clip come first? R@1, R@5, R@10 and the median rank."""
     from sam_audio.embedding import load_embedder
     from sam_audio.evaluation import retrieval as measure
+    from sam_audio.evaluation.datasets import load
 
-    data = _load(dataset.value, folder, split, limit, csv_file)
+    data = load(dataset.value, folder, split, limit)
     directions = [d.value for d in direction] if direction else measure.directions_of(data.items)
-    embedder = load_embedder(model)
-    result = measure.evaluate(embedder, _shown(data.items), list(dict.fromkeys(directions)))
-    _report(data, embedder.name, result, json_table, csv_file)
+    with _csv_output(csv_file, overwrite) as write:
+        embedder = load_embedder(model)
+        result = measure.evaluate(embedder, _shown(data.items), list(dict.fromkeys(directions)))
+        write(result)
+    _report(data, embedder.name, result, json_table)
+
+
+def classification(
+    dataset: Annotated[Labelled, typer.Argument(show_default=False)],
+    folder: Folder,
+    modality: Annotated[
+        Optional[Modality],
+        typer.Option(help="What is classified.", show_default="video for kinetics400, else audio"),
+    ] = None,
+    template: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="TEXT",
+            help="Text around a label, which {} stands for; several are averaged.",
+            show_default='"{}" and "the sound of {}" or "a video of {}"',
+        ),
+    ] = None,
+    split: Split = None,
+    limit: Limit = None,
+    model: Model = "nano",
+    per_class: PerClass = False,
+    json_table: Json = False,
+    csv_file: Csv = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Which label fits best? Top-1 accuracy and mAP."""
+    from sam_audio.embedding import load_embedder
+    from sam_audio.evaluation import classification as measure
+    from sam_audio.evaluation.datasets import load
+
+    data = load(dataset.value, folder, split, limit)
+    usual = Modality.video if dataset is Labelled.kinetics400 else Modality.audio
+    chosen = (modality or usual).value
+    if chosen == "video" and not any(item.has_video for item in data.items):
+        raise UserError(f"{folder} holds no videos of {dataset.value}: use --modality audio")
+    with _csv_output(csv_file, overwrite) as write:
+        embedder = load_embedder(model)
+        shown = _shown(data.items)
+        result = measure.evaluate(embedder, shown, data.labels, chosen, template or None, per_class)
+        write(result)
+    _report(data, embedder.name, result, json_table)
+
+
+def localization(
+    dataset: Annotated[Timed, typer.Argument(show_default=False)],
+    folder: Folder,
+    threshold: Annotated[
+        float, typer.Option(metavar="0..1", help="How sure the model has to be somewhere in an event.")
+    ] = 0.5,
+    min_duration: Annotated[float, typer.Option(metavar="S", help="Drop what is shorter.")] = 0.1,
+    merge_gap: Annotated[float, typer.Option(metavar="S", help="Join what is no further apart.")] = 0.2,
+    split: Split = None,
+    limit: Limit = None,
+    model: Model = "nano",
+    per_class: PerClass = False,
+    json_table: Json = False,
+    csv_file: Csv = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """When is each sound heard? F1 of segments (1 s) and events (200 ms), PSDS.
+
+    The thresholds and durations are those of sam-audio locate; PSDS does not depend on them.
+    """
+    from sam_audio.embedding import load_locator
+    from sam_audio.evaluation import localization as measure
+    from sam_audio.evaluation.datasets import load
+    from sam_audio.localize import SpanOptions
+
+    options = SpanOptions(threshold, None, min_duration, merge_gap)
+    data = load(dataset.value, folder, split, limit)
+    with _csv_output(csv_file, overwrite) as write:
+        locator = load_locator(model)
+        result = measure.evaluate(locator, _shown(data.items), data.labels, options, per_class)
+        write(result)
+    _report(data, locator.name, result, json_table)
+
+
+@contextmanager
+def _csv_output(path: Path | None, overwrite: bool) -> Iterator[Callable[[Evaluation], None]]:
+    """A function that writes a table to `path`, or nowhere; a path that will not do is said now, not later."""
+
+    def write(result: Evaluation) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(result.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(result.rows)
+        for file in files:
+            file.write(text.getvalue().encode())
+
+    with outputs([] if path is None else [str(path)], overwrite) as files:
+        yield write
+
+
+def _shown(items: list[Item]) -> Iterable[Item]:
+    """The items, with a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description="listening", console=Console(stderr=True), transient=True)
+
+
+def _report(data: Dataset, model: str, result: Evaluation, json_table: bool) -> None:
+    """The table on stdout, what is not in it on stderr."""
+    if json_table:
+        summary = {
+            "dataset": data.name,
+            "split": data.split,
+            "model": model,
+            "clips": len(data.items),
+            "missing": data.missing,
+            "unreadable": result.unreadable,
+            "table": result.rows,
+        }
+        show_json(summary)
+    else:
+        _print_table(f"{data.name} {data.split}, {len(data.items)} clips, {model}", result)
+    if data.missing:
+        complain(f"left out because their files are not in the folder: {data.missing}", "note")
+    if result.unreadable:
+        n, first = len(result.unreadable), result.unreadable[0]
+        complain(f"left out because they could not be read: {n}, the first: {first}", "note")
+
+
+def _print_table(title: str, result: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text  # as it is: a label or a file name may look like markup
+
+    first, *rest = result.rows[0]
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in rest:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in result.rows:
+        table.add_row(*(Text(_cell(name, value)) for name, value in row.items()))
+    Console().print(table)
+
+
+def _cell(name: str, value: Value) -> str:
+    """Shares in per cent, as papers give them; PSDS as it is.
+
+    >>> _cell("R@1", 0.458), _cell("PSDS1", 0.3512), _cell("median rank", 1.5), _cell("clips", 7)
+    ('45.8 %', '0.351', '1.5', '7')
+    """
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    if name.startswith("PSDS"):
+        return f"{value:.3f}"
+    return f"{value:g}" if name == "median rank" else f"{100 * value:.1f} %"

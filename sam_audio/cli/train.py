@@ -79,6 +79,22 @@ def audio(
     export_weights(state, export or run / "nano-audio.safetensors")
 
 
+@app.command("video")
+def video(
+    data_dir: DataDir,
+    export: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the weights.")],
+    steps: Annotated[int, typer.Option(min=1)] = 3000,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Train the video tower of PE-AV nano on labelled pictures."""
+    from sam_audio.training.video import export_weights, train
+
+    tower, scores = train(data_dir, steps, threads)
+    for package, score in scores.items():
+        typer.echo(f"{package}: " + ", ".join(f"{name} {value:.3g}" for name, value in score.items()))
+    export_weights(tower, export)
+
+
 @app.command("text")
 def text(
     data_dir: Annotated[

@@ -38,7 +38,7 @@ def evaluate(
         UserError: nothing can be read, or a template has no {}.
         MissingExtraError: scikit-learn is not installed.
     """
-    words = embed_labels(embedder, labels, TEMPLATES[modality] if templates is None else templates)
+    words = embed_labels(embedder, labels, TEMPLATES[modality] if templates is None else templates, modality)
     index = {label: i for i, label in enumerate(labels)}
     vectors, truth = [], []
     unreadable: list[str] = []
@@ -50,7 +50,7 @@ def evaluate(
     ensure_some(len(vectors), unreadable)
     right = np.array(truth)
     scores = np.stack(vectors) @ words.T
-    hits = ranks(scores, right[:, None]) == 1
+    hits = ranks(scores, right[:, None].tolist()) == 1
     precision = average_precision(scores, right[:, None] == np.arange(len(labels)))
     rows: list[Row] = [
         {
@@ -74,8 +74,10 @@ def evaluate(
     return Evaluation(rows, unreadable)
 
 
-def embed_labels(embedder: Embedder, labels: Sequence[str], templates: Sequence[str]) -> np.ndarray:
-    """(N, D) unit vectors, each the mean over the templates.
+def embed_labels(
+    embedder: Embedder, labels: Sequence[str], templates: Sequence[str], modality: str = "audio"
+) -> np.ndarray:
+    """(N, D) unit vectors to compare with the modality, each the mean over the templates.
 
     Raises:
         UserError: a template has no {}.
@@ -86,5 +88,5 @@ def embed_labels(embedder: Embedder, labels: Sequence[str], templates: Sequence[
         if "{}" not in template:
             raise UserError(f'the template "{template}" has no {{}}: it marks where the label goes')
     texts = [template.replace("{}", label) for template in templates for label in labels]
-    vectors = embed_texts(embedder, texts).reshape(len(templates), len(labels), -1).mean(axis=0)
+    vectors = embed_texts(embedder, texts, modality).reshape(len(templates), len(labels), -1).mean(axis=0)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

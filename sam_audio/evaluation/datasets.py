@@ -26,6 +26,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sam_audio.errors import UserError
 
@@ -191,7 +192,7 @@ def _number(value: object, what: str) -> float:
 def _table(path: Path, columns: Sequence[str], delimiter: str = ",", header: bool = True) -> Iterator[_Line]:
     """The lines of a csv or tsv file; `columns` must be there, or are all there are without a header."""
     # In the tsv files nothing is quoted, and a lone quotation mark would swallow the lines after it.
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = None if header else columns
@@ -289,7 +290,9 @@ def _vctk(folder: _Folder) -> Iterator[Item]:
         if name.endswith(".txt") and path.parent.parent.name == "txt"
     )
     if not texts:
-        raise UserError(f"{folder.root} holds no transcripts like txt/p225/p225_001.txt: give VCTK's own folder")
+        raise UserError(
+            f"{folder.root} holds no transcripts like txt/p225/p225_001.txt: give VCTK's own folder"
+        )
     for path in texts:
         try:
             text = path.read_text(encoding="utf-8").strip()
@@ -328,14 +331,18 @@ def _activitynet_videos(folder: _Folder) -> Iterator[tuple[Path, list[str], list
             raise UserError(f"{where} lacks a list of timestamps or of sentences") from None
         if len(pairs) != len(sentences):
             raise UserError(f"{where} has {len(sentences)} sentences but {len(pairs)} timestamps")
-        spans = [(_number(start, f"{where}: a start"), _number(end, f"{where}: an end")) for start, end in pairs]
+        spans = [
+            (_number(start, f"{where}: a start"), _number(end, f"{where}: an end")) for start, end in pairs
+        ]
         # A few are the wrong way round in the published file.
         spans = [(min(span), max(span)) for span in spans]
         yield folder.media(video, f"v_{video}", video.removeprefix("v_")), sentences, spans
 
 
 def _kinetics400(folder: _Folder) -> Iterator[Item]:
-    path = folder.annotation(f"{folder.split}.csv", f"kinetics_400_{folder.split}.csv", f"k400_{folder.split}.csv")
+    path = folder.annotation(
+        f"{folder.split}.csv", f"kinetics_400_{folder.split}.csv", f"k400_{folder.split}.csv"
+    )
     for line in _table(path, ["label", "youtube_id", "time_start", "time_end"]):
         youtube = line["youtube_id"]
         start, end = int(line.number("time_start")), int(line.number("time_end"))

@@ -9,19 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
+from sam_audio.errors import UserError
 from sam_audio.evaluation.datasets import Event, Item
 from sam_audio.evaluation.metrics import PSDS1, PSDS2, event_f1, merged, psds, segment_f1
 from sam_audio.evaluation.protocols import Evaluation, Locator, Row, Value, attempt, ensure_some
 from sam_audio.io import open_audio
+from sam_audio.localize import SpanOptions, find_events
 
-__all__ = ["evaluate", "events_of"]
+__all__ = ["evaluate"]
 
 
 def evaluate(
     locator: Locator,
     items: Iterable[Item],
     labels: Sequence[str],
-    threshold: float = 0.5,
+    options: SpanOptions | None = None,
     per_class: bool = False,
 ) -> Evaluation:
     """Segment-based F1 (1 s), event-based F1 (200 ms), PSDS1 and PSDS2, and one more row a class if asked for.
@@ -31,12 +33,15 @@ def evaluate(
     Args:
         items: recordings with events, whose labels are among `labels`.
         labels: what is listened for in every recording.
-        threshold: probability from which a sound counts as heard; F1 only, PSDS looks at all thresholds.
+        options: from probabilities to events, as `sam-audio locate` does it; PSDS looks at all thresholds
+            and at the bare probabilities.
 
     Raises:
-        UserError: nothing can be read.
+        UserError: nothing can be read, or there are no labels.
         MissingExtraError: sed_eval or sed_scores_eval is not installed.
     """
+    if not labels:
+        raise UserError("nothing is annotated as heard in these recordings: choose another split")
     references: dict[str, list[Event]] = {}
     estimates: dict[str, list[Event]] = {}
     scores: dict[str, np.ndarray] = {}
@@ -49,7 +54,10 @@ def evaluate(
         clip = str(item.path)
         activity, durations_s[clip] = heard
         references[clip] = merged(item.events)
-        estimates[clip] = events_of(activity, labels, locator.frame_rate, threshold)
+        estimates[clip] = [
+            Event(found.prompt, found.start_s, found.end_s)
+            for found in find_events(activity, labels, locator.frame_rate, options, durations_s[clip])
+        ]
         scores[clip] = activity.astype(np.float32)
     ensure_some(len(scores), unreadable)
     segments = segment_f1(references, estimates, durations_s, labels)
@@ -69,18 +77,6 @@ def evaluate(
             f1 = segments.per_class[label], events.per_class[label]
             rows.append(_row(label, counts[label], *f1, psds1_of[label], psds2_of[label]))
     return Evaluation(rows, unreadable)
-
-
-def events_of(
-    activity: np.ndarray, labels: Sequence[str], frame_rate: float, threshold: float
-) -> list[Event]:
-    """Every stretch of frames at or above the threshold; (N, frames) probabilities."""
-    above = np.pad(activity >= threshold, ((0, 0), (1, 1))).astype(np.int8)
-    events = []
-    for label, changes in zip(labels, np.diff(above, axis=1), strict=True):
-        starts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
-        events += [Event(label, a / frame_rate, b / frame_rate) for a, b in zip(starts, ends, strict=True)]
-    return events
 
 
 def _listen(locator: Locator, path: Path, labels: list[str]) -> tuple[np.ndarray, float]:

@@ -22,8 +22,8 @@ class Embedder(Protocol):
 
     name: str
 
-    def embed_text(self, texts: list[str]) -> np.ndarray:
-        """(N, D), one row a text."""
+    def embed_text(self, texts: list[str], kind: str = "audio") -> np.ndarray:
+        """(N, D), one row a text; `kind` is what they will be compared with, "audio" or "video"."""
         ...
 
     def embed_audio_file(self, path: Path, start_s: float = 0, duration_s: float | None = None) -> np.ndarray:

@@ -65,10 +65,14 @@ def evaluate(embedder: Embedder, items: Iterable[Item], directions: Sequence[str
             if vector is not None:
                 vectors[modality][clip] = vector
     if "video" in wanted and not pictures:
-        raise UserError("there is no video among the clips: only text-to-audio and audio-to-text can be measured")
-    words: dict[str, np.ndarray] = {}
-    if any("text" in DIRECTIONS[direction] for direction in directions):
-        words = dict(zip(texts, embed_texts(embedder, list(texts)), strict=True))
+        raise UserError(
+            "there is no video among the clips: only text-to-audio and audio-to-text can be measured"
+        )
+    words = {
+        kind: dict(zip(texts, embed_texts(embedder, list(texts), kind), strict=True))
+        for kind in sorted(wanted)
+        if texts and any({"text", kind} == set(DIRECTIONS[direction]) for direction in directions)
+    }
     rows = []
     for direction in directions:
         query, candidate = DIRECTIONS[direction]
@@ -78,7 +82,8 @@ def evaluate(embedder: Embedder, items: Iterable[Item], directions: Sequence[str
             if all(captions[clip] if m == "text" else clip in vectors[m] for m in (query, candidate))
         ]
         if clips:
-            rows.append(_row(direction, clips, captions, texts, words, vectors))
+            kind = query if candidate == "text" else candidate
+            rows.append(_row(direction, clips, captions, texts, words.get(kind, {}), vectors))
     ensure_some(len(rows), unreadable)
     return Evaluation(rows, unreadable)
 
@@ -89,10 +94,10 @@ def embed_clip(embedder: Embedder, item: Item, modality: str) -> Callable[[], np
     return lambda: embed(item.path, start_s=item.start_s, duration_s=item.duration_s)
 
 
-def embed_texts(embedder: Embedder, texts: list[str]) -> np.ndarray:
-    """(N, D), in batches so that memory does not grow with the number of texts."""
+def embed_texts(embedder: Embedder, texts: list[str], kind: str) -> np.ndarray:
+    """(N, D) vectors to compare with `kind`, in batches so that the encoder's memory does not grow with N."""
     return np.concatenate(
-        [embedder.embed_text(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
+        [embedder.embed_text(texts[start : start + _BATCH], kind) for start in range(0, len(texts), _BATCH)]
     )
 
 

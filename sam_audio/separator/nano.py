@@ -11,6 +11,7 @@ from torch import Tensor
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
+from peav.nano.audio import FRAME, FRAME_LEVEL, AudioTower
 from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.bands import (
@@ -33,6 +34,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 # neighbouring windows are cross-faded, and synthesis is one overlap-add over the whole recording: no seams.
 WINDOW_FRAMES = 768
 OVERLAP_FRAMES = 128
+PREDICT_SPANS = False
 SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
 
 
@@ -62,15 +64,22 @@ def _empty_network(checkpoint: Checkpoint) -> MaskNetwork:
 
 
 class NanoSeparator:
-    """Loads the embedded weights once; serves any number of recordings and threads."""
+    """Loads the embedded weights once; serves any number of recordings and threads.
+
+    Args:
+        weights: a checkpoint.
+        device: where to compute.
+        predict_spans: whether PE-A-Frame nano first listens for when each prompt sounds.
+    """
 
     sample_rate = SAMPLE_RATE
 
-    def __init__(self, weights: Path = WEIGHTS, device: str = "cpu"):
+    def __init__(self, weights: Path = WEIGHTS, device: str = "cpu", predict_spans: bool = PREDICT_SPANS):
         self.name = "nano" if weights == WEIGHTS else str(weights)
         self.device = torch.device(device)
         self.network = load_network(weights).to(self.device)
         self.text_tower = TextTower.from_pretrained("nano")
+        self.audio_tower = AudioTower.from_pretrained("nano").to(self.device) if predict_spans else None
 
     def encode(self, prompts: list[str]) -> list[Condition]:
         """Text prompts as vectors of the joint space."""
@@ -112,6 +121,7 @@ class NanoStream:
         self._fading: Tensor | None = None  # masks of the window before, where it overlaps with the next
         self._overlap_add = torch.zeros(len(conditions), channels, N_FFT - HOP, device=device)
         self._weight = torch.zeros(N_FFT - HOP, device=device)
+        self._mono = torch.zeros(0, device=device)  # what the current window sounds like, for PE-A-Frame
         self._skip = N_FFT // 2  # synthesised samples that lie before the recording
         self._pushed = 0
         self._emitted = 0
@@ -151,6 +161,8 @@ class NanoStream:
 
     def _analyse(self, samples: Tensor) -> None:
         """Appends all frames that the new samples complete."""
+        if self.model.audio_tower is not None:
+            self._mono = torch.cat([self._mono, samples.mean(dim=0)])
         self._samples = torch.cat([self._samples, samples], dim=-1)
         if self._samples.shape[-1] < N_FFT:
             return
@@ -162,7 +174,7 @@ class NanoStream:
     def _separate_window(self, n_frames: int, last: bool) -> Tensor:
         """Runs the network on the next window; returns the sound of the frames that are now settled."""
         spectrum = self._spectrum[..., :n_frames]
-        masks = self._masks(spectrum)
+        masks = self._masks(spectrum, self._activity(n_frames))
         if self._fading is not None:
             n_fade = min(self._fading.shape[-1], n_frames)
             ramp = (torch.arange(n_fade, device=masks.device) + 1) / (n_fade + 1)
@@ -177,25 +189,39 @@ class NanoStream:
             for i in range(0, settled, SYNTHESIS_FRAMES)
         ]
         self._spectrum = self._spectrum[..., settled:].clone()
+        self._mono = self._mono[settled * HOP :].clone()
         self._first_frame += settled
         return torch.cat(blocks, dim=-1)
 
-    def _masks(self, spectrum: Tensor) -> Tensor:
+    def _activity(self, n_frames: int) -> Tensor | None:
+        """Probability that each prompt sounds in each frame of this window, (N, n_frames)."""
+        if self.model.audio_tower is None:
+            return None
+        mono = self._mono[: n_frames * HOP][None]
+        with self.model.autocast():
+            heard = self.model.audio_tower(mono).frames[0]
+        logits = self.model.audio_tower.logits(self._vectors[0][0] @ heard.T, FRAME_LEVEL)
+        return logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)[:, :n_frames]
+
+    def _masks(self, spectrum: Tensor, activity: Tensor | None) -> Tensor:
         """Mask of every prompt in this window, (N, N_BANDS, T)."""
         # energies averaged over channels: a sound that cancels in mono is still seen
         energies = to_bands(power(spectrum)).mean(dim=0, keepdim=True)
         with self.model.autocast():
             analysis = self.model.network.analyse(features(energies))
-            conditions = Conditions(*self._vectors, self._tracks(analysis.n_frames))
+            conditions = Conditions(*self._vectors, self._tracks(analysis.n_frames, activity))
             logits = self.model.network.mask_logits(analysis, conditions)
         return logits[0].sigmoid()
 
-    def _tracks(self, n_frames: int) -> Tensor | None:
-        """Spans of the prompts on the frames of this window."""
-        if not any(condition.anchors for condition in self.conditions):
+    def _tracks(self, n_frames: int, activity: Tensor | None) -> Tensor | None:
+        """What is known of when the prompts sound, on the frames of this window."""
+        if activity is None and not any(condition.anchors for condition in self.conditions):
             return None
         tracks = torch.zeros(1, len(self.conditions), 4, n_frames)
         for n, condition in enumerate(self.conditions):
+            if activity is not None and condition.vector is not None:
+                tracks[0, n, 0, : activity.shape[-1]] = activity[n].cpu()
+                tracks[0, n, 1] = 1
             for anchor in condition.anchors:
                 start = round(anchor.span.start_s * SAMPLE_RATE / HOP) - self._first_frame
                 stop = round(anchor.span.end_s * SAMPLE_RATE / HOP) - self._first_frame

@@ -88,7 +88,7 @@ def load_state(path: Path, recipe: AudioRecipe, yamnet: Yamnet) -> AudioState:
     groups = [
         {"params": trunk, "weight_decay": recipe.weight_decay, "share": recipe.trunk_learning_rate},
         {"params": heads, "weight_decay": recipe.weight_decay, "share": recipe.learning_rate},
-        {"params": scales, "weight_decay": 0.0, "share": 5 * recipe.learning_rate},
+        {"params": scales, "weight_decay": 0.0, "share": 20 * recipe.learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
     state = AudioState(tower, ema.eval(), optimizer)
@@ -264,7 +264,7 @@ def validate(state: AudioState, batches: list[dict[str, Tensor]], text: Tensor) 
     """Share of clips whose best term holds, and F1 of frames at probability one half."""
     right, hits, claimed, there = [], 0.0, 0.0, 0.0
     for batch in batches:
-        frames, clip = state.ema(levelled(batch["waveform"]))
+        frames, clip = state.ema(batch["waveform"])
         dots = (clip @ text.T).masked_fill(batch["clip"] < 0, -2)
         right.append(batch["clip"].gather(1, dots.argmax(1, keepdim=True))[:, 0] > 0)
         active = state.ema.logits((frames @ text.T).transpose(1, 2), FRAME_LEVEL) > 0

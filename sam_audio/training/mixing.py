@@ -126,7 +126,7 @@ class Mixer:
         sources: list[Source] = []
         for group, level in zip(groups, level_db, strict=True):
             label = self._label([group], [s.label for s in sources])
-            sources.append(Source(label, self._level(self._source(label), level)))
+            sources.append(Source(label, self._level(self.source(label), level)))
         prompts = [
             Prompt(s.label, [i], list(self.pools.labels[s.label].phrases)) for i, s in enumerate(sources)
         ]
@@ -135,7 +135,7 @@ class Mixer:
     def solo(self) -> Source:
         """One source alone, of any group."""
         label = self._label(list(GROUP_WEIGHTS), [])
-        return Source(label, self._level(self._source(label), 0.0))
+        return Source(label, self._level(self.source(label), 0.0))
 
     def band(self) -> Mixture:
         """An evaluation mixture: stems of one rendered song, one prompt each."""
@@ -221,7 +221,7 @@ class Mixer:
     def _placed(self, label: str) -> Source:
         wide = self.rng.random() < 0.2
         offset = self.rng.uniform(-12, 12) if wide else self.rng.uniform(-5, 5)
-        return Source(label, self._level(self._source(label), offset))
+        return Source(label, self._level(self.source(label), offset))
 
     def _level(self, samples: np.ndarray, offset_db: float) -> np.ndarray:
         """Brings the sounding part to REFERENCE_DB + offset, so that a short event is not buried by its pauses."""
@@ -240,7 +240,7 @@ class Mixer:
                 break
         return label
 
-    def _source(self, label: str) -> np.ndarray:
+    def source(self, label: str) -> np.ndarray:
         """Fills the excerpt with recordings of one label, the way such a sound occurs."""
         packages = self.pools.clips[label]
         names = sorted(packages)

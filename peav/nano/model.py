@@ -1,0 +1,279 @@
+"""PE-AV nano and PE-A-Frame nano: the embedded towers behind the same methods as the official classes.
+
+All of them live in one space, so the official models' several text spaces are one here, and what belongs to two
+modalities is the direction between their vectors. Towers are loaded when a call first needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioTower
+from peav.nano.text import TextTower
+from peav.nano.video import IMAGE_SIZE, VideoTower, prepare_frames
+
+T = TypeVar("T")
+DIM = 384
+
+
+class _Towers:
+    """Loads each tower once, when it is first asked for; safe to share between threads."""
+
+    def __init__(self, name: str | os.PathLike[str], device: str) -> None:
+        self.name, self.device = name, torch.device(device)
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Any] = {}
+
+    def _get(self, tower: str, load: Callable[[Any], T]) -> T:
+        with self._lock:
+            if tower not in self._loaded:
+                self._loaded[tower] = load(self.name).to(self.device)  # type: ignore[attr-defined]
+            return self._loaded[tower]
+
+    @property
+    def text(self) -> TextTower:
+        return self._get("text", TextTower.from_pretrained)
+
+    @property
+    def audio(self) -> AudioTower:
+        return self._get("audio", AudioTower.from_pretrained)
+
+    @property
+    def video(self) -> VideoTower:
+        return self._get("video", VideoTower.from_pretrained)
+
+
+@dataclass
+class NanoOutput:
+    """What was given decides what is there; each (B, 384), unit length."""
+
+    audio_embeds: Tensor | None = None
+    visual_embeds: Tensor | None = None
+    audio_visual_embeds: Tensor | None = None
+    audio_text_embeds: Tensor | None = None
+    visual_text_embeds: Tensor | None = None
+    audio_visual_text_embeds: Tensor | None = None
+    audio_plus_text_embeds: Tensor | None = None
+    visual_plus_text_embeds: Tensor | None = None
+
+
+class NanoAudioVideo:
+    """PE-AV nano; the interface of `peav.PEAudioVideo`. All vectors are unit vectors (B, 384)."""
+
+    output_dim = DIM
+
+    def __init__(self, name: str | os.PathLike[str] = "nano", device: str = "cpu") -> None:
+        self.towers = _Towers(name, device)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "nano", *, device: str = "cpu") -> NanoAudioVideo:
+        """Nothing is read until a method needs it."""
+        return cls(name, device)
+
+    @torch.inference_mode()
+    def encode_audio(self, input_values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Args: input_values (B, 1, n) at 48 kHz; padding_mask (B, n), True on samples that count."""
+        return self.towers.audio(input_values[:, 0], _frames_of(padding_mask)).clip
+
+    @torch.inference_mode()
+    def encode_video(self, pixel_values_videos: Tensor, padding_mask_videos: Tensor | None = None) -> Tensor:
+        """Args: uint8 pixel_values_videos (B, N, 3, H, W); padding_mask_videos (B, N), True on frames that count."""
+        return self.towers.video(pixel_values_videos, padding_mask_videos)
+
+    @torch.inference_mode()
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Args: input_ids and attention_mask (B, L)."""
+        return self.towers.text(input_ids, attention_mask.bool())
+
+    encode_audio_text = encode_video_text = encode_audio_video_text = encode_text
+
+    def encode_audio_video(
+        self,
+        input_values: Tensor,
+        pixel_values_videos: Tensor,
+        padding_mask: Tensor | None = None,
+        padding_mask_videos: Tensor | None = None,
+    ) -> Tensor:
+        audio = self.encode_audio(input_values, padding_mask)
+        return _between(audio, self.encode_video(pixel_values_videos, padding_mask_videos))
+
+    def encode_audio_plus_text(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        return _between(
+            self.encode_audio(input_values, padding_mask), self.encode_text(input_ids, attention_mask)
+        )
+
+    def encode_video_plus_text(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values_videos: Tensor,
+        padding_mask_videos: Tensor | None = None,
+    ) -> Tensor:
+        video = self.encode_video(pixel_values_videos, padding_mask_videos)
+        return _between(video, self.encode_text(input_ids, attention_mask))
+
+    def probability(self, audio_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """How likely each text describes each sound: (B, 384) and (N, 384) -> (B, N) in 0..1."""
+        return self.towers.audio.logits(audio_embeds @ text_embeds.T, CLIP).sigmoid()
+
+    def __call__(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        padding_mask_videos: Tensor | None = None,
+    ) -> NanoOutput:
+        """Every embedding that what is given allows."""
+        out = NanoOutput()
+        text = None
+        if input_ids is not None:
+            if attention_mask is None:
+                attention_mask = torch.ones_like(input_ids)
+            text = self.encode_text(input_ids, attention_mask)
+        if input_values is not None:
+            out.audio_embeds = self.encode_audio(input_values, padding_mask)
+        if pixel_values_videos is not None:
+            out.visual_embeds = self.encode_video(pixel_values_videos, padding_mask_videos)
+        if out.audio_embeds is not None and out.visual_embeds is not None:
+            out.audio_visual_embeds = _between(out.audio_embeds, out.visual_embeds)
+        if text is not None:
+            if out.audio_embeds is not None:
+                out.audio_text_embeds = text
+                out.audio_plus_text_embeds = _between(out.audio_embeds, text)
+            if out.visual_embeds is not None:
+                out.visual_text_embeds = text
+                out.visual_plus_text_embeds = _between(out.visual_embeds, text)
+            if (out.audio_embeds is None) == (out.visual_embeds is None):
+                out.audio_visual_text_embeds = text
+        return out
+
+
+@dataclass
+class NanoFrameOutput:
+    """audio_embeds (B, T, 384), one each 40 ms; text_embeds (B, 384); logits and probs (B, T)."""
+
+    audio_embeds: Tensor
+    text_embeds: Tensor
+    logits: Tensor
+    probs: Tensor
+
+
+class NanoAudioFrame:
+    """PE-A-Frame nano; the interface of `peav.PEAudioFrame`: when does each described sound happen?"""
+
+    output_dim = DIM
+
+    def __init__(self, name: str | os.PathLike[str] = "nano", device: str = "cpu") -> None:
+        self.towers = _Towers(name, device)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "nano", *, device: str = "cpu") -> NanoAudioFrame:
+        """Nothing is read until a method needs it."""
+        return cls(name, device)
+
+    @torch.inference_mode()
+    def encode_audio(self, input_values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Frame vectors (B, T, 384), T = ceil(n / 1920); their length says how sure the tower is."""
+        return self.towers.audio(input_values[:, 0], _frames_of(padding_mask)).frames
+
+    @torch.inference_mode()
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Unit vectors (B, 384)."""
+        return self.towers.text(input_ids, attention_mask.bool())
+
+    def frame_logits(self, audio_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """All pairs: (B, T, 384) and (N, 384) -> (B, N, T)."""
+        return self.towers.audio.logits(audio_embeds @ text_embeds.T, FRAME_LEVEL).transpose(1, 2)
+
+    def __call__(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        input_values: Tensor,
+        padding_mask: Tensor | None = None,
+    ) -> NanoFrameOutput:
+        """Text b is asked of sound b."""
+        frames = self.encode_audio(input_values, padding_mask)
+        text = self.encode_text(input_ids, attention_mask)
+        dots = (frames * text[:, None]).sum(-1)
+        logits = self.towers.audio.logits(dots, FRAME_LEVEL)
+        return NanoFrameOutput(frames, text, logits, logits.sigmoid())
+
+
+class NanoProcessor:
+    """Makes the models' inputs of texts, sounds and pictures; the interface of `peav.PEAudioVideoProcessor`."""
+
+    def __init__(self, name: str | os.PathLike[str] = "nano") -> None:
+        self._towers = _Towers(name, "cpu")
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> NanoProcessor:
+        return cls(name)
+
+    def __call__(
+        self,
+        text: Sequence[str] | None = None,
+        audio: Sequence[Tensor] | None = None,
+        videos: Sequence[Tensor] | None = None,
+        sampling_rate: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Args: audio: (1, n) or (n,) float at 48 kHz; videos: uint8 (N, 3, H, W).
+
+        Raises:
+            ValueError: another sampling rate, more than one channel, or an empty item.
+        """
+        inputs: dict[str, Tensor] = {}
+        if text is not None:
+            inputs["input_ids"], inputs["attention_mask"] = self._towers.text.tokenize(list(text))
+        if audio is not None:
+            if sampling_rate not in (None, SAMPLE_RATE):
+                raise ValueError(
+                    f"Sound at {sampling_rate} Hz was given: resample it to {SAMPLE_RATE} Hz first."
+                )
+            waves = [wave.reshape(1, -1) if wave.ndim == 1 else wave for wave in audio]
+            for wave in waves:
+                if wave.ndim != 2 or wave.shape[0] != 1 or not wave.shape[1]:
+                    raise ValueError(f"A sound of shape {tuple(wave.shape)} was given: mix it down to (1, n).")
+            longest = max(wave.shape[1] for wave in waves)
+            inputs["input_values"] = torch.stack([F.pad(w.float(), (0, longest - w.shape[1])) for w in waves])
+            lengths = torch.tensor([wave.shape[1] for wave in waves])
+            inputs["padding_mask"] = torch.arange(longest) < lengths[:, None]
+        if videos is not None:
+            for video in videos:
+                if video.ndim != 4 or video.shape[1] != 3 or not len(video):
+                    raise ValueError(
+                        f"A video of shape {tuple(video.shape)} was given: pass (frames, 3, H, W)."
+                    )
+            longest = max(map(len, videos))
+            frames = torch.zeros(len(videos), longest, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+            for row, video in zip(frames, videos, strict=True):
+                row[: len(video)] = prepare_frames(video)
+            inputs["pixel_values_videos"] = frames
+            lengths = torch.tensor([len(video) for video in videos])
+            inputs["padding_mask_videos"] = torch.arange(longest) < lengths[:, None]
+        return inputs
+
+
+def _frames_of(padding_mask: Tensor | None) -> Tensor | None:
+    """A mask over samples (B, n) as one over frames (B, ceil(n / FRAME))."""
+    return None if padding_mask is None else padding_mask[:, ::FRAME].bool()
+
+
+def _between(one: Tensor, other: Tensor) -> Tensor:
+    return F.normalize(one + other, dim=-1)

@@ -1,0 +1,227 @@
+"""Finds the files of published models, in a folder or on the Hugging Face hub, and reads tensors from them.
+
+Nothing here runs code from a file. Files that are in the hub's cache (HF_HOME) are used as they are; the network is
+asked for the others only, and not at all with HF_HUB_OFFLINE.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peav.checkpoints import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PE_REVISION = "perception_models"
+_OWNER = "facebook"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "checkpoint.pt")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def find(name: str | os.PathLike[str], files: str | Iterable[str], revision: str | None = None) -> Path:
+    """The path of a model's file, fetched if need be.
+
+    Args:
+        name: a folder, or a model on the hub, e.g. "facebook/pe-av-small" or just "pe-av-small".
+        files: name of the file; of several, the first that the model has.
+        revision: branch, tag or commit on the hub; None is its default one. A folder has none.
+
+    Raises:
+        CheckpointError: there is no such file, or it cannot be fetched.
+    """
+    choices = [files] if isinstance(files, str) else list(files)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        for file in choices:
+            if (folder / file).is_file():
+                return folder / file
+        raise CheckpointError(f"{folder} has no {' or '.join(choices)}: it is not a whole model.")
+    repository = os.fspath(name)
+    if folder.exists() or not _REPOSITORY.fullmatch(repository):
+        raise CheckpointError(
+            f"{repository} is not a folder: name a model's folder, or a model on the hub like {_OWNER}/pe-av-small."
+        )
+    if "/" not in repository:
+        repository = f"{_OWNER}/{repository}"
+    for file in choices:
+        if cached := _cached(repository, file, revision):
+            return cached
+    return _fetch(repository, choices, revision)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds, which has to be an object.
+
+    Raises:
+        CheckpointError: it does not, or cannot be read.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise CheckpointError(f"{path} is not a readable JSON file: fetch the model again.") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is not a readable JSON file: fetch the model again.")
+    return values
+
+
+def _cached(repository: str, file: str, revision: str | None) -> Path | None:
+    with _hub() as hub:
+        found = hub.try_to_load_from_cache(repository, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _fetch(repository: str, files: list[str], revision: str | None) -> Path:
+    where = f"{repository} (revision {revision})" if revision else repository
+    with _hub() as hub:
+        from huggingface_hub import constants, errors
+
+        for file in files:
+            try:
+                return Path(hub.hf_hub_download(repository, file, revision=revision))
+            except errors.GatedRepoError:
+                message = (
+                    f"{repository} is gated: accept its terms at https://huggingface.co/{repository} "
+                    "and log in with `hf auth login`."
+                )
+            except errors.RevisionNotFoundError:
+                message = (
+                    f"{repository} has no revision {revision!r}: name another, or None for the default one."
+                )
+            except errors.RepositoryNotFoundError:
+                message = (
+                    f"There is neither a folder nor a model on the Hugging Face hub called {repository}."
+                )
+            except errors.LocalEntryNotFoundError:
+                if constants.is_offline_mode():
+                    message = (
+                        f"{where} has not been downloaded yet, and HF_HUB_OFFLINE is set: unset it, "
+                        "or name a folder with the model's files."
+                    )
+                else:
+                    message = f"{where} could not be reached: connect to the internet, or name a folder with its files."
+            except errors.EntryNotFoundError:
+                continue  # perhaps it has the next one
+            except (OSError, ValueError) as error:  # the network's, the disk's
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                message = f"{where} could not be fetched: {reason[0].rstrip('.')}."
+            raise CheckpointError(message)
+    raise CheckpointError(f"{where} has no {' or '.join(files)}: it is not a model of this kind.")
+
+
+@contextmanager
+def _hub() -> Iterator[Any]:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise CheckpointError(
+            'Published models need more packages: pip install "sam-audio[official]".'
+        ) from None
+    yield huggingface_hub
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """Tensors on disk, which are mapped into memory when they are read.
+
+    Opened anew for each read, so that it can be shared, copied and pickled.
+    """
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    shards: dict[str, Path]  # name of a tensor -> file it is in
+
+    @classmethod
+    def open(cls, path: Path) -> TensorFile:
+        """A .safetensors file, the index of several, or a flat dict of tensors written by torch.save.
+
+        Raises:
+            CheckpointError: it is damaged, or holds something else.
+        """
+        if path.suffix == ".json":
+            names = read_json(path).get("weight_map")
+            if not isinstance(names, dict):
+                raise CheckpointError(f"{path} lists no files: fetch the model again.")
+            files = [path.with_name(Path(str(file)).name) for file in sorted(set(names.values()))]
+        else:
+            files = [path]
+        shapes: dict[str, tuple[int, ...]] = {}
+        shards: dict[str, Path] = {}
+        for file in files:
+            found = _shapes(file)
+            shapes |= found
+            shards |= dict.fromkeys(found, file)
+        return cls(path, shapes, shards)
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some of the tensors, as they are stored.
+
+        Raises:
+            CheckpointError: the file has gone or changed.
+        """
+        wanted: dict[Path, list[str]] = {}
+        for name in names:
+            wanted.setdefault(self.shards[name], []).append(name)
+        return {n: t for file, inside in wanted.items() for n, t in _read(file, inside).items()}
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    if _is_pickle(path):
+        return {name: tuple(tensor.shape) for name, tensor in _unpickle(path).items()}
+    with _damage_named(path), _safe_open(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _read(path: Path, names: list[str]) -> dict[str, Tensor]:
+    with _damage_named(path):
+        if _is_pickle(path):
+            tensors = _unpickle(path)
+            return {name: tensors[name] for name in names}
+        with _safe_open(path) as file:
+            return {name: file.get_tensor(name) for name in names}
+
+
+def _safe_open(path: Path) -> Any:
+    from safetensors import safe_open
+
+    return safe_open(path, framework="pt")
+
+
+def _is_pickle(path: Path) -> bool:
+    return path.suffix in (".pt", ".pth", ".bin")
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    with _damage_named(path):
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if isinstance(tensors, dict) and all(isinstance(t, torch.Tensor) for t in tensors.values()):
+            return tensors
+    raise CheckpointError(f"{path} does not hold tensors by name: it is not a model of this kind.")
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turns whatever the libraries raise about a bad file into one sentence."""
+    import pickle
+
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing: fetch the model again.") from None
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path} holds more than tensors, which could run code: it is not loaded."
+        ) from None
+    except (SafetensorError, OSError, RuntimeError, KeyError, EOFError, TypeError):
+        raise CheckpointError(f"{path} is damaged: fetch the model again.") from None

@@ -1,0 +1,112 @@
+"""How well do the nano encoders know sounds they have never heard? ``sam-audio eval encoders``.
+
+Zero-shot classification of held-out recordings over all labels that have at least three of them, beside YAMNet
+with every label mapped to the class whose name is nearest in the text space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from peav.nano.audio import WINDOW_MELS, AudioTower
+from peav.nano.text import TextTower
+from sam_audio.training.bank import SAMPLE_RATE, Bank
+from sam_audio.training.labels import load_labels
+from sam_audio.training.mixing import Pools
+from sam_audio.training.yamnet import Yamnet
+
+MAX_SECONDS = 10.0
+MAX_CLIPS = 40  # of one label
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Recordings (n,) at 48 kHz and the index of each one's label in ``labels``."""
+
+    labels: list[str]
+    recordings: list[np.ndarray]
+    truth: np.ndarray
+    packages: list[str]
+
+
+def held_out(bank_dir: Path, split: str = "test", at_least: int = 3) -> HeldOut:
+    """Real (not rendered) recordings of every label that has enough of them."""
+    bank = Bank(bank_dir)
+    pools = Pools(bank, split)
+    by_label: dict[str, list[int]] = {}
+    for label, packages in pools.clips.items():
+        indices = [i for members in packages.values() for i in members if not bank.clips[i].song]
+        if len(indices) >= at_least:
+            by_label[label] = sorted(indices)[:MAX_CLIPS]
+    labels = sorted(by_label)
+    chosen = [(row, index) for row, label in enumerate(labels) for index in by_label[label]]
+    return HeldOut(
+        labels,
+        [bank.read(index, 0, round(MAX_SECONDS * SAMPLE_RATE)) for _, index in chosen],
+        np.array([row for row, _ in chosen]),
+        [bank.clips[index].package for _, index in chosen],
+    )
+
+
+def nano_scores(audio: AudioTower, text: TextTower) -> Callable[[HeldOut], np.ndarray]:
+    """Dot products of clip vectors and label vectors, (recordings, labels)."""
+
+    @torch.inference_mode()
+    def scores(data: HeldOut) -> np.ndarray:
+        wanted = text.embed(data.labels)
+        clips = [audio(torch.from_numpy(recording)[None]).clip[0] for recording in data.recordings]
+        return (torch.stack(clips) @ wanted.T).numpy()
+
+    return scores
+
+
+def yamnet_scores(yamnet: Yamnet, text: TextTower, filters: torch.Tensor) -> Callable[[HeldOut], np.ndarray]:
+    """Mean probability over windows of the class nearest to each label, (recordings, labels)."""
+    from peav.nano.audio import WINDOW, log_mel
+
+    synonyms = [(row, part) for row, name in enumerate(yamnet.classes) for part in name.split(", ")]
+    names = text.embed([part for _, part in synonyms])
+
+    @torch.inference_mode()
+    def scores(data: HeldOut) -> np.ndarray:
+        table = load_labels()
+        nearest = []
+        for label in data.labels:
+            phrases = text.embed([label, *table[label].phrases])
+            nearest.append(synonyms[int((names @ phrases.T).amax(1).argmax())][0])
+        rows = []
+        for recording in data.recordings:
+            wave = torch.from_numpy(recording)[None]
+            wave = torch.nn.functional.pad(wave, (0, -wave.shape[-1] % WINDOW))
+            mel = log_mel(wave, filters)
+            # half-overlapping windows, as YAMNet is meant to be run
+            shifted = mel[:, WINDOW_MELS // 2 : mel.shape[1] - WINDOW_MELS // 2]
+            parts = [yamnet.window_probabilities(part)[0] for part in (mel, shifted) if part.shape[1]]
+            rows.append(torch.cat(parts).mean(0)[nearest])
+        return torch.stack(rows).numpy()
+
+    return scores
+
+
+def classification_row(name: str, scores: np.ndarray, data: HeldOut) -> dict[str, float | str | int]:
+    """top-1, top-5 and mean average precision over labels."""
+    from sklearn.metrics import average_precision_score
+
+    order = np.argsort(-scores, axis=1)
+    truth = data.truth[:, None]
+    precisions = [
+        average_precision_score(data.truth == column, scores[:, column]) for column in range(len(data.labels))
+    ]
+    return {
+        "what": name,
+        "recordings": len(data.recordings),
+        "labels": len(data.labels),
+        "top_1": round(float((order[:, :1] == truth).any(axis=1).mean()), 3),
+        "top_5": round(float((order[:, :5] == truth).any(axis=1).mean()), 3),
+        "mAP": round(float(np.mean(precisions)), 3),
+    }

@@ -1,0 +1,85 @@
+"""Choosing among candidates: several separations of one recording from different noise, scored by a ranker.
+
+A ranker is any callable of the forms below. Those that a config describes are made by what is registered for their kind;
+nothing is made before several candidates are asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sam_audio.errors import ModelError
+
+
+class TextRanker(Protocol):
+    """Scores candidates against the text that asked for them."""
+
+    def __call__(
+        self, candidates: Sequence[Tensor], mixtures: Sequence[Tensor], descriptions: Sequence[str]
+    ) -> Tensor:
+        """Shapes: B candidates (K, n_b), B mixtures (n_b,), both at the codec's rate -> scores (B, K), more is better."""
+        ...
+
+
+class VisualRanker(Protocol):
+    """Scores candidates against the masked video that asked for them."""
+
+    def __call__(self, candidates: Sequence[Tensor], videos: Sequence[Tensor]) -> Tensor:
+        """Shapes: B candidates (K, n_b), B videos (sizes_b, 3, H, W) -> scores (B, K), more is better."""
+        ...
+
+
+_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] = {}
+
+
+def register(kind: str, build: Callable[[Mapping[str, Any]], Callable[..., Tensor]]) -> None:
+    """Makes a kind of ranker known; ``build`` gets the ranker's part of the config."""
+    _BUILDERS[kind] = build
+
+
+def build(config: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """The ranker that a config describes.
+
+    Of an ensemble, members of unknown kinds are left out, with a warning.
+
+    Raises:
+        ModelError: none can be made.
+    """
+    kind = config.get("kind")
+    if kind == "ensemble":
+        return _ensemble(config)
+    if kind not in _BUILDERS:
+        known = ", ".join(sorted(_BUILDERS)) or "none"
+        raise ModelError(
+            f"the model's candidates are ranked by {kind}, which is not available ({known} is): "
+            "set model.text_ranker or model.visual_ranker, or ask for one candidate"
+        )
+    return _BUILDERS[str(kind)](config)
+
+
+def _ensemble(config: Mapping[str, Any]) -> Callable[..., Tensor]:
+    members: list[tuple[Callable[..., Tensor], float]] = []
+    refusals = []
+    for member, weight in dict(config.get("rankers") or {}).values():
+        try:
+            members.append((build(member), float(weight)))
+        except ModelError as error:
+            refusals.append(error)
+    if not members:
+        raise (
+            refusals[0]
+            if refusals
+            else ModelError("the config's ensemble of rankers is empty: set model.text_ranker")
+        )
+    for error in refusals:
+        warnings.warn(f"left out of the ranking: {error}", stacklevel=3)
+
+    def score(*inputs: Any) -> Tensor:
+        return torch.stack([weight * ranker(*inputs) for ranker, weight in members]).sum(dim=0)
+
+    return score

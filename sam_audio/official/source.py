@@ -1,0 +1,50 @@
+"""Where official models come from: local folders, or the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from peav.checkpoints import CheckpointError
+from sam_audio.errors import ModelError
+
+WEIGHTS = ("checkpoint.pt", "model.safetensors", "model.safetensors.index.json")
+
+
+@contextmanager
+def as_model_error() -> Iterator[None]:
+    """Turns what peav says about a checkpoint into this package's error."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise ModelError(str(error).rstrip(".")) from None
+
+
+def config_path(name: str | Path, revision: str | None = None) -> Path:
+    """The config.json of a model; fetches it if the model is named by its hub id.
+
+    Raises:
+        ModelError: there is no such folder or repository, or it cannot be had; the message says what to do.
+    """
+    from peav.official.hub import find
+
+    with as_model_error():
+        return find(name, "config.json", revision)
+
+
+def weights_path(name: str | Path, revision: str | None = None) -> Path:
+    """The weights of a model; else as `config_path`."""
+    from peav.official.hub import find
+
+    with as_model_error():
+        return find(name, WEIGHTS, revision)
+
+
+def beside(name: str, folder: Path) -> str | Path:
+    """A model that a config names: an existing folder, by itself, in the folder of the config or beside that; else
+    the name as it is, for the hub."""
+    for path in (Path(name), folder / name, folder.parent / name):
+        if path.is_dir():
+            return path
+    return name

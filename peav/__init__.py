@@ -1,6 +1,7 @@
-"""PE-AV: encoders that put text, sound and pictures into one space of unit vectors.
+"""PE-AV and PE-A-Frame: encoders that put text, sound and pictures into one space.
 
-Names load on first use, so that ``import peav`` is instant and brings in no torch.
+Two families with the same methods: the embedded towers ("nano", shipped with the package) and the published
+models. Names load on first use, so that ``import peav`` is instant and brings in no torch.
 """
 
 from importlib import import_module
@@ -8,14 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peav.checkpoints import CheckpointError
+    from peav.families import load_audio_frame, load_audio_video
+    from peav.nano.audio import AudioTower
+    from peav.nano.model import NanoAudioFrame, NanoAudioVideo, NanoProcessor
     from peav.nano.text import TextTower
+    from peav.nano.video import VideoTower
+    from peav.official.frame import PEAudioFrame
+    from peav.official.model import PEAudioVideo
+    from peav.official.processing import PEAudioFrameProcessor, PEAudioVideoProcessor
 
 _HOME = {
+    "AudioTower": "peav.nano.audio",
     "CheckpointError": "peav.checkpoints",
+    "NanoAudioFrame": "peav.nano.model",
+    "NanoAudioVideo": "peav.nano.model",
+    "NanoProcessor": "peav.nano.model",
+    "PEAudioFrame": "peav.official.frame",
+    "PEAudioFrameProcessor": "peav.official.processing",
+    "PEAudioVideo": "peav.official.model",
+    "PEAudioVideoProcessor": "peav.official.processing",
     "TextTower": "peav.nano.text",
+    "VideoTower": "peav.nano.video",
+    "load_audio_frame": "peav.families",
+    "load_audio_video": "peav.families",
 }
 
-__all__ = ["CheckpointError", "TextTower"]
+__all__ = [
+    "AudioTower",
+    "CheckpointError",
+    "NanoAudioFrame",
+    "NanoAudioVideo",
+    "NanoProcessor",
+    "PEAudioFrame",
+    "PEAudioFrameProcessor",
+    "PEAudioVideo",
+    "PEAudioVideoProcessor",
+    "TextTower",
+    "VideoTower",
+    "load_audio_frame",
+    "load_audio_video",
+]
 
 
 def __getattr__(name: str) -> Any:

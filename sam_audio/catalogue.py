@@ -15,6 +15,9 @@ def models() -> list[dict[str, Any]]:
     shipped = [
         ("nano", "separator", "sam_audio.separator", "weights/nano-separator.safetensors"),
         ("nano", "text encoder", "peav", "weights/nano-text.safetensors"),
+        ("nano", "audio encoder", "peav", "weights/nano-audio.safetensors"),
+        ("nano", "video encoder", "peav", "weights/nano-video.safetensors"),
+        ("nano", "judge", "peav", "weights/nano-judge.safetensors"),
     ]
     entries = []
     for name, kind, package, relative in shipped:

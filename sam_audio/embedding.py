@@ -36,11 +36,10 @@ def load_embedder(name: str = "nano", device: str = "cpu") -> Embedder:
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
     """
-    from peav import PEAudioVideo, PEAudioVideoProcessor
+    from peav import load_audio_video
 
     with _as_model_error():
-        model = PEAudioVideo.from_pretrained(name, device=device)
-        return Embedder(str(name), model, PEAudioVideoProcessor.from_pretrained(name))
+        return Embedder(str(name), *load_audio_video(name, device=device))
 
 
 def load_locator(name: str = "nano", device: str = "cpu") -> Locator:
@@ -49,11 +48,10 @@ def load_locator(name: str = "nano", device: str = "cpu") -> Locator:
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
     """
-    from peav import PEAudioFrame, PEAudioVideoProcessor
+    from peav import load_audio_frame
 
     with _as_model_error():
-        model = PEAudioFrame.from_pretrained(name, device=device)
-        return Locator(str(name), model, PEAudioVideoProcessor.from_pretrained(name))
+        return Locator(str(name), *load_audio_frame(name, device=device))
 
 
 class Embedder:
@@ -64,24 +62,35 @@ class Embedder:
     def __init__(self, name: str, model: Any, processor: Any) -> None:
         self.name, self.model, self.processor = name, model, processor
 
+        self._locator: Locator | None = None
+
     @property
     def dim(self) -> int:
         """D."""
-        return int(self.model.output_dim)
+        return int(self.model.config.output_dim)
+
+    @property
+    def version(self) -> str:
+        """Changes when the weights behind the name do, so that an index can tell; "" where that is unknown."""
+        return str(getattr(self.model, "version", ""))
 
     def embed_text(self, texts: list[str], kind: str = "audio") -> Samples:
         """(N, D). ``kind`` says what the texts will be compared with: audio, video or audio_video."""
-        inputs = self.processor(text=texts)
         encode = getattr(self.model, f"encode_{kind}_text")
         with _as_model_error():
+            inputs = self.processor(text=texts)
             return _unit(encode(inputs["input_ids"], inputs["attention_mask"]))
 
     def embed_audio(self, samples: Samples) -> Samples:
-        """(D,) of mono samples (n,) at 48 kHz."""
+        """(D,) of mono samples (n,) at 48 kHz; silence is all zeros: it sounds like nothing."""
         import torch
 
-        inputs = self.processor(audio=[torch.from_numpy(samples)[None]], sampling_rate=SAMPLE_RATE)
-        return _unit(self.model.encode_audio(inputs["input_values"], inputs["padding_mask"]))[0]
+        if not samples.any():
+            return np.zeros(self.dim, np.float32)
+
+        with _as_model_error():
+            inputs = self.processor(audio=[torch.from_numpy(samples)[None]], sampling_rate=SAMPLE_RATE)
+            return _unit(self.model.encode_audio(inputs["input_values"], inputs["padding_mask"]))[0]
 
     def embed_audio_segments(
         self,
@@ -93,7 +102,9 @@ class Embedder:
     ) -> Iterator[tuple[float, float, Samples]]:
         """(start, end, vector) of each stretch, in seconds of the file; the last one is shorter."""
         position = start_s
-        for samples in mono_windows(path, round(segment_s * SAMPLE_RATE), start_s=start_s, duration_s=duration_s):
+        for samples in mono_windows(
+            path, round(segment_s * SAMPLE_RATE), start_s=start_s, duration_s=duration_s
+        ):
             end = position + len(samples) / SAMPLE_RATE
             if end - position >= 0.25 or position == start_s:  # a scrap at the end says nothing
                 yield position, end, self.embed_audio(samples)
@@ -109,7 +120,8 @@ class Embedder:
 
     def embed_audio_frames(self, path: str | Path) -> Samples:
         """Frame vectors (T, D), one each 40 ms, as PE-A-Frame of the same family gives them."""
-        return np.concatenate([frames for frames in load_locator(self.name).frames(path)])
+        self._locator = self._locator or load_locator(self.name)
+        return np.concatenate(list(self._locator.frames(path)))
 
     def embed_picture_file(self, path: str | Path) -> Samples:
         """(D,) of one picture."""
@@ -136,8 +148,10 @@ class Embedder:
 
     def embed_frames(self, frames: Tensor) -> Samples:
         """(D,) of uint8 frames (N, 3, H, W)."""
-        inputs = self.processor(videos=[frames])
-        return _unit(self.model.encode_video(inputs["pixel_values_videos"], inputs["padding_mask_videos"]))[0]
+        with _as_model_error():
+            inputs = self.processor(videos=[frames])
+            pixels, valid = inputs["pixel_values_videos"], inputs["padding_mask_videos"]
+            return _unit(self.model.encode_video(pixels, valid))[0]
 
     def probabilities(self, audio: Samples, texts: Samples) -> Samples:
         """How likely each text describes each sound: (B, D) and (N, D) -> (B, N) in 0..1, for models that know."""
@@ -165,11 +179,11 @@ class Locator:
         """The same for mono samples at 48 kHz in windows of CHUNK_SAMPLES, as (N, t) arrays in order."""
         import torch
 
-        inputs = self.processor(text=prompts)
         with _as_model_error():
+            inputs = self.processor(text=prompts)
             text = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
         for frames in self._frame_blocks(windows):
-            logits = self.model.frame_logits(torch.from_numpy(frames)[None], text)
+            logits = self.model.pairwise_logits(torch.from_numpy(frames)[None], text)
             yield logits[0].sigmoid().float().numpy()
 
     def frames(self, path: str | Path) -> Iterator[Samples]:
@@ -185,8 +199,9 @@ class Locator:
             following = next(windows, None)
             after = current[:0] if following is None else following[:CONTEXT_SAMPLES]
             sound = torch.from_numpy(np.concatenate([before, current, after]))
-            inputs = self.processor(audio=[sound[None]], sampling_rate=SAMPLE_RATE)
-            frames = self.model.encode_audio(inputs["input_values"], inputs["padding_mask"])[0]
+            with _as_model_error():
+                inputs = self.processor(audio=[sound[None]], sampling_rate=SAMPLE_RATE)
+                frames = self.model.encode_audio(inputs["input_values"], inputs["padding_mask"])[0]
             first = len(before) // FRAME
             yield frames[first : first + -(-len(current) // FRAME)].float().numpy()
             before, current = current[-CONTEXT_SAMPLES:], following

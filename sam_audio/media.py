@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_audio.errors import AudioReadError, MissingExtraError, UserError
+from sam_audio.errors import AudioReadError, MissingExtraError, ModelError, UserError
 from sam_audio.io.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from sam_audio.types import Samples
 
@@ -82,6 +82,9 @@ def embed_segments(embedder: Embedder, path: Path, segment_s: float) -> tuple[li
     """The segments of a file that have a direction, and one sentence on what could not be read, or None.
 
     A video gives its sound and its moving pictures.
+
+    Raises:
+        ModelError: the model cannot be used for sound, which is no fault of the file.
     """
     kind = kind_of(path)
     readers = {PICTURE: [_picture], VIDEO: [_sound, _moving_pictures]}.get(kind or AUDIO, [_sound])
@@ -94,6 +97,8 @@ def embed_segments(embedder: Embedder, path: Path, segment_s: float) -> tuple[li
                 if vector is not None:
                     segments.append(replace(segment, vector=vector))
         except UserError as error:
+            if isinstance(error, ModelError) and read is _sound:
+                raise
             problem = problem or str(error)
         except (OSError, UnicodeError) as error:  # gone meanwhile; or a name that a decoder does not take
             problem = problem or f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"

@@ -241,7 +241,6 @@ def test_pictures_have_no_times(cli, sounds):
     [
         ([], "needs something to look for"),
         (["sounds"], "needs something to look for"),
-        (["dog", "barking", "sounds"], "quotes"),
         (["", "sounds"], "empty"),
         (["  ", "sounds"], "empty"),
         (["hum", "gone"], "does not exist"),
@@ -534,8 +533,15 @@ def test_clock():
     ]
 
 
+def test_arguments_that_typer_refuses(cli, sounds):
+    """A text without quotes, no answers wanted, an option that does not exist."""
+    for arguments in (["dog", "barking", "sounds"], ["hum", "sounds", "-k", "0"], ["hum", "sounds", "--jsn"]):
+        result = cli("search", *arguments)
+        assert (result.code, result.out) == (2, "") and "Usage:" in result.err
+
+
 HELP = """
-import sys, typer
+import sys
 from sam_audio.cli import {name}
 print([name for name in ("torch", "numpy", "faiss", "matplotlib", "soundfile", "sqlite3") if name in sys.modules])
 """

@@ -16,7 +16,7 @@ import soundfile
 from fake_embedding import DIM, HEIGHTS, FakeEmbedder, tone
 
 from sam_audio import search
-from sam_audio.errors import MissingExtraError, UserError
+from sam_audio.errors import MissingExtraError, ModelError, UserError
 from sam_audio.search import SearchIndex, default_index_dir, is_index
 
 pytest.importorskip("faiss")
@@ -273,6 +273,22 @@ def test_a_recording_damaged_on_the_way_is_kept_up_to_there(open_index, folder):
     (hit,) = index.search(fake_embedding.place(12_000), 1)
     assert (Path(hit.path).name, hit.start_s, hit.end_s) == ("damaged.wav", 0, 10)
     assert update(open_index()) == (0, 0, 6, [])
+
+
+def test_a_model_that_fails_is_no_fault_of_the_files(open_index, folder, monkeypatch):
+    """For sound; one that only lacks pictures still indexes the sounds."""
+
+    def fail(*_):
+        raise ModelError("there is no such model")
+
+    (folder / "dark.png").write_bytes(b"\x89PNG\x00")
+    monkeypatch.setattr(FakeEmbedder, "embed_picture_file", fail)
+    done = open_index().update(FakeEmbedder())
+    assert done.added == 5 and [Path(path).name for path, _ in done.problems] == ["dark.png"]
+    write(folder / "new.wav", tone(300))
+    monkeypatch.setattr(FakeEmbedder, "embed_audio_segments", fail)
+    with pytest.raises(ModelError):
+        open_index().update(FakeEmbedder())
 
 
 # ---- interruptions -----------------------------------------------------------------------------------------

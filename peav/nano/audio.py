@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,18 +84,12 @@ class AudioFeatures(NamedTuple):
 def mel_filters() -> Tensor:
     """Triangular filters over 125 to 7500 Hz on the HTK mel scale, (N_BINS, N_MELS)."""
 
-    def mel(hz: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(hz / 700.0)
-
-    bins = mel(torch.arange(_N_BINS, dtype=torch.float64) * SAMPLE_RATE / _N_FFT)[:, None]
-    edges = torch.linspace(
-        float(mel(torch.tensor(125.0))), float(mel(torch.tensor(7500.0))), N_MELS + 2, dtype=torch.float64
-    )
+    # numpy: a tower is built on the meta device, where these could not be computed
+    bins = np.log1p(np.arange(_N_BINS) * SAMPLE_RATE / _N_FFT / 700)[:, None]
+    edges = np.linspace(np.log1p(125 / 700), np.log1p(7500 / 700), N_MELS + 2)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    filters = torch.minimum(rising, falling).clamp(min=0)
-    filters[0] = 0  # no filter starts at 0 Hz
-    return filters.float()
+    return torch.from_numpy(np.minimum(rising, falling).clip(0).astype(np.float32))
 
 
 def log_mel(waveform: Tensor, filters: Tensor) -> Tensor:
@@ -210,7 +205,6 @@ class AudioTower(nn.Module):
         config = AudioConfig.from_dict(checkpoint.config.get("model", {}), checkpoint.path)
         with torch.device("meta"):
             tower = cls(config)
-        tower.filters = mel_filters()
         checkpoints.fill(tower, checkpoint)
         return tower.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -6,6 +6,7 @@ modalities is the direction between their vectors. Towers are loaded when a call
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +17,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from peav import checkpoints
 from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioTower
 from peav.nano.text import TextTower
 from peav.nano.video import IMAGE_SIZE, VideoTower, prepare_frames
 
 T = TypeVar("T")
-DIM = 384
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """What callers of either family ask of a config."""
+
+    output_dim: int = 384
 
 
 class _Towers:
@@ -50,6 +58,11 @@ class _Towers:
     def video(self) -> VideoTower:
         return self._get("video", VideoTower.from_pretrained)
 
+    def read(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Unit vectors of texts; without a mask every token counts."""
+        valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return self.text(input_ids.to(self.device), valid.bool().to(self.device))
+
 
 @dataclass
 class NanoOutput:
@@ -68,7 +81,7 @@ class NanoOutput:
 class NanoAudioVideo:
     """PE-AV nano; the interface of `peav.PEAudioVideo`. All vectors are unit vectors (B, 384)."""
 
-    output_dim = DIM
+    config = NanoConfig()
 
     def __init__(self, name: str | os.PathLike[str] = "nano", device: str = "cpu") -> None:
         self.towers = _Towers(name, device)
@@ -77,6 +90,14 @@ class NanoAudioVideo:
     def from_pretrained(cls, name: str | os.PathLike[str] = "nano", *, device: str = "cpu") -> NanoAudioVideo:
         """Nothing is read until a method needs it."""
         return cls(name, device)
+
+    @property
+    def version(self) -> str:
+        """A digest of the weights: vectors of two versions cannot be compared."""
+        digest = hashlib.sha256()
+        for tower in ("text", "audio", "video"):
+            digest.update(checkpoints.resolve(self.towers.name, tower).read_bytes())
+        return digest.hexdigest()[:16]
 
     @torch.inference_mode()
     def encode_audio(self, input_values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -89,9 +110,9 @@ class NanoAudioVideo:
         return self.towers.video(pixel_values_videos, padding_mask_videos)
 
     @torch.inference_mode()
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Args: input_ids and attention_mask (B, L)."""
-        return self.towers.text(input_ids, attention_mask.bool())
+        return self.towers.read(input_ids, attention_mask)
 
     encode_audio_text = encode_video_text = encode_audio_video_text = encode_text
 
@@ -108,8 +129,8 @@ class NanoAudioVideo:
     def encode_audio_plus_text(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
         input_values: Tensor,
+        attention_mask: Tensor | None = None,
         padding_mask: Tensor | None = None,
     ) -> Tensor:
         return _between(
@@ -119,8 +140,8 @@ class NanoAudioVideo:
     def encode_video_plus_text(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
         pixel_values_videos: Tensor,
+        attention_mask: Tensor | None = None,
         padding_mask_videos: Tensor | None = None,
     ) -> Tensor:
         video = self.encode_video(pixel_values_videos, padding_mask_videos)
@@ -143,8 +164,6 @@ class NanoAudioVideo:
         out = NanoOutput()
         text = None
         if input_ids is not None:
-            if attention_mask is None:
-                attention_mask = torch.ones_like(input_ids)
             text = self.encode_text(input_ids, attention_mask)
         if input_values is not None:
             out.audio_embeds = self.encode_audio(input_values, padding_mask)
@@ -177,7 +196,7 @@ class NanoFrameOutput:
 class NanoAudioFrame:
     """PE-A-Frame nano; the interface of `peav.PEAudioFrame`: when does each described sound happen?"""
 
-    output_dim = DIM
+    config = NanoConfig()
 
     def __init__(self, name: str | os.PathLike[str] = "nano", device: str = "cpu") -> None:
         self.towers = _Towers(name, device)
@@ -193,18 +212,18 @@ class NanoAudioFrame:
         return self.towers.audio(input_values[:, 0], _frames_of(padding_mask)).frames
 
     @torch.inference_mode()
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Unit vectors (B, 384)."""
-        return self.towers.text(input_ids, attention_mask.bool())
+        return self.towers.read(input_ids, attention_mask)
 
-    def frame_logits(self, audio_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """All pairs: (B, T, 384) and (N, 384) -> (B, N, T)."""
+    def pairwise_logits(self, audio_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """Logits of every text on every sound: (A, T, 384) and (B, 384) -> (A, B, T)."""
         return self.towers.audio.logits(audio_embeds @ text_embeds.T, FRAME_LEVEL).transpose(1, 2)
 
     def __call__(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        attention_mask: Tensor | None,
         input_values: Tensor,
         padding_mask: Tensor | None = None,
     ) -> NanoFrameOutput:
@@ -249,7 +268,9 @@ class NanoProcessor:
             waves = [wave.reshape(1, -1) if wave.ndim == 1 else wave for wave in audio]
             for wave in waves:
                 if wave.ndim != 2 or wave.shape[0] != 1 or not wave.shape[1]:
-                    raise ValueError(f"A sound of shape {tuple(wave.shape)} was given: mix it down to (1, n).")
+                    raise ValueError(
+                        f"A sound of shape {tuple(wave.shape)} was given: mix it down to (1, n)."
+                    )
             longest = max(wave.shape[1] for wave in waves)
             inputs["input_values"] = torch.stack([F.pad(w.float(), (0, longest - w.shape[1])) for w in waves])
             lengths = torch.tensor([wave.shape[1] for wave in waves])

@@ -240,13 +240,15 @@ def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     folded: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        stem, magnitude, direction = _weight_norm(name)
-        if not stem:
+        names = _weight_norm(name)
+        if names is None:
             folded[name] = tensor
-        elif magnitude not in tensors or direction not in tensors:
+            continue
+        stem, magnitude, direction = names
+        if magnitude not in tensors or direction not in tensors:
             absent = direction if magnitude in tensors else magnitude
             raise CheckpointError(f"The checkpoint does not fit its config: {absent} is missing.")
-        elif name == direction:
+        if name == direction:
             g = tensors[magnitude]
             ones = (1,) * (tensor.ndim - 1)
             if g.shape != (len(tensor), *ones):
@@ -259,14 +261,14 @@ def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def _weight_norm(name: str) -> tuple[str, str, str]:
-    """What a name's weight norm is called: prefix, magnitude and direction; empty when it has none."""
+def _weight_norm(name: str) -> tuple[str, str, str] | None:
+    """What a name's weight norm is called: prefix, magnitude and direction; None when it has none."""
     for magnitude, direction in _WEIGHT_NORMS:
         for ending in (magnitude, direction):
             stem = name.removesuffix(ending)
             if stem != name and (not stem or stem.endswith(".")):
                 return stem, stem + magnitude, stem + direction
-    return "", "", ""
+    return None
 
 
 def unfolded_shapes(codec: nn.Module, stored: Set[str]) -> dict[str, tuple[int, ...]]:

@@ -30,7 +30,7 @@ class PEAudioFrameConfig:
     codec: CodecConfig = field(default_factory=CodecConfig)
     text: TextConfig = field(default_factory=TextConfig)
     output_dim: int = _OUTPUT_DIM
-    transformers: bool = False  # layout of the file
+    transformers: bool = False  # layout of the file; in PE-AV, this one has scales and biases for logits
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> PEAudioFrameConfig:
@@ -58,7 +58,7 @@ class PEAudioVideoConfig:
     text: TextConfig = field(default_factory=TextConfig)
     output_dim: int = _OUTPUT_DIM
     fixed_len_video: bool = False  # a video is 16 frames, whatever its length
-    transformers: bool = False  # layout of the file
+    transformers: bool = False  # layout of the file; in PE-AV, this one has scales and biases for logits
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> PEAudioVideoConfig:
@@ -95,7 +95,7 @@ class PEAudioVideoConfig:
 def _section(values: Mapping[str, Any], name: str, default: Any = None) -> Mapping[str, Any]:
     section = values.get(name, default)
     if not isinstance(section, Mapping):
-        raise CheckpointError(f"The config lacks {name}: this is not a PE-AV or PE-A-Frame model.")
+        raise CheckpointError(f"The config lacks {name}: this is a model of another kind.")
     return section
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 PE_REVISION = "perception_models"
 _OWNER = "facebook"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "checkpoint.pt")
+_INDEX = ".safetensors.index.json"
+WEIGHTS = ("model.safetensors", f"model{_INDEX}", "checkpoint.pt")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -51,10 +52,12 @@ def find(name: str | os.PathLike[str], files: str | Iterable[str], revision: str
         )
     if "/" not in repository:
         repository = f"{_OWNER}/{repository}"
-    for file in choices:
-        if cached := _cached(repository, file, revision):
-            return cached
-    return _fetch(repository, choices, revision)
+    cached = (_cached(repository, file, revision) for file in choices)
+    found = next(filter(None, cached), None) or _fetch(repository, choices, revision)
+    if found.name.endswith(_INDEX):
+        for shard in _shards(found):
+            find(repository, shard.name, revision)
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -73,58 +76,57 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _cached(repository: str, file: str, revision: str | None) -> Path | None:
-    with _hub() as hub:
-        found = hub.try_to_load_from_cache(repository, file, revision=revision)
+    try:
+        found = _hub().try_to_load_from_cache(repository, file, revision=revision)
+    except ValueError:  # not a possible name on the hub
+        return None
     return Path(found) if isinstance(found, str) else None
 
 
 def _fetch(repository: str, files: list[str], revision: str | None) -> Path:
     where = f"{repository} (revision {revision})" if revision else repository
-    with _hub() as hub:
-        from huggingface_hub import constants, errors
+    hub = _hub()
+    from huggingface_hub import constants, errors
 
-        for file in files:
-            try:
-                return Path(hub.hf_hub_download(repository, file, revision=revision))
-            except errors.GatedRepoError:
+    for file in files:
+        try:
+            return Path(hub.hf_hub_download(repository, file, revision=revision))
+        except errors.GatedRepoError:
+            message = (
+                f"{repository} is gated: accept its terms at https://huggingface.co/{repository} "
+                "and log in with `hf auth login`."
+            )
+        except errors.RevisionNotFoundError:
+            message = f"{repository} has no revision {revision!r}: name another."
+        except errors.RepositoryNotFoundError:
+            message = f"There is neither a folder nor a model on the Hugging Face hub called {repository}."
+        except errors.LocalEntryNotFoundError:
+            if constants.HF_HUB_OFFLINE:
                 message = (
-                    f"{repository} is gated: accept its terms at https://huggingface.co/{repository} "
-                    "and log in with `hf auth login`."
+                    f"{where} has not been downloaded yet, and HF_HUB_OFFLINE is set: unset it, "
+                    "or name a folder with the model's files."
                 )
-            except errors.RevisionNotFoundError:
+            else:
                 message = (
-                    f"{repository} has no revision {revision!r}: name another, or None for the default one."
+                    f"{where} could not be reached: connect to the internet, or name a folder with its files."
                 )
-            except errors.RepositoryNotFoundError:
-                message = (
-                    f"There is neither a folder nor a model on the Hugging Face hub called {repository}."
-                )
-            except errors.LocalEntryNotFoundError:
-                if constants.is_offline_mode():
-                    message = (
-                        f"{where} has not been downloaded yet, and HF_HUB_OFFLINE is set: unset it, "
-                        "or name a folder with the model's files."
-                    )
-                else:
-                    message = f"{where} could not be reached: connect to the internet, or name a folder with its files."
-            except errors.EntryNotFoundError:
-                continue  # perhaps it has the next one
-            except (OSError, ValueError) as error:  # the network's, the disk's
-                reason = str(error).strip().splitlines() or [type(error).__name__]
-                message = f"{where} could not be fetched: {reason[0].rstrip('.')}."
-            raise CheckpointError(message)
+        except errors.EntryNotFoundError:
+            continue  # perhaps it has the next one
+        except Exception as error:  # noqa: BLE001  the network library's, the disk's
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            message = f"{where} could not be fetched: {reason[0].rstrip('.')}."
+        raise CheckpointError(message)
     raise CheckpointError(f"{where} has no {' or '.join(files)}: it is not a model of this kind.")
 
 
-@contextmanager
-def _hub() -> Iterator[Any]:
+def _hub() -> Any:
     try:
         import huggingface_hub
     except ImportError:
         raise CheckpointError(
-            'Published models need more packages: pip install "sam-audio[official]".'
+            'Models from the hub need more packages: pip install "sam-audio[official]".'
         ) from None
-    yield huggingface_hub
+    return huggingface_hub
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,7 @@ class TensorFile:
         Raises:
             CheckpointError: it is damaged, or holds something else.
         """
-        if path.suffix == ".json":
-            names = read_json(path).get("weight_map")
-            if not isinstance(names, dict):
-                raise CheckpointError(f"{path} lists no files: fetch the model again.")
-            files = [path.with_name(Path(str(file)).name) for file in sorted(set(names.values()))]
-        else:
-            files = [path]
+        files = _shards(path) if path.name.endswith(_INDEX) else [path]
         shapes: dict[str, tuple[int, ...]] = {}
         shards: dict[str, Path] = {}
         for file in files:
@@ -170,6 +166,14 @@ class TensorFile:
         for name in names:
             wanted.setdefault(self.shards[name], []).append(name)
         return {n: t for file, inside in wanted.items() for n, t in _read(file, inside).items()}
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index lists, which are beside it."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise CheckpointError(f"{index} lists no files: fetch the model again.")
+    return [index.with_name(Path(file).name) for file in sorted(set(map(str, names.values())))]
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -221,7 +225,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} is missing: fetch the model again.") from None
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path} holds more than tensors, which could run code: it is not loaded."
+            f"{path} is damaged or holds more than tensors, which could run code: fetch the model again."
         ) from None
     except (SafetensorError, OSError, RuntimeError, KeyError, EOFError, TypeError):
         raise CheckpointError(f"{path} is damaged: fetch the model again.") from None

@@ -12,7 +12,7 @@ video and text together with sound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,12 +30,12 @@ from peav.official.vision import VisionTower
 
 # logits: rows, columns
 LOGIT_PAIRS = {
-    "text_audio": ("audio_embeds", "audio_text_embeds"),
-    "text_video": ("visual_embeds", "visual_text_embeds"),
+    "audio_text": ("audio_embeds", "audio_text_embeds"),
+    "video_text": ("visual_embeds", "visual_text_embeds"),
     "audio_video": ("audio_embeds", "visual_embeds"),
-    "text_audio_video": ("audio_visual_embeds", "audio_visual_text_embeds"),
-    "audio_plus_text": ("audio_plus_text_embeds", "visual_embeds"),
-    "video_plus_text": ("visual_plus_text_embeds", "audio_embeds"),
+    "audio_video_text": ("audio_visual_embeds", "audio_visual_text_embeds"),
+    "audio_plus_text_video": ("audio_plus_text_embeds", "visual_embeds"),
+    "video_plus_text_audio": ("visual_plus_text_embeds", "audio_embeds"),
 }
 
 
@@ -104,14 +104,16 @@ class PEAudioVideo(PartedModel):
             "audio_plus_text_head": config.audio.hidden_size + config.text.hidden_size,
             "visual_plus_text_head": config.video.hidden_size + config.text.hidden_size,
         }
-        return {
+        parts: dict[str, Callable[[], nn.Module]] = {
             **shared_builders(config),
             "vision": lambda: VisionTower(config.vision, proj_bias=config.transformers),
             "video": lambda: VideoEncoder(config.video, config.vision.output),
             "fusion": lambda: FusionEncoder(config.fusion),
             **{name: partial(Head, width, config.output_dim) for name, width in widths.items()},
-            "logits": lambda: nn.ModuleDict({name: Logit() for name in LOGIT_PAIRS}),
         }
+        if config.transformers:
+            parts["logits"] = lambda: nn.ModuleDict({name: Logit() for name in LOGIT_PAIRS})
+        return parts
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> PEAudioVideoConfig:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 _AV = "audio_visual_model."
-TRANSFORMERS_ONLY = "logits."  # scales and biases of PE-AV's logits
 AV_PARTS = {  # part -> prefix in perception_models; where prefixes nest, the longer comes first
     "codec": f"{_AV}audio_model.dac_vae_encoder.",
     "audio": f"{_AV}audio_model.",
@@ -30,7 +29,7 @@ AV_PARTS = {  # part -> prefix in perception_models; where prefixes nest, the lo
     "audio_visual_text_head": "audio_visual_text_head.",
     "audio_plus_text_head": "audio_plus_text_head.",
     "visual_plus_text_head": "visual_plus_text_head.",
-    "logits": TRANSFORMERS_ONLY,
+    "logits": "logits.",  # only transformers has these
 }
 FRAME_PARTS = {
     "codec": "audio_model.dac_vae_encoder.",
@@ -91,12 +90,12 @@ AV_RULES: Rules = (
     ("audio_visual_head.", "audio_video_head."),
     ("audio_visual_text_head.", "text_audio_video_head."),
     ("visual_plus_text_head.", "video_plus_text_head."),
-    ("logits.text_audio.", "audio_model.text_audio_logit_"),
-    ("logits.text_video.", "video_model.text_video_logit_"),
+    ("logits.audio_text.", "audio_model.text_audio_logit_"),
+    ("logits.video_text.", "video_model.text_video_logit_"),
     ("logits.audio_video.", "audio_video_logit_"),
-    ("logits.text_audio_video.", "text_audio_video_logit_"),
-    ("logits.audio_plus_text.", "audio_plus_text_logit_"),
-    ("logits.video_plus_text.", "video_plus_text_logit_"),
+    ("logits.audio_video_text.", "text_audio_video_logit_"),
+    ("logits.audio_plus_text_video.", "audio_plus_text_logit_"),
+    ("logits.video_plus_text_audio.", "video_plus_text_logit_"),
 )
 FRAME_RULES: Rules = (
     *_audio_rules("audio_model.", "audio_encoder."),

@@ -83,7 +83,6 @@ class PartedModel(nn.Module):
         super().__init__()
         self.config = config
         self._weights = weights
-        self._builders = self.builders(config)
         self.register_buffer(
             "_place", torch.empty(0), persistent=False
         )  # follows .to(), for parts built later
@@ -131,7 +130,7 @@ class PartedModel(nn.Module):
     @property
     def loaded(self) -> tuple[str, ...]:
         """Names of the parts that have been built."""
-        return tuple(name for name in self._builders if name in self._modules)
+        return tuple(name for name in self.builders(self.config) if name in self._modules)
 
     def load(self, *parts: str) -> Self:
         """Builds and loads parts now, all of them by default.
@@ -139,7 +138,7 @@ class PartedModel(nn.Module):
         Raises:
             CheckpointError: the file has gone or changed since it was opened.
         """
-        for name in parts or self._builders:
+        for name in parts or self.builders(self.config):
             self.part(name)
         return self
 
@@ -159,10 +158,11 @@ class PartedModel(nn.Module):
         return super().state_dict(*args, **kwargs)
 
     def _build(self, name: str) -> nn.Module:
+        build = self.builders(self.config)[name]
         if self._weights is None:
-            return self._builders[name]()
+            return build()
         with unset():
-            module = self._builders[name]()
+            module = build()
         tensors = read_part(type(self), self._weights, name)
         try:
             # what is stored but never used is mapped, not read
@@ -249,8 +249,9 @@ def published_shapes(model: type[PartedModel], config: Config) -> dict[str, tupl
     whole = replace(config, text=replace(config.text, nth_layer=None), transformers=False)
     codec = config.codec
     tensors: dict[str, Tensor] = {}
+    builders = {**model.builders(config), **model.builders(whole)}
     with unset():
-        for part, build in model.builders(whole).items():
+        for part, build in builders.items():
             inside = dict(build().state_dict())
             if part == "codec":
                 inside["quantizer.out_proj.weight"] = torch.empty(codec.latent_dim, codec.codebook_dim, 1)
@@ -259,8 +260,6 @@ def published_shapes(model: type[PartedModel], config: Config) -> dict[str, tupl
             tensors |= {model.prefixes[part] + n: t for n, t in inside.items()}
         if config.transformers:
             tensors = naming.to_transformers(tensors, model.rules)
-        else:
-            tensors = {n: t for n, t in tensors.items() if not n.startswith(naming.TRANSFORMERS_ONLY)}
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 

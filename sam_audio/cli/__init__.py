@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import typer
 
-from sam_audio.cli import evaluate, models, separate, train
+from sam_audio.cli import (
+    classify,
+    embed,
+    evaluate,
+    locate,
+    models,
+    search,
+    separate,
+    train,
+)
 from sam_audio.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("separate")(separate.separate)
+app.command("locate")(locate.locate)
+app.command("search")(search.search)
+app.command("classify")(classify.classify)
+app.command("embed")(embed.embed)
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")

@@ -27,7 +27,10 @@ def classify(
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
     json_labels: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
-    """Tell which of your own labels fit a file best. Scores are cosines: comparable, not probabilities."""
+    """Tell which of your own labels fit a file best.
+
+    The scores are cosines, -1 to 1: they can be compared with each other, but are no probabilities.
+    """
     if not files:
         raise UserError("no file is given: sam-audio classify FILE... --labels labels.txt")
     if labels is None:

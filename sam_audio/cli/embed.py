@@ -37,9 +37,11 @@ def embed(
 ) -> None:
     """Turn files and texts into vectors of one space; their dot products tell how well they match.
 
-    The file holds paths (N) and embeddings (N, D); with --text also texts (M), text_embeddings (M, D) to compare
-    with sounds and text_video_embeddings (M, D) to compare with pictures, the same for nano; with --frames
-    frames_0, frames_1, ... (frames, D) in the order of the paths.
+    The file holds paths (N) and embeddings (N, D).
+
+    With --text also texts (M), text_embeddings (M, D) for sounds and text_video_embeddings (M, D) for pictures.
+
+    With --frames also frames_0, frames_1, ... (frames, D), in the order of the paths.
     """
     if not files and not text:
         raise UserError("nothing is given to embed: sam-audio embed FILE... --out emb.npz")

@@ -8,7 +8,12 @@ from typing import Annotated, Optional
 
 import typer
 
+from sam_audio.cli import evaluate_embeddings
+
 app = typer.Typer(help="Measure models on held-out recordings.", no_args_is_help=True)
+app.command("retrieval")(evaluate_embeddings.retrieval)
+app.command("classification")(evaluate_embeddings.classification)
+app.command("localization")(evaluate_embeddings.localization)
 
 
 @app.callback()

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from sam_audio.search import Hit
     from sam_audio.types import Samples
 
-_USAGE = 'sam-audio search "dog barking" FOLDER'
 _SHOWN_PROBLEMS = 5
 
 
 def search(
-    arguments: Annotated[
-        Optional[list[str]],
+    text: Annotated[
+        Optional[str],
         typer.Argument(
-            metavar="[TEXT] FOLDER|INDEX",
-            help="What to look for, and where: a folder of sounds, or an index.",
-            show_default=False,
+            metavar="TEXT", help="What to look for; may be left out with --like.", show_default=False
         ),
+    ] = None,
+    where: Annotated[
+        Optional[str],
+        typer.Argument(metavar="FOLDER|INDEX", help="A folder of sounds, or an index.", show_default=False),
     ] = None,
     like: Annotated[
         Optional[str],
@@ -48,10 +49,16 @@ def search(
 ) -> None:
     """Find sounds, pictures and videos in a folder by describing them, or by an example.
 
-    The folder is indexed by the first search; later ones only look at files that are new or changed. Long
-    recordings are indexed in stretches of 10 s, so that answers say where. A text and an example may be combined.
+    The folder is indexed by the first search; later ones only look at what is new or changed in it.
+
+    Long recordings are indexed in stretches of 10 s, so that answers say where.
     """
-    text, where = _query_and_place(arguments or [], like)
+    if where is None and like is not None:
+        text, where = None, text
+    if where is None:
+        raise UserError(
+            'a search needs something to look for and a folder: sam-audio search "dog barking" FOLDER'
+        )
     if os.path.isfile(where):
         raise UserError(f"{where} is a file: name a folder of sounds, or an index")
     if not os.path.isdir(where):
@@ -94,16 +101,6 @@ def search(
         _show_hits(hits)
     if not hits:
         raise UserError(f"{found.root} holds nothing that could be indexed: name a folder of sounds")
-
-
-def _query_and_place(arguments: list[str], like: str | None) -> tuple[str | None, str]:
-    if len(arguments) == 2:
-        return arguments[0], arguments[1]
-    if len(arguments) == 1 and like is not None:
-        return None, arguments[0]
-    if len(arguments) > 2:
-        raise UserError(f"too many arguments, perhaps for lack of quotes: {_USAGE}")
-    raise UserError(f"a search needs something to look for and a folder: {_USAGE}")
 
 
 def _query(embedder: Embedder, text: str | None, like: str | None) -> dict[str, Samples]:

@@ -224,7 +224,9 @@ def read_audio(path: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
 
 class _SndfileSource:
     def __init__(self, path: Path) -> None:
-        self._file = soundfile.SoundFile(str(path))
+        # names of files need not be text, except on Windows
+        name = str(path) if sys.platform == "win32" else os.fsencode(path)
+        self._file = soundfile.SoundFile(name)
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_LENGTH else None

@@ -52,9 +52,8 @@ class SAMAudioBatch:
 
     def to(self, device: str | torch.device) -> SAMAudioBatch:
         """The same on another device; the pictures stay where they are until they are needed."""
-        tensors = {
-            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **tensors)
 
     def with_anchors(self, anchors: Sequence[Sequence[AnchorLike]]) -> SAMAudioBatch:

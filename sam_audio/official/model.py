@@ -3,8 +3,8 @@
     sound -> codec latents --.
     text, video, anchors ----+-> flow network, integrated from noise -> latents of target and residual -> sound
 
-Weights are mapped from disk, and nothing is built that a call does not need: the T5 only for texts that are not cached, the
-vision tower only with video, the span predictor and the rankers only when asked for.
+Weights are mapped from disk, and nothing is built that a call does not need: the T5 only for texts that are not cached,
+the vision tower only with video, the span predictor and the rankers only when asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from peav.official.codec import Codec
+from peav.official.codec_decoder import MESSAGE_BITS
 from peav.official.hub import TensorFile
+from peav.official.parts import unset
 from peav.official.vision import FRAMES_AT_ONCE, VisionTower, to_pixels
 from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError
 from sam_audio.official import ranking
@@ -31,6 +33,7 @@ from sam_audio.official.flow import FlowNetwork
 from sam_audio.official.long import BlendedVelocity, Windows
 from sam_audio.official.ode import Progress, Solver
 from sam_audio.official.source import as_model_error, beside, config_path, weights_path
+from sam_audio.official.spans import SpanPredictor, load_span_predictor
 from sam_audio.official.text import Encoded, TextEncoder
 from sam_audio.official.weights import check, expected_shapes, fill, read_vision
 from sam_audio.paths import cache_dir
@@ -49,8 +52,8 @@ class SAMAudioResult:
     """What a separation gives.
 
     Args:
-        target, residual: mono sound of each recording, (n_b,) at the codec's rate; n_b is the recording's length rounded
-            up to a whole latent frame.
+        target, residual: mono sound of each recording, (n_b,) at the codec's rate; n_b is the recording's length
+            rounded up to a whole latent frame.
         noise: that the flow started from, (B * K, T, 256) for K candidates.
         latents: that it ended at, likewise.
         anchors: that were used, the user's or predicted ones; None for none.
@@ -63,6 +66,12 @@ class SAMAudioResult:
     latents: Tensor
     anchors: list[list[Any]] | None = None
     scores: Tensor | None = None
+
+
+def seeded_message(rows: int, seed: int) -> Tensor:
+    """Bits of a watermark that a seed stands for, (rows, 16)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 2, (rows, MESSAGE_BITS), generator=generator).float()
 
 
 class SAMAudio(FlowNetwork):
@@ -109,8 +118,8 @@ class SAMAudio(FlowNetwork):
         """
         path = config_path(name, revision)
         config = read_config(path)
-        body = dtype if isinstance(dtype, torch.dtype) else DTYPES.get(dtype)
-        if body not in DTYPES.values():
+        body = DTYPES.get(str(dtype).removeprefix("torch."))
+        if body is None:
             raise UserError(f"the model cannot run in {dtype}: use float32, bfloat16 or float16")
         with as_model_error():
             file = TensorFile.open(weights_path(name, revision))
@@ -119,7 +128,7 @@ class SAMAudio(FlowNetwork):
                 beside(config.text_encoder.name, path.parent),
                 cache_dir() if cache else None,
             )
-            with torch.device("meta"):
+            with unset():
                 model = cls(config, text)
             check(file, expected_shapes(model, model.audio_codec, config, file.shapes))
             model.transformer.cast_body(body)
@@ -149,20 +158,17 @@ class SAMAudio(FlowNetwork):
         return self._part("vision", read).to(self.device)
 
     @property
-    def span_predictor(self) -> Any:
+    def span_predictor(self) -> SpanPredictor | None:
         """The PE-A-Frame that the config names, loaded when first used; None if it names none. Can be set."""
         name = self.config.span_predictor
-
-        def load() -> Any:
-            from peav.official.frame import PEAudioFrame
-
-            with as_model_error():
-                return PEAudioFrame.from_pretrained(beside(str(name), self.folder))
-
-        return self._part("span_predictor", load if name is not None else None)
+        if name is None:
+            return self._part("span_predictor", None)
+        return self._part(
+            "span_predictor", lambda: load_span_predictor(beside(name, self.folder), self.device)
+        )
 
     @span_predictor.setter
-    def span_predictor(self, predictor: Any) -> None:
+    def span_predictor(self, predictor: SpanPredictor | None) -> None:
         self._parts["span_predictor"] = predictor
 
     @property
@@ -238,8 +244,8 @@ class SAMAudio(FlowNetwork):
         cut = [(0, noise.shape[1])] if windows is None else windows.cut(noise.shape[1])
         velocity = BlendedVelocity(self, conditioning, cut, rows_at_once)
         latents = solver.integrate(velocity, noise, progress)
-        if watermark and message is None and generator is not None:
-            message = torch.randint(0, 2, (2 * len(latents), 16), generator=generator).float()
+        if watermark and message is None and seed is not None:
+            message = seeded_message(2 * len(latents), seed)
         sounds = self.decode(latents, watermark, message).unflatten(0, (len(batch), reranking_candidates))
         lengths = (batch.sizes * batch.hop).tolist()
         targets = [item[:, 0, :n] for item, n in zip(sounds, lengths, strict=True)]
@@ -310,7 +316,7 @@ class SAMAudio(FlowNetwork):
         if predictor is None:
             warnings.warn("this model has no span predictor: no spans are predicted", stacklevel=3)
             return batch
-        spans = predictor.spans(features, batch.audio_pad_mask, batch.descriptions)
+        spans = predictor(features, batch.audio_pad_mask, batch.descriptions)
         return batch.with_anchors([[("+", start, end) for start, end in item] for item in spans])
 
     def decode(self, latents: Tensor, watermark: bool = True, message: Tensor | None = None) -> Tensor:

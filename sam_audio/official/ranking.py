@@ -1,7 +1,7 @@
 """Choosing among candidates: several separations of one recording from different noise, scored by a ranker.
 
-A ranker is any callable of the forms below. Those that a config describes are made by what is registered for their kind;
-nothing is made before several candidates are asked for.
+A ranker is any callable of the forms below. Those that a config describes are made by what is registered for their
+kind, and not before several candidates are asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TextRanker(Protocol):
     def __call__(
         self, candidates: Sequence[Tensor], mixtures: Sequence[Tensor], descriptions: Sequence[str]
     ) -> Tensor:
-        """Shapes: B candidates (K, n_b), B mixtures (n_b,), both at the codec's rate -> scores (B, K), more is better."""
+        """Shapes: B candidates (K, n_b), B mixtures (n_b,), at the codec's rate -> scores (B, K), more is better."""
         ...
 
 
@@ -64,20 +64,18 @@ def build(config: Mapping[str, Any]) -> Callable[..., Tensor]:
 
 def _ensemble(config: Mapping[str, Any]) -> Callable[..., Tensor]:
     members: list[tuple[Callable[..., Tensor], float]] = []
-    refusals = []
+    refusals: list[str] = []
     for member, weight in dict(config.get("rankers") or {}).values():
         try:
             members.append((build(member), float(weight)))
         except ModelError as error:
-            refusals.append(error)
+            refusals.append(str(error))
     if not members:
-        raise (
-            refusals[0]
-            if refusals
-            else ModelError("the config's ensemble of rankers is empty: set model.text_ranker")
+        raise ModelError(
+            (refusals or ["the config's ensemble of rankers is empty: set model.text_ranker"])[0]
         )
-    for error in refusals:
-        warnings.warn(f"left out of the ranking: {error}", stacklevel=3)
+    for refusal in refusals:
+        warnings.warn(f"left out of the ranking: {refusal}", stacklevel=3)
 
     def score(*inputs: Any) -> Tensor:
         return torch.stack([weight * ranker(*inputs) for ranker, weight in members]).sum(dim=0)

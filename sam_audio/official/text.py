@@ -126,16 +126,22 @@ def _fingerprint(config: TextConfig, source: str | Path) -> str:
 def _load_t5(config: TextConfig, source: str | Path) -> tuple[Any, Any]:
     try:
         from transformers import AutoTokenizer, T5EncoderModel
+        from transformers.utils import logging
     except ImportError:
         raise MissingExtraError(
             "the text encoder needs transformers, which is not installed", "official"
         ) from None
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source))
         model = T5EncoderModel.from_pretrained(str(source), dtype=torch.float32)
     except Exception as error:  # anything from network to tokenizer libraries
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(f"the text encoder {source} cannot be loaded: {first}") from error
+    finally:
+        if shows_progress:
+            logging.enable_progress_bar()
     if model.config.d_model != config.dim:
         raise ModelError(
             f"the text encoder {source} is {model.config.d_model} wide, but the model asks for {config.dim}"

@@ -14,6 +14,7 @@ import torch
 from peav.checkpoints import CheckpointError
 from peav.official.codec import fold_weight_norm, unfolded_shapes
 from peav.official.hub import TensorFile
+from peav.official.parts import unset
 from peav.official.vision import VisionConfig, VisionTower
 from sam_audio.errors import ModelError
 from sam_audio.official.config import SAMAudioConfig
@@ -162,5 +163,5 @@ def read_vision(file: TensorFile, config: SAMAudioConfig, device: torch.device) 
 
 
 def _vision_on_meta(config: SAMAudioConfig) -> VisionTower:
-    with torch.device("meta"):
+    with unset():
         return VisionTower(vision_sizes(config))

@@ -43,6 +43,7 @@ class AudioRecipe:
     learning_rate: float = 1e-3
     trunk_learning_rate: float = 1e-4
     frozen_steps: int = 300  # the trunk waits until what stands on it gives sensible gradients
+    frozen_layers: int = 4  # what the first layers hear is general, and they take most of the time
     weight_decay: float = 0.02
     warmup_steps: int = 200
     cooldown: float = 0.4
@@ -150,6 +151,8 @@ def training_step(
     for group in state.optimizer.param_groups:
         group["lr"] = group["share"] * rate
     state.tower.trunk.requires_grad_(state.step >= recipe.frozen_steps)
+    for early in (state.tower.trunk.stem, *state.tower.trunk.layers[: recipe.frozen_layers]):
+        early.requires_grad_(False)
     n_frames = batch["frames"].shape[-1]
     text = vectors.draw(rng, recipe.text_noise)
     with torch.no_grad():

@@ -1,0 +1,58 @@
+"""What a judge is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from sam_audio.types import Samples
+
+AXES = ("overall", "recall", "precision", "faithfulness")
+
+Prompt: TypeAlias = str | Samples  # a text, or a vector (D,) of the judge's joint space
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge makes of one stem. The four scores are on the 1-5 scale of the published Judge, higher is better.
+
+    Args:
+        overall: how good the separation is altogether.
+        recall: how much of what was asked for is in the stem.
+        precision: how little else is in it.
+        faithfulness: how much it sounds as it did in the mixture.
+        present: probability 0..1 that what was asked for is in the mixture at all; None if the judge cannot tell.
+    """
+
+    overall: float
+    recall: float
+    precision: float
+    faithfulness: float
+    present: float | None = None
+
+
+class Judge(Protocol):
+    """Scores stems by listening to them and to the mixture; it needs no true sources."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Of everything it listens to, in Hz."""
+        ...
+
+    def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
+        """One judgement for each stem.
+
+        Args:
+            mixture: (n,) float32, mono.
+            stems: N of (n,).
+            prompts: N, what each stem was meant to be.
+
+        Raises:
+            AudioReadError: the sounds cannot be judged, or do not belong together.
+            PromptError: a prompt is of a kind that this judge does not understand, or one is missing.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""SAM-Audio as published: own implementation that loads the official checkpoints."""

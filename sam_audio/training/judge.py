@@ -1,0 +1,264 @@
+"""Trains Judge nano: ``sam-audio train judge``.
+
+Stems of many qualities are made from mixtures whose sources we know: outputs of several separators, ideal masks
+with leaks, holes and noise, the wrong sound, the mixture itself, silence. What is true of each is measured on the
+sources (`judge.scales`); what the Judge hears of it is stored once, so that the network, which is small, can see
+everything many times.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from judge.nano import JudgeNetwork, band_levels, listen
+from judge.scales import measure, scores_of, scores_of_absent
+from peav import checkpoints
+from peav.nano.audio import AudioTower
+from peav.nano.text import TextTower
+from sam_audio.paths import cache_dir
+from sam_audio.separator.bands import features, istft, power, stft, to_bands, to_bins
+from sam_audio.separator.nano import load_network
+from sam_audio.separator.network import Conditions, MaskNetwork
+from sam_audio.training.bank import Bank
+from sam_audio.training.mixing import Mixer, Mixture
+
+log = logging.getLogger(__name__)
+
+SECONDS = 3.84  # four windows of the audio tower
+PER_SHARD = 200  # mixtures
+STEMS = 5  # of each mixture
+
+
+@dataclass
+class Example:
+    """What Judge nano gets, and what is true: scores (4,), and whether the prompt's sound is there."""
+
+    levels: np.ndarray
+    tracks: np.ndarray
+    facts: np.ndarray
+    scores: np.ndarray
+    present: bool
+
+
+class StemMaker:
+    """Makes stems of many qualities out of known sources."""
+
+    def __init__(self, separators: Sequence[Path], text: TextTower, rng: np.random.Generator):
+        self.networks: list[MaskNetwork] = [load_network(path) for path in separators]
+        self.text, self.rng = text, rng
+
+    @torch.inference_mode()
+    def stems(self, mixture: Mixture, n: int) -> Iterator[tuple[Tensor, np.ndarray, list[int]]]:
+        """(vector of the prompt (384,), stem (samples,), members of the prompt) of up to ``n`` stems."""
+        rng = self.rng
+        sources = torch.from_numpy(np.stack([s.samples for s in mixture.sources]))
+        n_samples = sources.shape[-1]
+        spectra = stft(sources)
+        mixed = spectra.sum(0)
+        prompts = [mixture.prompts[i] for i in rng.permutation(len(mixture.prompts))]
+        vectors = self.text.embed([p.phrases[rng.integers(len(p.phrases))] for p in prompts])
+        network = self.networks[rng.integers(len(self.networks))]
+        energies = to_bands(power(mixed))
+        with torch.autocast("cpu", torch.bfloat16):
+            analysis = network.analyse(features(energies[None]))
+            conditions = Conditions(vectors[None], torch.ones(1, len(prompts), dtype=torch.bool))
+            masks = network.mask_logits(analysis, conditions)[0].float().sigmoid()
+        made = 0
+        while made < n:
+            which = int(rng.integers(len(prompts)))
+            members = prompts[which].members
+            ideal = self._ideal(spectra, mixed, members)
+            kind = rng.choice(
+                ["network", "blend", "degraded", "wrong", "gains"], p=[0.5, 0.18, 0.12, 0.1, 0.1]
+            )
+            if kind == "network":
+                mask = masks[which].clamp(min=1e-6) ** float(rng.choice([0.5, 1, 1, 1, 1.6]))
+            elif kind == "blend":
+                mask = torch.lerp(masks[which], ideal, float(rng.uniform(0, 1)))
+            elif kind == "degraded":
+                mask = self._degraded(ideal)
+            elif kind == "wrong":
+                mask = self._ideal(spectra, mixed, [int(rng.integers(len(sources)))])
+            else:
+                mask = None
+            if mask is None:  # a leaky balance of the sources, the mixture itself, or nearly nothing
+                gains = 10 ** (rng.choice([0, -6, -12, -25, -60], len(sources)) / 20)
+                if rng.random() < 0.3:
+                    gains[:] = 1.0
+                stem = (torch.from_numpy(gains).float()[:, None] * sources).sum(0)
+            else:
+                stem = istft(to_bins(mask) * mixed, n_samples)
+            yield vectors[which], stem.numpy(), members
+            made += 1
+
+    def _ideal(self, spectra: Tensor, mixed: Tensor, members: list[int]) -> Tensor:
+        target = spectra[members].sum(0) if members else torch.zeros_like(mixed)
+        wanted = to_bands(power(target))
+        return wanted / (wanted + to_bands(power(mixed - target)) + 1e-9)
+
+    def _degraded(self, mask: Tensor) -> Tensor:
+        rng = self.rng
+        noise = torch.from_numpy(rng.random(mask.shape)).float()
+        if rng.random() < 0.5:  # musical noise
+            mask = torch.where(noise < rng.uniform(0, 0.4), noise.new_tensor(float(rng.random() < 0.5)), mask)
+        if rng.random() < 0.5:  # leakage
+            mask = mask.clamp(min=float(rng.uniform(0, 0.7)))
+        if rng.random() < 0.5:  # holes in time
+            holes = np.repeat(rng.random(mask.shape[-1] // 10 + 1) < rng.uniform(0, 0.5), 10)[
+                : mask.shape[-1]
+            ]
+            mask = mask * torch.from_numpy(~holes).float()
+        if rng.random() < 0.3:  # a band is missing
+            low = int(rng.integers(mask.shape[0]))
+            mask = mask.clone()
+            mask[low : low + int(rng.integers(5, 60))] = 0
+        return mask
+
+
+@torch.inference_mode()
+def examples(mixer: Mixer, maker: StemMaker, tower: AudioTower) -> Iterator[Example]:
+    """Endless examples."""
+    while True:
+        mixture = mixer.mixture()
+        sources = np.stack([s.samples for s in mixture.sources])
+        mixed = sources.sum(0)
+        for vector, stem, members in maker.stems(mixture, STEMS):
+            target = sources[members].sum(0) if members else np.zeros_like(mixed)
+            present = bool(np.square(target).sum() > 1e-5 * np.square(mixed).sum())
+            if present:
+                others = np.delete(sources, members, axis=0)
+                scores = scores_of(measure(stem, target, others))
+            else:
+                scores = scores_of_absent(stem, mixed)
+            signals = torch.from_numpy(np.stack([mixed, stem, mixed - stem]))
+            tracks, facts = listen(tower, signals, vector)
+            levels = band_levels(signals[None])[0]
+            yield Example(
+                _pack(levels), tracks.half().numpy(), facts.numpy(), scores.astype(np.float32), present
+            )
+
+
+def _pack(levels: Tensor) -> np.ndarray:
+    return ((levels + 2) * 80).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _unpack(levels: Tensor) -> Tensor:
+    return levels.float() / 80 - 2
+
+
+def make_examples(
+    bank_dir: Path, folder: Path, n: int, separators: Sequence[Path], split: str = "train", threads: int = 1
+) -> list[Path]:
+    """Fills ``folder`` with shards of examples until there are ``n`` mixtures; returns the shards."""
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    tower, text = AudioTower.from_pretrained("nano"), TextTower.from_pretrained("nano")
+    bank = Bank(bank_dir)
+    shards = []
+    for shard in range(-(-n // PER_SHARD)):
+        path = folder / f"{split}-{shard:04d}.npz"
+        shards.append(path)
+        if path.exists():
+            continue
+        mixer = Mixer(bank, split, SECONDS, seed=7_000 + shard)
+        source = examples(mixer, StemMaker(separators, text, mixer.rng), tower)
+        batch = [next(source) for _ in range(PER_SHARD * STEMS)]
+        part = path.with_suffix(".part.npz")
+        np.savez(
+            part, **{name: np.stack([getattr(e, name) for e in batch]) for name in Example.__annotations__}
+        )
+        part.replace(path)
+        log.info("%s: %d examples", path.name, len(batch))
+    return shards
+
+
+def load_examples(shards: Sequence[Path]) -> dict[str, Tensor]:
+    """All shards as one dict of tensors."""
+    parts = [np.load(path) for path in shards]
+    return {
+        name: torch.from_numpy(np.concatenate([part[name] for part in parts]))
+        for name in Example.__annotations__
+    }
+
+
+def train(
+    data: dict[str, Tensor], held_out: dict[str, Tensor], epochs: int = 12, threads: int = 2, batch: int = 64
+) -> tuple[JudgeNetwork, dict[str, float]]:
+    """Trains the network; returns it with its correlations on held-out examples."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    network = JudgeNetwork()
+    ema = JudgeNetwork()
+    ema.load_state_dict(network.state_dict())
+    n = len(data["present"])
+    steps = epochs * (n // batch)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    step = 0
+    for epoch in range(epochs):
+        order = torch.randperm(n)
+        losses = []
+        for rows in order[: n // batch * batch].view(-1, batch):
+            facts = data["facts"][rows]
+            facts = facts + 0.03 * torch.randn_like(facts)
+            with torch.autocast("cpu", torch.bfloat16):
+                scores, present = network(_unpack(data["levels"][rows]), data["tracks"][rows].float(), facts)
+            truth = data["present"][rows].float()
+            loss = F.smooth_l1_loss(scores, data["scores"][rows], beta=0.5)
+            loss = loss + 0.3 * F.binary_cross_entropy_with_logits(present, truth)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+            step += 1
+            torch._foreach_lerp_(
+                [p.data for p in ema.parameters()],
+                [p.data for p in network.parameters()],
+                1 - min(0.995, step / (step + 10)),
+            )
+        log.info("epoch %d: loss %.3f; %s", epoch, np.mean(losses), _short(validate(ema, held_out)))
+    return ema.eval().requires_grad_(False), validate(ema, held_out)
+
+
+@torch.inference_mode()
+def validate(network: JudgeNetwork, data: dict[str, Tensor]) -> dict[str, float]:
+    """Pearson correlation of each score where the sound is there, and AUROC of presence."""
+    from sklearn.metrics import roc_auc_score
+
+    parts = [
+        network(
+            _unpack(data["levels"][i : i + 64]), data["tracks"][i : i + 64].float(), data["facts"][i : i + 64]
+        )
+        for i in range(0, len(data["present"]), 64)
+    ]
+    scores, present = torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
+    there = data["present"].numpy()
+    truth = data["scores"].numpy()
+    names = ("overall", "recall", "precision", "faithfulness")
+    out = {name: float(np.corrcoef(scores[there, k], truth[there, k])[0, 1]) for k, name in enumerate(names)}
+    return out | {"auroc": float(roc_auc_score(there, present))}
+
+
+def export_weights(network: JudgeNetwork, path: Path) -> None:
+    """Writes what is shipped: float16, the config beside it."""
+    checkpoints.save(path, "judge", {"model": {}}, network.state_dict())
+    log.info("exported %s", path)
+
+
+def examples_dir() -> Path:
+    """Where examples are kept."""
+    return cache_dir() / "training" / "judge"
+
+
+def _short(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())

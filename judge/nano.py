@@ -20,6 +20,7 @@ from peav import checkpoints
 from peav.checkpoints import CheckpointError
 from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioTower
 from peav.nano.text import TextTower
+from sam_audio.errors import AudioReadError, PromptError
 
 N_FFT, HOP = 2048, FRAME  # 40 ms, the frames of PE-A-Frame
 N_BANDS = 64
@@ -145,13 +146,16 @@ class NanoJudge:
         counting by the mixture's length; presence is that of the surest window.
 
         Raises:
-            ValueError: lengths differ.
+            AudioReadError: lengths differ.
+            PromptError: there is not one prompt for each stem.
         """
+        if len(stems) != len(prompts):
+            raise PromptError(f"there are {len(stems)} stems and {len(prompts)} prompts: give one for each")
         judgements = []
         for stem, prompt in zip(stems, prompts, strict=True):
             if stem.shape != mixture.shape:
-                raise ValueError(
-                    f"The stem has {stem.shape[-1]} samples and the mixture {mixture.shape[-1]}: align them first."
+                raise AudioReadError(
+                    f"the stem has {stem.shape[-1]} samples and the mixture {mixture.shape[-1]}: align them first"
                 )
             vector = torch.from_numpy(prompt) if isinstance(prompt, np.ndarray) else self._embed(prompt)
             totals, present, weight = np.zeros(4), 0.0, 0
@@ -163,9 +167,8 @@ class NanoJudge:
                 totals += scores * len(mixture[part])
                 weight += len(mixture[part])
                 present = max(present, there)
-            judgements.append(
-                Judgement(*(round(float(x), 3) for x in totals / max(weight, 1)), present=present)
-            )
+            overall, recall, precision, faithfulness = (float(x) for x in totals / max(weight, 1))
+            judgements.append(Judgement(overall, recall, precision, faithfulness, present))
         return judgements
 
     def _embed(self, prompt: str) -> Tensor:

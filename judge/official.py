@@ -365,7 +365,7 @@ class OfficialJudge:
         """See `judge.types.Judge`; the prompts have to be texts."""
         if len(stems) != len(prompts):
             raise PromptError(f"there are {len(stems)} stems but {len(prompts)} prompts: give one for each")
-        if not stems:
+        if not len(stems):
             return []
         for sound in (mixture, *stems):
             if np.ndim(sound) != 1 or not np.isfinite(sound).all():

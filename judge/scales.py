@@ -7,7 +7,8 @@
     faithfulness SAR: what comes from the sources against artefacts    -5 dB    25 dB
 
 In between the scores are linear in dB. When the sound asked for is not in the mixture, all but recall go by how
-quiet the stem is against the mixture (0 dB: 1, -40 dB: 5), and recall is 5: nothing was there to lose.
+quiet the stem is against the mixture (0 dB: 1, -40 dB: 5), and recall is 5: nothing was there to lose. A silent stem
+of something that is there gets 1 throughout, and so does one of inverted polarity, which would add to the mixture.
 
 The three ratios are the scale-invariant, filterless forms of BSS-eval (Vincent et al. 2006; Le Roux et al. 2019).
 """
@@ -18,7 +19,8 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-AXES = ("overall", "recall", "precision", "faithfulness")
+from judge.types import AXES
+
 _RANGES_DB = {
     "overall": (-10.0, 20.0),
     "recall": (-20.0, 0.0),
@@ -27,6 +29,7 @@ _RANGES_DB = {
 }
 _SILENT_DB = -40.0
 _FLOOR = 1e-12
+_SILENT, _NOTHING_DB = 1e-7, -120.0
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,16 @@ def measure(stem: np.ndarray, target: np.ndarray, others: np.ndarray) -> Measure
     basis = basis[np.square(basis).sum(1) > _FLOOR]
     estimate = stem.astype(np.float64)
     energy = float(np.square(target, dtype=np.float64).sum())
-    gain = float(target.astype(np.float64) @ estimate) / max(energy, _FLOOR)
+    gain = max(float(target.astype(np.float64) @ estimate) / max(energy, _FLOOR), 0.0)
     wanted = gain * target.astype(np.float64)
     weights = np.linalg.lstsq(basis @ basis.T, basis @ estimate, rcond=None)[0]
     explained = weights @ basis
     interference, artefacts = explained - wanted, estimate - explained
+    if float(np.square(estimate).sum()) < _SILENT * energy:
+        return Measured(*[_NOTHING_DB] * 4)
     return Measured(
         _ratio_db(wanted, estimate - wanted),
-        20 * float(np.log10(min(max(abs(gain), 1e-6), 1.0))),
+        20 * float(np.log10(min(max(gain, 1e-6), 1.0))),
         _ratio_db(wanted, interference),
         _ratio_db(explained, artefacts),
     )

@@ -61,7 +61,12 @@ COMMANDS = [
     ["train", "data"],
     ["train", "separator"],
 ]
-COMMANDS += [["train", "text"], ["eval"], ["eval", "separation"]]
+COMMANDS += [["train", name] for name in ("text", "audio", "video", "judge")]
+COMMANDS += [
+    ["eval"],
+    *(["eval", name] for name in ("separation", "retrieval", "classification", "localization")),
+]
+COMMANDS += [["eval", "encoders"], ["locate"], ["search"], ["classify"], ["embed"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

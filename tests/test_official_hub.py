@@ -92,8 +92,11 @@ def test_a_model_of_another_kind(folder):
 
 def test_a_file_that_changes_after_it_was_opened(folder):
     model = PEAudioFrame.from_pretrained(folder)
+    rewrite(folder, lambda t: t.update(logit_scale=torch.zeros(2)))
+    with pytest.raises(CheckpointError, match="has changed since it was opened"):
+        model.load("logit")
     rewrite(folder, lambda t: t.pop("logit_scale"))
-    with pytest.raises(CheckpointError, match="changed since it was opened"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         model.load("logit")
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="is missing"):
@@ -209,8 +212,7 @@ def test_what_is_cached_needs_no_network(cache, whole, name):
 def test_revisions_are_kept_apart(cache, whole):
     fill(cache, whole, "main")
     PEAudioFrame.from_pretrained("pe-a-frame-small", revision="main")
-    with pytest.raises(AssertionError, match="the network was asked"):
-        PEAudioFrame.from_pretrained("pe-a-frame-small")
+    refused("pe-a-frame-small", "could not be fetched: the network was asked")
 
 
 def test_a_missing_file_is_downloaded_by_its_names_in_turn(cache, whole, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import official_tiny as tiny
 import pytest
 import torch
@@ -62,8 +64,6 @@ def test_without_mask(published, stored_inputs):
 
 
 def same_spans(mine, name):
-    import json
-
     stored = json.loads(reference(REF)[name].item())
     assert [len(row) for row in mine] == [len(row) for row in stored]
     for row, expected in zip(mine, stored, strict=True):

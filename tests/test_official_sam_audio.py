@@ -19,7 +19,8 @@ from sam_audio.official import ranking
 from sam_audio.official.anchors import lay_out
 from sam_audio.official.batch import SAMAudioProcessor
 from sam_audio.official.config import TextConfig
-from sam_audio.official.long import Windows
+from sam_audio.official.long import BlendedVelocity, Windows
+from sam_audio.official.memory import codec_bytes, rows_within
 from sam_audio.official.model import SAMAudio
 from sam_audio.official.source import beside
 from sam_audio.official.text import TextEncoder
@@ -302,9 +303,9 @@ class TestProcessor:
 
     def test_times_go_up_to_the_next_frame(self):
         valid = torch.ones(1, 12, dtype=torch.bool)
-        single = float(np.float32(0.28))  # as predicted spans have it: a little more than 7 frames
-        for start, frame in ((0.28, 7), (single, 8), (0.05, 2)):
-            _, alignment = lay_out([[("+", start, 0.4)]], valid, (48000, 1920))
+        single = float(np.float32(0.36))  # as predicted spans have it: a little more than 9 frames
+        for start, frame in ((0.36, 9), (single, 10), (0.05, 2)):
+            _, alignment = lay_out([[("+", start, 0.48)]], valid, (48000, 1920))
             assert alignment[0].tolist().index(2) == frame
 
     def test_a_part_of_a_recording(self):
@@ -385,6 +386,23 @@ class TestVideo:
             nearest(iter([(0.0, "a"), (0.04, "b"), (0.2, "c")]), [0.0, 0.02, 0.03, 0.12, 0.13])
         ) == list("aabbc")
 
+    def test_files_are_read_at_the_times_of_the_latents(self, tmp_path):
+        av = pytest.importorskip("av")
+        path = tmp_path / "a.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+            for shade in range(10):
+                picture = np.full((16, 32, 3), 20 * shade, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+        (video,) = make_batch([1.0], masked_videos=[path]).masked_video
+        assert video.shape == (25, 3, 16, 32)
+        shades = (video.float().mean(dim=(1, 2, 3)) / 20).round().int().tolist()
+        assert shades == [min(round(0.4 * k - 1e-9), 9) for k in range(25)]
+        (hidden,) = mask_videos([path], [torch.ones(10, 16, 32)])
+        assert not hidden.any()
+
     def test_video_changes_the_flow_and_padding_is_zero(self, model):
         videos = [torch.randint(0, 255, (n, 3, 20, 30), dtype=torch.uint8) for n in (9, 4)]
         batch = make_batch(masked_videos=videos)
@@ -433,10 +451,22 @@ class TestSeparate:
         with pytest.raises(UserError, match="16 bits"):
             model.separate(batch, message=torch.zeros(1, 16))
 
-    def test_rows_at_once_change_nothing(self, model):
+    def test_a_memory_budget_changes_no_value(self, model):
         batch = make_batch()
-        a, b = (model.separate(batch, seed=0, rows_at_once=n).latents for n in (None, 1))
+        weights = sum(p.numel() * 4 for p in model.parameters())
+        tight = 600_000_000 + weights + codec_bytes(model.config)
+        assert rows_within(model, 50, tight) < rows_within(model, 50, 2 * tight)
+        a, b = (model.separate(batch, seed=0, memory_bytes=n).latents for n in (None, tight))
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+        with pytest.raises(UserError, match="GB") as error:
+            model.separate(batch, memory_bytes=10**6)
+        one_sentence(error)
+
+    def test_evaluating_rows_apart_changes_no_value(self, model):
+        c = model.prepare(make_batch(), torch.randn(2, 50, 8))
+        state = torch.randn(2, 50, 16)
+        together, apart = (BlendedVelocity(model, c, [(0, 50)], n)(0.4, state) for n in (None, 1))
+        torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
 
     def test_text_features_can_be_given(self, model):
         batch, text = make_batch(), model.text_encoder(["dog barking", "rain"])
@@ -475,9 +505,11 @@ class TestSeparate:
         text = tiny_official.FakeText()(["dog barking", "rain"])
         model.separate(make_batch(), seed=0, text=text)
         assert not model.text_encoder.loaded
-        with pytest.raises(ModelError, match="no-such-t5") as error:
-            monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-            model.separate(make_batch())
+
+    def test_a_text_encoder_that_is_not_there(self, tmp_path):
+        pytest.importorskip("transformers")
+        with pytest.raises(ModelError, match="text encoder") as error:
+            TextEncoder(TextConfig(), tmp_path)(["rain"])
         one_sentence(error)
 
 
@@ -493,7 +525,7 @@ class TestCandidates:
         batch = make_batch()
         result = model.separate(batch, reranking_candidates=3, seed=0)
         assert [c.shape for c in seen["candidates"]] == [(3, 800), (3, 448)]
-        assert [len(m) for m in seen["mixtures"]] == [800, 440]
+        assert [len(m) for m in seen["mixtures"]] == [800, 448]
         assert seen["descriptions"] == batch.descriptions
         assert torch.equal(result.target[0], seen["candidates"][0][1])
         assert torch.equal(result.target[1], seen["candidates"][1][0])

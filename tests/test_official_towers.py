@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from peav.official.fusion import align
-from peav.official.text import TextConfig, TextTower
+from peav.official.text import TextConfig, TextTower, views
 from peav.official.transformer import Tower, TowerConfig, masked_group_norm, rotary_angles, rotate
 from peav.official.vision import VISION_CONFIGS, VisionConfig, VisionTower
 
@@ -133,18 +131,16 @@ def test_text_tower_is_modern_bert(nth):
         assert out.isfinite().all()
 
 
-def test_text_far_away_is_out_of_sight_of_local_layers():
-    config = TextConfig(30, 48, 64, 2, 4, global_attn_every_n_layers=3, local_attention=8, nth_layer=None)
-    tower = shaken(TextTower(replace(config, num_hidden_layers=2)))
-    tower.layers = tower.layers[1:]  # the local one
-    tower.config = replace(config, num_hidden_layers=1)
-    place = torch.arange(40)
-    near = ((place[:, None] - place).abs() <= 4)[None, None]
-    from peav.official.text import views
-
-    seen = views(torch.zeros(1, 40), None, 4)
-    assert seen[0].mask is None
-    assert torch.equal(seen[1].mask, near)
+def test_what_tokens_may_look_at():
+    valid = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
+    everywhere, near = views(valid, valid, 1)
+    assert torch.equal(everywhere.mask, valid.bool()[:, None, None])
+    place = torch.arange(6)
+    assert torch.equal(near.mask[1, 0], (place[:, None] - place).abs() <= 1)
+    assert near.blind[0, 0, :, 0].tolist() == [False, False, False, True, True, True]
+    assert near.mask.any(-1).all()
+    everywhere, near = views(valid, None, 1)
+    assert everywhere.mask is everywhere.blind is near.blind is None
 
 
 # ---- pictures, against timm ----------------------------------------------------------------------------

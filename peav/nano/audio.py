@@ -191,6 +191,7 @@ class AudioTower(nn.Module):
         self.attention = nn.Conv1d(top, 1, 1)
         self.clip_hidden = nn.Linear(2 * top, config.hidden)
         self.clip_head = nn.Linear(config.hidden, config.output)
+        self.coarse_gain = nn.Parameter(torch.tensor(1.0))
         self.logit_scale = nn.Parameter(torch.tensor([30.0, 10.0, 25.0]))
         self.logit_bias = nn.Parameter(torch.tensor([-13.0, -5.0, -12.0]))
 
@@ -206,7 +207,7 @@ class AudioTower(nn.Module):
         with torch.device("meta"):
             tower = cls(config)
         checkpoints.fill(tower, checkpoint)
-        return tower.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        return tower.eval().requires_grad_(False)
 
     def forward(self, waveform: Tensor, frame_valid: Tensor | None = None) -> AudioFeatures:
         """Args: waveform (B, n) at 48 kHz, any level; frame_valid (B, ceil(n / FRAME)), True on frames that count."""
@@ -232,19 +233,23 @@ class AudioTower(nn.Module):
             x = side if x is None else side + x.repeat_interleave(2, dim=-1)
             x = block(x)
         assert x is not None
-        frames = self.frame_head(F.silu(self.frame_norm(x)))[..., :n_frames].transpose(1, 2)
-        return AudioFeatures(frames.float(), self._clip(maps[-1], n_frames, frame_valid))
+        steps, clip = self._clip(maps[-1], n_frames, frame_valid)
+        fine = self.frame_head(F.silu(self.frame_norm(x)))[..., :n_frames].transpose(1, 2)
+        # what is heard comes from the steps, as for clips; when exactly, from the pyramid
+        coarse = F.normalize(steps, dim=-1).repeat_interleave(_STEP_FRAMES, dim=1)[:, :n_frames]
+        return AudioFeatures(fine.float() + self.coarse_gain * coarse, clip)
 
-    def _clip(self, top: Tensor, n_frames: int, frame_valid: Tensor | None) -> Tensor:
-        steps = torch.cat([top.mean(-1), top.amax(-1)], dim=1)  # (B, 2C, T / 32)
+    def _clip(self, top: Tensor, n_frames: int, frame_valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Vectors of the trunk's steps of 320 ms, (B, T / 32, D), and their attention pooling."""
+        both = torch.cat([top.mean(-1), top.amax(-1)], dim=1).transpose(1, 2)  # (B, T / 32, 2C)
+        steps = self.clip_head(F.silu(self.clip_hidden(both))).float()
         score = self.attention(top.mean(-1))[:, 0].float()
         if frame_valid is None:
             frame_valid = top.new_ones(len(top), n_frames, dtype=torch.bool)
         padded = F.pad(frame_valid, (0, score.shape[-1] * _STEP_FRAMES - frame_valid.shape[-1]))
         share = padded.unflatten(-1, (-1, _STEP_FRAMES)).float().mean(-1)
         weight = (score + share.clamp(min=1e-9).log()).softmax(-1)
-        pooled = (steps.float() * weight[:, None]).sum(-1).to(top.dtype)
-        return F.normalize(self.clip_head(F.silu(self.clip_hidden(pooled))).float(), dim=-1)
+        return steps, F.normalize((steps * weight[..., None]).sum(1), dim=-1)
 
 
 def _padded(x: Tensor, stride: int) -> Tensor:

@@ -177,7 +177,7 @@ class VideoTower(nn.Module):
         with torch.device("meta"):
             tower = cls(config)
         checkpoints.fill(tower, checkpoint)
-        return tower.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        return tower.eval().requires_grad_(False)
 
     def forward(self, frames: Tensor, frame_valid: Tensor | None = None) -> Tensor:
         """Shapes: uint8 frames (B, N, 3, H, W), frame_valid (B, N) True on frames that count -> (B, D)."""

@@ -83,9 +83,8 @@ class PartedModel(nn.Module):
         super().__init__()
         self.config = config
         self._weights = weights
-        self.register_buffer(
-            "_place", torch.empty(0), persistent=False
-        )  # follows .to(), for parts built later
+        # follows .to(), for the parts that are built later
+        self.register_buffer("_place", torch.empty(0), persistent=False)
         if weights is None:
             self.load()
 

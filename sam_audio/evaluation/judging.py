@@ -19,7 +19,7 @@ import numpy as np
 
 from judge import scales
 from judge.scales import Measured
-from judge.types import AXES, Judge, Judgement
+from judge.types import AXES, Judge, Judgement, Prompt
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.evaluation.protocols import Evaluation, Row, attempt, ensure_some
 from sam_audio.types import Samples
@@ -57,13 +57,13 @@ class Item:
 
     Args:
         target: what was asked for, as it is in the mixture; silence if it is not.
-        prompt: what was asked for, in words.
+        prompt: what was asked for: words, or a vector that the judge understands.
     """
 
     mixture: Samples
     stem: Samples
     target: Samples
-    prompt: str
+    prompt: Prompt
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,13 @@ def present_auroc(scored: Sequence[Scored]) -> float:
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
+    told = [(s.truth is not None, s.judgement.present) for s in scored if s.judgement.present is not None]
+    if len({truth for truth, _ in told}) < 2:
+        return float("nan")
     try:
         from sklearn.metrics import roc_auc_score
     except ImportError:
         raise MissingExtraError("AUROC needs scikit-learn, which is not installed", "eval") from None
-    told = [(s.truth is not None, s.judgement.present) for s in scored if s.judgement.present is not None]
-    if len({truth for truth, _ in told}) < 2:
-        return float("nan")
     truths, probabilities = zip(*told, strict=True)
     return float(roc_auc_score(truths, probabilities))
 

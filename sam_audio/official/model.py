@@ -31,6 +31,7 @@ from sam_audio.official.conditioning import Conditioning
 from sam_audio.official.config import SAMAudioConfig, read_config
 from sam_audio.official.flow import FlowNetwork
 from sam_audio.official.long import BlendedVelocity, Windows
+from sam_audio.official.memory import rows_within
 from sam_audio.official.ode import Progress, Solver
 from sam_audio.official.source import as_model_error, beside, config_path, weights_path
 from sam_audio.official.spans import SpanPredictor, load_span_predictor
@@ -127,6 +128,7 @@ class SAMAudio(FlowNetwork):
                 config.text_encoder,
                 beside(config.text_encoder.name, path.parent),
                 cache_dir() if cache else None,
+                keep=torch.device(device).type != "cpu",
             )
             with unset():
                 model = cls(config, text)
@@ -210,7 +212,7 @@ class SAMAudio(FlowNetwork):
         message: Tensor | None = None,
         text: Encoded | None = None,
         windows: Windows | None = None,
-        rows_at_once: int | None = None,
+        memory_bytes: int | None = None,
         progress: Progress | None = None,
     ) -> SAMAudioResult:
         """Separates a batch.
@@ -225,7 +227,7 @@ class SAMAudio(FlowNetwork):
             watermark, message: as for `Codec.decode`; the message has rows for target and residual of every candidate.
             text: features of the descriptions (B, L, width) and which tokens count (B, L), to go without the T5.
             windows: solve longer recordings in windows; None solves them in one, as published.
-            rows_at_once: rows that the network evaluates together; bounds memory and changes no value.
+            memory_bytes: for the whole process; decides how many candidates and recordings are evaluated together.
             progress: told about every step of the solver.
 
         Raises:
@@ -242,7 +244,8 @@ class SAMAudio(FlowNetwork):
         conditioning = self.prepare(batch, features, text).repeat(reranking_candidates)
         noise = self._noise(noise, conditioning.base.shape[:2], generator)
         cut = [(0, noise.shape[1])] if windows is None else windows.cut(noise.shape[1])
-        velocity = BlendedVelocity(self, conditioning, cut, rows_at_once)
+        rows = None if memory_bytes is None else rows_within(self, cut[0][1], memory_bytes)
+        velocity = BlendedVelocity(self, conditioning, cut, rows)
         latents = solver.integrate(velocity, noise, progress)
         if watermark and message is None and seed is not None:
             message = seeded_message(2 * len(latents), seed)

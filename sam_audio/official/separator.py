@@ -23,6 +23,7 @@ from sam_audio.official.anchors import AnchorLike, lay_out
 from sam_audio.official.conditioning import Conditioning
 from sam_audio.official.lift import MaskLift
 from sam_audio.official.long import BlendedVelocity, Continuation, Windows
+from sam_audio.official.memory import rows_within
 from sam_audio.official.model import SAMAudio, seeded_message
 from sam_audio.official.ode import METHODS, Solver
 from sam_audio.types import Condition, Samples
@@ -51,7 +52,7 @@ class OfficialOptions:
             as loud as the estimates: a detector will hardly find the mark in them.
         window_s, overlap_s: longer recordings are solved in windows that overlap.
         windows_at_once: windows that are solved together; more take more memory, and sound differs less between them.
-        rows_at_once: prompts that the network evaluates together; None for all.
+        memory_bytes: for the whole process; decides how many prompts are evaluated together. None for all.
     """
 
     steps: int = 16
@@ -62,7 +63,7 @@ class OfficialOptions:
     window_s: float = WINDOW_S
     overlap_s: float = OVERLAP_S
     windows_at_once: int = 1
-    rows_at_once: int | None = None
+    memory_bytes: int | None = None
 
     def check(self) -> None:
         """Raises UserError for values that cannot be."""
@@ -138,6 +139,8 @@ class OfficialStream:
         self.section = self.windows.length + (self.options.windows_at_once - 1) * (
             self.windows.length - self.windows.overlap
         )
+        budget = self.options.memory_bytes
+        self._rows = None if budget is None else rows_within(self.model, self.windows.length, budget)
         self.solver = Solver(self.options.method, 1 / self.options.steps)
         self._generator = torch.Generator().manual_seed(self.options.seed)
         self._message = (
@@ -204,9 +207,7 @@ class OfficialStream:
         shared = self._noise.shape[1]
         fresh = torch.randn(self.n_stems, n_frames - shared, self._noise.shape[2], generator=self._generator)
         noise = torch.cat([self._noise, fresh.to(model.device)], dim=1)
-        velocity = BlendedVelocity(
-            model, self._condition(n_frames), self.windows.cut(n_frames), self.options.rows_at_once
-        )
+        velocity = BlendedVelocity(model, self._condition(n_frames), self.windows.cut(n_frames), self._rows)
         joined = Continuation(velocity, shared, self._velocities, keep)
         latents = self.solver.integrate(joined, noise)
         settled = n_frames - keep

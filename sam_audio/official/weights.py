@@ -7,7 +7,7 @@ read through a mapping of their own, which is given back afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -144,14 +144,20 @@ def fill(model: torch.nn.Module, file: TensorFile, n_heads: int) -> None:
         return wanted.get(name) == torch.float32 and not _QUERIES_KEYS_VALUES.search(name)
 
     own = [name for name in file.shapes if name in wanted or name.startswith(CODEC)]
-    mapped = file.read(filter(as_stored, own))
-    others = file.read(name for name in own if not as_stored(name))
-    folded = fold_weight_norm({n: others.pop(n) for n in list(others) if n.startswith(CODEC)})
-    # one dict for both, emptied as it is read, so that no weight is in memory twice
-    others |= folded
-    for name in list(others):
-        mapped[name] = ordinary_heads(name, others.pop(name), n_heads)
-    model.load_state_dict({name: tensor.to(wanted[name]) for name, tensor in mapped.items()}, assign=True)
+    tensors = file.read(filter(as_stored, own))
+    for names in _by_module(name for name in own if not as_stored(name)):
+        # a mapping for each module, so that what has been converted does not stay in memory as it was
+        for name, tensor in fold_weight_norm(file.read(names)).items():
+            tensors[name] = ordinary_heads(name, tensor, n_heads).to(wanted[name], copy=True)
+    model.load_state_dict({name: tensor.to(wanted[name]) for name, tensor in tensors.items()}, assign=True)
+
+
+def _by_module(names: Iterable[str]) -> list[list[str]]:
+    """Names in groups: a layer of the transformer, a stage of the codec, and so on."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(".".join(name.split(".")[:4]), []).append(name)
+    return list(groups.values())
 
 
 def read_vision(file: TensorFile, config: SAMAudioConfig, device: torch.device) -> VisionTower:

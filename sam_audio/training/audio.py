@@ -51,7 +51,7 @@ class AudioRecipe:
     text_noise: float = 0.02
     teacher_weight: float = 0.5
     frame_weight: float = 1.0
-    softmax_weight: float = 0.5
+    softmax_weight: float = 4.0  # it tells labels apart; the sums over terms above are larger
     validate_minutes: float = 5.0
     save_minutes: float = 4.0
 
@@ -77,7 +77,7 @@ _MODULES = ("tower", "ema", "optimizer")
 def load_state(path: Path, recipe: AudioRecipe, yamnet: Yamnet) -> AudioState:
     """The state to go on from; else the shipped weights; else YAMNet's trunk and random heads."""
     torch.manual_seed(0)
-    tower, ema = (AudioTower(AudioConfig()).to(memory_format=torch.channels_last) for _ in range(2))
+    tower, ema = AudioTower(AudioConfig()), AudioTower(AudioConfig())
     tower.trunk.load_state_dict(yamnet.trunk.state_dict())
     if not path.exists() and WEIGHTS.exists():
         tower.load_state_dict(checkpoints.load(WEIGHTS, "audio").tensors)
@@ -109,6 +109,8 @@ class TermVectors:
         flat = [phrase for phrases in terms.phrases for phrase in phrases]
         self.vectors = text.embed(flat)
         counts = np.array([len(phrases) for phrases in terms.phrases])
+        # hypernyms hold so often that they would drown the labels
+        self.weights = torch.where(torch.arange(len(counts)) < len(terms.label_index), 1.0, 0.2)
         self.start, self.counts = np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
 
     def draw(self, rng: np.random.Generator, noise: float) -> Tensor:
@@ -129,12 +131,12 @@ def sigmoid_loss(logits: Tensor, truth: Tensor, positive_weight: float = 1.0) ->
     return per_cell.sum(1).mean()
 
 
-def softmax_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of each term that holds against those that do not; (B, N) both."""
+def softmax_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each term that holds against those that do not; (B, N) both, weights (N,)."""
     negatives = logits.masked_fill(truth != 0, -torch.inf).logsumexp(1, keepdim=True)
     per_term = F.softplus(negatives - logits)  # -log(e^l / (e^l + sum of negatives))
-    holds = (truth > 0).float()
-    return ((per_term * holds).sum(1) / holds.sum(1).clamp(min=1)).mean()
+    holds = (truth > 0).float() * (1 if weights is None else weights)
+    return ((per_term * holds).sum(1) / holds.sum(1).clamp(min=1e-3))[(truth > 0).any(1)].mean()
 
 
 def training_step(
@@ -163,18 +165,22 @@ def training_step(
     with torch.autocast("cpu", torch.bfloat16):
         frames, clip = state.tower.from_mel(mel, n_frames)
         frame_dots = frames @ text.T  # (B, T, N)
+    heard = (batch["frames"] > 0).any(1)
     clip_logits = state.tower.logits(clip @ text.T, CLIP)
     frame_logits = state.tower.logits(frame_dots.float().transpose(1, 2), FRAME_LEVEL)
     class_logits = state.tower.logits(clip @ class_vectors.T, TEACHER)
     parts = {
         "clip": sigmoid_loss(clip_logits, batch["clip"], positive_weight=3.0),
-        "softmax": softmax_loss(clip_logits, batch["clip"]),
+        "softmax": softmax_loss(clip_logits, batch["clip"], vectors.weights),
+        "frame_softmax": softmax_loss(
+            frame_logits.transpose(1, 2)[heard], batch["frames"].transpose(1, 2)[heard], vectors.weights
+        ),
         "frames": sigmoid_loss(frame_logits, batch["frames"], positive_weight=2.0),
         "teacher": F.binary_cross_entropy_with_logits(class_logits, taught, reduction="none").sum(1).mean(),
     }
     loss = (
         parts["clip"]
-        + recipe.softmax_weight * parts["softmax"]
+        + recipe.softmax_weight * (parts["softmax"] + parts["frame_softmax"])
         + recipe.frame_weight * parts["frames"]
         + recipe.teacher_weight * parts["teacher"]
     )
@@ -187,7 +193,8 @@ def training_step(
     state.step += 1
     with torch.no_grad():
         decay = min(recipe.ema, (1 + state.step) / (10 + state.step))
-        torch._foreach_lerp_(list(state.ema.parameters()), parameters, 1 - decay)
+        averaged: list[Tensor] = list(state.ema.parameters())
+        torch._foreach_lerp_(averaged, list(parameters), 1 - decay)
     return {name: float(value.detach()) for name, value in parts.items()} | {"gradient": float(norm)}
 
 

@@ -104,7 +104,7 @@ def load_backbone() -> Backbone:
     for ours, (layer, norm) in layers.items():
         tensors[f"{ours}.weight"], tensors[f"{ours}.bias"] = folded(layer, norm)
     backbone.load_state_dict(tensors)
-    return backbone.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return backbone.eval().requires_grad_(False)
 
 
 # ---- views of pictures ---------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def view(raw: bytes, rng: np.random.Generator | None) -> Tensor:
     with Image.open(io.BytesIO(raw)) as opened:
         opened.thumbnail((2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
         picture = opened.convert("RGBA")
-    ground = (255, 255, 255, 255)
+    ground: tuple[int, ...] = (255, 255, 255, 255)
     scale = 1.0
     if rng is not None:
         if rng.random() < 0.5:
@@ -191,7 +191,7 @@ def class_vectors(text: TextTower) -> Tensor:
 
 def train(
     data_dir: Path, steps: int = 3000, threads: int = 2, batch: int = 64
-) -> tuple[VideoTower, dict[str, float]]:
+) -> tuple[VideoTower, dict[str, dict[str, float]]]:
     """Trains what stands on the backbone; returns the tower and its scores on the held-out packages."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -211,7 +211,7 @@ def train(
     terms = build_terms()
     vectors = TermVectors(terms, text)
     names = text.embed([p.name for p in training])
-    counts = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     for p in training:
         counts[p.label] += 1
     weights = np.array([counts[p.label] ** -0.5 for p in training])
@@ -231,7 +231,7 @@ def train(
         drift = (joint.words.weight - words.T).square().sum(0).mean()  # its photographs are worth keeping
         loss = (
             sigmoid_loss(logits, truth, 3.0)
-            + softmax_loss(logits, truth)
+            + softmax_loss(logits, truth, vectors.weights)
             + 0.5 * softmax_loss(name_logits, name_truth)
             + drift
         )

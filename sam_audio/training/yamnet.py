@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from peav.nano.audio import Trunk
 from sam_audio.training.collect import fetch
@@ -52,16 +52,15 @@ def load_yamnet() -> Yamnet:
         model = onnx.load(str(next(Path(scratch).rglob("*.onnx"))))
         stored = {i.name: numpy_helper.to_array(i).copy() for i in model.graph.initializer}
     trunk = Trunk()
-    layers = [trunk.stem, *(part for layer in trunk.layers for part in (layer.depthwise, layer.pointwise))]
+    layers = [module for module in trunk.modules() if isinstance(module, nn.Conv2d)]
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     for layer, node in zip(layers, convolutions, strict=True):
-        weight = torch.from_numpy(stored[node.input[1].removesuffix("_qdq")])
-        bias = torch.from_numpy(stored[node.input[2]])
-        with torch.no_grad():
-            layer.weight.copy_(weight)
-            layer.bias.copy_(bias)
+        weight, bias = node.input[1].removesuffix("_qdq"), node.input[2]
+        layer.load_state_dict(
+            {"weight": torch.from_numpy(stored[weight]), "bias": torch.from_numpy(stored[bias])}
+        )
     return Yamnet(
-        trunk.to(memory_format=torch.channels_last).eval().requires_grad_(False),
+        trunk.eval().requires_grad_(False),
         torch.from_numpy(stored["model.classifier.weight"]),
         torch.from_numpy(stored["model.classifier.bias"]),
         classes,

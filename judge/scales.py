@@ -69,9 +69,7 @@ def measure(stem: np.ndarray, target: np.ndarray, others: np.ndarray) -> Measure
 def scores_of(measured: Measured) -> np.ndarray:
     """The four scores (4,), in the order of AXES."""
     rows = []
-    for value, axis in zip(
-        astuple(measured), ("overall", "recall", "precision", "faithfulness"), strict=True
-    ):
+    for value, axis in zip(astuple(measured), AXES, strict=True):
         low, high = _RANGES_DB[axis]
         rows.append(1 + 4 * float(np.clip((value - low) / (high - low), 0, 1)))
     return np.array(rows)

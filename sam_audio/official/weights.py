@@ -148,15 +148,15 @@ def fill(model: torch.nn.Module, file: TensorFile, n_heads: int) -> None:
     for names in _by_module(name for name in own if not as_stored(name)):
         # a mapping for each module, so that what has been converted does not stay in memory as it was
         for name, tensor in fold_weight_norm(file.read(names)).items():
-            tensors[name] = ordinary_heads(name, tensor, n_heads).to(wanted[name], copy=True)
+            tensors[name] = ordinary_heads(name, tensor, n_heads).to(wanted[name])
     model.load_state_dict({name: tensor.to(wanted[name]) for name, tensor in tensors.items()}, assign=True)
 
 
 def _by_module(names: Iterable[str]) -> list[list[str]]:
-    """Names in groups: a layer of the transformer, a stage of the codec, and so on."""
+    """Names in groups: a layer of the transformer, one half of the codec, and so on."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(".".join(name.split(".")[:4]), []).append(name)
+        groups.setdefault(".".join(name.split(".")[:3]), []).append(name)
     return list(groups.values())
 
 

@@ -173,9 +173,10 @@ def make_examples(
         source = examples(mixer, StemMaker(separators, text, mixer.rng), tower)
         batch = [next(source) for _ in range(PER_SHARD * STEMS)]
         part = path.with_suffix(".part.npz")
-        np.savez(
-            part, **{name: np.stack([getattr(e, name) for e in batch]) for name in Example.__annotations__}
-        )
+        columns: dict[str, Any] = {
+            name: np.stack([getattr(e, name) for e in batch]) for name in Example.__annotations__
+        }
+        np.savez(part, **columns)
         part.replace(path)
         log.info("%s: %d examples", path.name, len(batch))
     return shards

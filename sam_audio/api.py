@@ -16,6 +16,7 @@ from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
 from sam_audio.naming import RESIDUAL, check_prompts, distinct
 from sam_audio.pipeline import separate_blocks
 from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render
+from sam_audio.separator import ModelOptions
 from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
 
 
@@ -23,9 +24,11 @@ class Separator:
     """A loaded model that serves any number of calls, from any number of threads.
 
     Args:
-        model: ``nano`` (shipped with the package) or the path of a safetensors file.
+        model: ``nano`` (shipped with the package), the path of a safetensors file, or an official model's hub id or
+            folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
         threads: how many CPU threads to use; None leaves torch's own choice.
+        options: of the model, see :class:`sam_audio.separator.ModelOptions`.
 
     Raises:
         ModelError: the model cannot be found or loaded.
@@ -37,7 +40,13 @@ class Separator:
     (2, 441000)
     """
 
-    def __init__(self, model: str | Path = "nano", device: str = "auto", threads: int | None = None):
+    def __init__(
+        self,
+        model: str | Path = "nano",
+        device: str = "auto",
+        threads: int | None = None,
+        options: ModelOptions | None = None,
+    ):
         import torch
 
         from sam_audio import separator
@@ -47,7 +56,7 @@ class Separator:
                 raise UserError(f"{threads} threads cannot work: use 1 or more")
             torch.set_num_threads(threads)
         self.device = choose_device(device)
-        self.model: SeparationModel = separator.load(str(model), self.device)
+        self.model: SeparationModel = separator.load(str(model), self.device, options)
 
     def separate(
         self,

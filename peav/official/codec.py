@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from peav.checkpoints import CheckpointError
 from peav.official.codec_decoder import MESSAGE_BITS, Decoder
-from peav.official.codec_layers import ResidualUnit, Snake, conv, in_pieces
+from peav.official.codec_layers import SHORT, ResidualUnit, Snake, conv, in_pieces
 
 _WEIGHT_NORMS = (
     ("weight_g", "weight_v"),
@@ -114,16 +114,16 @@ class CodecEncoder(nn.Module):
 
     @property
     def context(self) -> int:
-        """Frames before and after a latent whose sound it depends on, counted generously."""
-        jump, samples = 1, 3
-        for rate in self.config.encoder_rates:
-            samples += jump * (3 * (1 + 3 + 9) + 2 * rate)
-            jump *= rate
-        return -(-(samples + jump) // jump)
+        """Frames before and after a latent on whose sound it depends, counted generously."""
+        return 1 + -(-_reach(self.config.encoder_rates) // self.config.hop)
 
     def _encode(self, waveform: Tensor) -> Tensor:
         padded = reflect_pad(waveform, self.config.hop)
-        return in_pieces(self.encoder, padded, self.config.hop, 1, (self.context, self.context))
+        if any(
+            rate % 2 for rate in self.config.encoder_rates
+        ):  # such a stage gives a step less, wherever it is cut
+            return self.encoder(padded)
+        return in_pieces(self.encoder.in_short_pieces, padded, self.config.hop, 1, self.context)
 
 
 class Codec(CodecEncoder):
@@ -213,8 +213,26 @@ class _Encoder(nn.Module):
             width *= 2
         self.block = nn.Sequential(*layers, Snake(width), conv(width, config.latent_dim, 3))
 
+        self.rates = config.encoder_rates
+
     def forward(self, waveform: Tensor) -> Tensor:
         return self.block(waveform)
+
+    def in_short_pieces(self, waveform: Tensor) -> Tensor:
+        """The same; its first stages, which have the most steps, see little of the sound at once."""
+        n_fast = len(self.rates) // 2
+        rates, fast, slow = self.rates[:n_fast], self.block[: 1 + n_fast], self.block[1 + n_fast :]
+        hop = math.prod(rates)
+        return slow(in_pieces(fast, waveform, hop, 1, -(-_reach(rates) // hop), SHORT // hop))
+
+
+def _reach(rates: tuple[int, ...]) -> int:
+    """Samples before and after a step, on which the stages up to this step depend; counted generously."""
+    samples, step = 3, 1
+    for rate in rates:
+        samples += step * (3 * (1 + 3 + 9) + 2 * rate)
+        step *= rate
+    return samples
 
 
 class _EncoderStage(nn.Module):

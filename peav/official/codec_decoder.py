@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peav.checkpoints import CheckpointError
-from peav.official.codec_layers import ResidualUnit, Snake, conv, in_pieces
+from peav.official.codec_layers import SHORT, ResidualUnit, Snake, conv, in_pieces
 
 WATERMARK_RATES = (8, 5, 4, 2)
 MESSAGE_BITS = 16
@@ -54,20 +54,27 @@ class Decoder(nn.Module):
     @property
     def context(self) -> int:
         """Frames before and after a frame of sound on whose latents it depends, counted generously."""
-        frames, step = 3.0, 1.0
-        for rate in self.rates:
-            frames += 2 * step + 3 * (1 + 3 + 9) * step / rate
-            step /= rate
-        return math.ceil(frames + 3 * step)
+        return 3 + _reach(self.rates)
 
     def forward(self, hidden: Tensor, bits: Tensor | None = None) -> Tensor:
         """Shapes: hidden (B, latent_dim, T), bits (B, 16) int64 or None for no watermark -> (B, 1, T * hop)."""
-        clean = in_pieces(self.clean, hidden, 1, math.prod(self.rates), (self.context, self.context))
+        clean = in_pieces(self.clean, hidden, 1, math.prod(self.rates), self.context)
         return clean if bits is None else clean + self.wm_model.strength * self.watermark(clean, bits)
 
     def clean(self, hidden: Tensor) -> Tensor:
-        """Sound without a mark. Shape: (B, latent_dim, T) -> (B, 1, T * hop)."""
-        for layer in self.model:
+        """Sound without a mark. Shape: (B, latent_dim, T) -> (B, 1, T * hop).
+
+        The last stages, which have the most steps, give little of the sound at once.
+        """
+        n_slow = 1 + len(self.rates) // 2
+        for layer in self.model[:n_slow]:
+            hidden = layer(hidden)
+        rates = self.rates[n_slow - 1 :]
+        hop = math.prod(rates)
+        return in_pieces(self._finish, hidden, 1, hop, _reach(rates), SHORT // hop)
+
+    def _finish(self, hidden: Tensor) -> Tensor:
+        for layer in self.model[1 + len(self.rates) // 2 :]:
             hidden = layer(hidden)
         return self.wm_model.head(hidden)
 
@@ -77,9 +84,9 @@ class Decoder(nn.Module):
         if hop % step:  # the steps of the mark do not fall on the same samples in every piece
             return self._speak(self.wm_model.write(self._listen(clean), bits))[..., : clean.shape[-1]]
         # all causal, and no convolution of either part looks back further than two steps of the mark
-        before = -(-2 * step // hop), 0
-        heard = in_pieces(self._listen, clean, hop, hop // step, before)
-        return in_pieces(self._speak, self.wm_model.write(heard, bits), hop // step, hop, before)
+        before, short = -(-2 * step // hop), SHORT // hop
+        heard = in_pieces(self._listen, clean, hop, hop // step, before, short)
+        return in_pieces(self._speak, self.wm_model.write(heard, bits), hop // step, hop, before, short)
 
     def _listen(self, clean: Tensor) -> Tensor:
         """Shape: (B, 1, n) -> (B, width / 3, n / 320)."""
@@ -93,6 +100,15 @@ class Decoder(nn.Module):
         for stage in self.stages:
             hidden = stage.watermark_up(hidden)
         return self.wm_model.speak(hidden)
+
+
+def _reach(rates: tuple[int, ...]) -> int:
+    """Steps before and after a step on which the sound that the following stages make of it depends."""
+    steps, step = 0.0, 1.0
+    for rate in rates:
+        steps += 2 * step + 3 * (1 + 3 + 9) * step / rate
+        step /= rate
+    return math.ceil(steps + 3 * step)
 
 
 class Stage(nn.Module):

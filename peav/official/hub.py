@@ -122,6 +122,9 @@ def _fetch(repository: str, files: list[str], revision: str | None) -> Path:
 def _hub() -> Any:
     try:
         import huggingface_hub
+        from huggingface_hub.utils import logging
+
+        logging.set_verbosity_error()  # what goes wrong is said once, by our own error
     except ImportError:
         raise CheckpointError(
             'Models from the hub need more packages: pip install "sam-audio[official]".'

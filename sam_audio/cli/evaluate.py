@@ -57,3 +57,69 @@ def separation(
         out.mkdir(parents=True, exist_ok=True)
         (out / "separation.md").write_text(measure.markdown(rows), encoding="utf-8")
         (out / "separation-labels.csv").write_text(measure.to_csv(result.by_label()), encoding="utf-8")
+
+
+@app.command("encoders")
+def encoders(
+    scenes: Annotated[int, typer.Option("-n", min=0, help="Scenes to detect events in.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which scenes are made.")] = 0,
+    split: Annotated[str, typer.Option(help="test or valid.")] = "test",
+    yamnet: Annotated[bool, typer.Option(help="Also measure YAMNet (fetched once).")] = True,
+    bank: Annotated[
+        Optional[Path],
+        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
+    ] = None,
+    json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
+) -> None:
+    """Zero-shot classification and detection of held-out recordings by the nano encoders, beside YAMNet."""
+    from sam_audio.embedding import load_locator
+    from sam_audio.evaluation import encoders as measure
+    from sam_audio.evaluation.tables import markdown
+    from sam_audio.training.prepare import bank_dir
+
+    folder = bank or bank_dir()
+    tables = {"classification": measure.classify(folder, split, yamnet)}
+    if scenes:
+        tables["detection"] = measure.detect(load_locator("nano"), folder, scenes, split, seed)
+    if json_summary:
+        print(json.dumps(tables, indent=2))
+    else:
+        for rows in tables.values():
+            print(markdown(rows))
+
+
+@app.command("judge")
+def judge(
+    mixtures: Annotated[
+        int, typer.Option("-n", min=1, help="Held-out mixtures to separate and judge.")
+    ] = 100,
+    separator: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="Whose separations are judged.")
+    ] = "nano",
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge.")] = "nano",
+    ratings: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE.csv", help="Compare with human ratings instead.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
+    bank: Annotated[
+        Optional[Path],
+        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
+    ] = None,
+    json_summary: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Pearson and Spearman correlation of the Judge's scores with the truth, or with human ratings."""
+    from sam_audio.evaluation import judging as measure
+    from sam_audio.evaluation.tables import markdown
+    from sam_audio.judging import load_judge
+    from sam_audio.separator import load
+    from sam_audio.training.prepare import bank_dir
+
+    loaded = load_judge(model)
+    if ratings is not None:
+        result = measure.evaluate_ratings(loaded, measure.read_ratings(ratings))
+    else:
+        items = measure.separated(load(separator), bank or bank_dir(), mixtures, seed)
+        result = measure.evaluate(loaded, items)
+    rows = [dict(row) for row in result.rows]
+    print(json.dumps(rows, indent=2) if json_summary else markdown(rows))

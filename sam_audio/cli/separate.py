@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from sam_audio.errors import UserError
 if TYPE_CHECKING:
     from sam_audio.jobs import Job
     from sam_audio.render import Progress, RenderReport
+    from sam_audio.separator import ModelOptions
 
 
 class Mode(str, Enum):
@@ -88,6 +90,52 @@ def separate(
     threads: Annotated[
         Optional[int], typer.Option(metavar="N", help="CPU threads.", show_default="all cores")
     ] = None,
+    predict_spans: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--predict-spans/--no-predict-spans",
+            help="Nano: first listen for when each prompt sounds.",
+            show_default="what measures better",
+        ),
+    ] = None,
+    steps: Annotated[
+        Optional[int],
+        typer.Option(metavar="N", help="Official models: solver steps.", show_default="16"),
+    ] = None,
+    method: Annotated[
+        Optional[str],
+        typer.Option(help="Official models: midpoint, euler or rk4.", show_default="midpoint"),
+    ] = None,
+    seed: Annotated[
+        Optional[int], typer.Option(metavar="N", help="Official models: of the noise.", show_default="0")
+    ] = None,
+    raw: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--raw/--consistent",
+            help="Official models: their own mono output, or stems that sum to the mixture.",
+            show_default="consistent",
+        ),
+    ] = None,
+    watermark: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--watermark/--no-watermark",
+            help="Official models: the mark that their decoder adds.",
+            show_default="watermark",
+        ),
+    ] = None,
+    dtype: Annotated[
+        Optional[str],
+        typer.Option(help="Official models: float32, bfloat16 or float16.", show_default="float32"),
+    ] = None,
+    memory: Annotated[
+        Optional[str],
+        typer.Option(metavar="SIZE", help="Official models: how much to use, like 8GB.", show_default="all"),
+    ] = None,
+    revision: Annotated[
+        Optional[str], typer.Option(help="Official models: branch, tag or commit.", show_default=False)
+    ] = None,
     jobs: Annotated[
         Optional[str],
         typer.Option(
@@ -112,6 +160,7 @@ def separate(
     """
     from sam_audio.jobs import Job, read_jobs
     from sam_audio.render import RenderOptions
+    from sam_audio.separator import ModelOptions
 
     depths = [name for name, chosen in (("int16", int16), ("int24", int24), ("float32", float32)) if chosen]
     if len(depths) > 1:
@@ -157,6 +206,17 @@ def separate(
         model,
         device,
         threads,
+        ModelOptions(
+            predict_spans,
+            revision,
+            dtype,
+            steps,
+            method,
+            seed,
+            raw,
+            watermark,
+            _bytes(memory) if memory is not None else None,
+        ),
         _Console(quiet, verbose, to_stdout=out == "-" or json_summary),
     )
     text = json.dumps(summary, indent=2, ensure_ascii=False)
@@ -186,7 +246,22 @@ def _numbered(work: list[Any]) -> list[Any]:
     return work
 
 
-def _run(work: list[Any], model: str, device: str, threads: int | None, console: _Console) -> dict[str, Any]:
+def _bytes(size: str) -> int:
+    """Reads 8GB, 500MB or 2.5g; decimal units."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", size.strip().lower())
+    if match is None:
+        raise UserError(f"{size} is not an amount of memory: write it like 8GB or 500MB")
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
+
+
+def _run(
+    work: list[Any],
+    model: str,
+    device: str,
+    threads: int | None,
+    options: ModelOptions,
+    console: _Console,
+) -> dict[str, Any]:
     """Does every job; one that fails does not keep the others from being done."""
     files: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
@@ -199,7 +274,7 @@ def _run(work: list[Any], model: str, device: str, threads: int | None, console:
             if separator is None:
                 from sam_audio.api import Separator
 
-                separator = Separator(model, device, threads)
+                separator = Separator(model, device, threads, options)
             with console.progress(mixture) as progress:
                 done = separator.render(
                     job.mixture, job.prompts, job.options, track=job.track, progress=progress

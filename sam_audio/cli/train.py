@@ -95,6 +95,32 @@ def video(
     export_weights(tower, export)
 
 
+@app.command("judge")
+def judge(
+    data_dir: DataDir,
+    separators: Annotated[
+        list[Path],
+        typer.Option("--separator", metavar="FILE", help="Weights whose separations it learns to judge."),
+    ],
+    export: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the weights.")],
+    mixtures: Annotated[int, typer.Option(min=1, help="Mixtures, five stems each.")] = 2000,
+    epochs: Annotated[int, typer.Option(min=1)] = 12,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Train Judge nano on separations of many qualities; examples are kept in the cache folder."""
+    from sam_audio.training import judge as training
+    from sam_audio.training.prepare import prepare
+
+    bank, folder = prepare(data_dir), training.examples_dir()
+    shards = training.make_examples(bank, folder, mixtures, separators, "train", threads)
+    held_out = training.make_examples(bank, folder, max(mixtures // 10, 1), separators, "valid", threads)
+    network, scores = training.train(
+        training.load_examples(shards), training.load_examples(held_out), epochs, threads
+    )
+    typer.echo(", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+    training.export_weights(network, export)
+
+
 @app.command("text")
 def text(
     data_dir: Annotated[

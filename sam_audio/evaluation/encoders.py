@@ -9,7 +9,7 @@ mean nearly the same) only labels that the label table does not call confusable 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from peav.nano.text import TextTower
 from sam_audio.evaluation import localization
 from sam_audio.evaluation.datasets import Event, Item
 from sam_audio.evaluation.metrics import average_precision, ranks, recall_at
-from sam_audio.evaluation.protocols import Locator
+from sam_audio.evaluation.protocols import Locator, Row
 from sam_audio.evaluation.scenes import scenes
 from sam_audio.training.bank import SAMPLE_RATE, Bank
-from sam_audio.training.labels import conflicts, load_labels
+from sam_audio.training.labels import absent_ok, conflicts, load_labels
 from sam_audio.training.mixing import Pools
-from sam_audio.training.yamnet import Yamnet
+from sam_audio.training.yamnet import Yamnet, load_yamnet
 
 MAX_SECONDS = 10.0
 MAX_CLIPS = 40  # of one label
@@ -102,7 +102,7 @@ def yamnet_scores(yamnet: Yamnet, text: TextTower, filters: torch.Tensor) -> Cal
     return scores
 
 
-def classification_row(name: str, scores: np.ndarray, data: HeldOut) -> dict[str, float | str | int]:
+def classification_row(name: str, scores: np.ndarray, data: HeldOut) -> Row:
     """top-1, top-5, mean average precision over labels, and top-1 where labels that could mean the same do not
     compete ("man speaking" and "person speaking")."""
     n = len(data.labels)
@@ -121,14 +121,48 @@ def classification_row(name: str, scores: np.ndarray, data: HeldOut) -> dict[str
     }
 
 
-def detection_rows(locator: Locator, bank_dir: Path, n: int, seed: int = 0) -> list[dict[str, object]]:
-    """Segment and event F1 and PSDS on made scenes of held-out recordings, all their labels asked of each."""
+def classify(bank_dir: Path, split: str = "test", with_yamnet: bool = True) -> list[Row]:
+    """One row for nano, and one for YAMNet."""
+    data, text = held_out(bank_dir, split), TextTower.from_pretrained("nano")
+    audio = AudioTower.from_pretrained("nano")
+    rows = [classification_row("nano", nano_scores(audio, text)(data), data)]
+    if with_yamnet:
+        yamnet = load_yamnet()
+        rows.append(classification_row("YAMNet", yamnet_scores(yamnet, text, audio.filters)(data), data))
+    return rows
+
+
+def detect(locator: Locator, bank_dir: Path, n: int, split: str = "test", seed: int = 0) -> list[Row]:
+    """Detection in made scenes of held-out recordings: asked for what sounds and as many things that do not, as
+    somebody who knows the recording would; and for every label of the test at once."""
+    made = list(scenes(bank_dir, n, split, seed))
+    labels = sorted({label for scene in made for _, _, label in scene.events})
+    rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
-        items = []
-        for scene in scenes(bank_dir, n, seed=seed):
+        items, asked = [], {}
+        for scene in made:
             path = Path(folder) / f"{scene.name}.wav"
             soundfile.write(path, scene.samples, SAMPLE_RATE, subtype="FLOAT")
-            events = tuple(Event(label, onset, offset) for onset, offset, label in scene.events)
-            items.append(Item(path, events=events))
-        labels = sorted({event.label for item in items for event in item.events})
-        return [dict(row) for row in localization.evaluate(locator, items, labels).rows]
+            there = {label for _, _, label in scene.events}
+            others = [label for label in labels if absent_ok(label, [*there, scene.background])]
+            asked[path] = there | set(rng.choice(others, min(len(there), len(others)), replace=False))
+            items.append(Item(path, events=tuple(Event(name, on, off) for on, off, name in scene.events)))
+        known = localization.evaluate(_Asking(locator, asked), items, labels).rows
+        blind = localization.evaluate(locator, items, labels).rows
+    return [
+        {**row, "what": f"{what}: {row['what']}"}
+        for what, rows in (("asked for what is there and what is not", known), ("all labels", blind))
+        for row in rows
+    ]
+
+
+class _Asking:
+    """Listens only for some labels in each file."""
+
+    def __init__(self, locator: Locator, asked: Mapping[Path, set[str]]):
+        self.locator, self.asked = locator, asked
+        self.name, self.frame_rate = locator.name, locator.frame_rate
+
+    def activity(self, path: Path, prompts: list[str]) -> np.ndarray:
+        activity = self.locator.activity(path, prompts)
+        return activity * np.array([prompt in self.asked[path] for prompt in prompts])[:, None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from judge.scales import Measured
 from judge.types import AXES, Judge, Judgement, Prompt
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.evaluation.protocols import Evaluation, Row, attempt, ensure_some
-from sam_audio.types import Samples
+from sam_audio.types import Samples, SeparationModel
 
 __all__ = [
     "PAIRS",
@@ -38,6 +38,7 @@ __all__ = [
     "read_ratings",
     "read_sound",
     "score",
+    "separated",
 ]
 
 # axis -> the measure of `judge.scales.Measured` that it should follow
@@ -128,6 +129,21 @@ def evaluate(judge: Judge, items: Iterable[Item]) -> Evaluation:
     if math.isfinite(area):
         rows.append({"score": "present", "against": "target in the mixture", "n": len(scored), "AUROC": area})
     return Evaluation(rows, [])
+
+
+def separated(model: SeparationModel, bank_dir: Path, n: int, seed: int = 0) -> Iterator[Item]:
+    """Separations of held-out recordings: every source of ``n`` mixtures, and something that is not there."""
+    from sam_audio.evaluation.separation import SCENARIOS, mixtures, separate_prompts
+
+    for _, mixture, absent in mixtures(bank_dir, -(-n // len(SCENARIOS)), seed=seed):
+        sources = np.stack([s.samples for s in mixture.sources])
+        mixed = sources.sum(axis=0)
+        asked = [(p.label, sources[p.members].sum(axis=0)) for p in mixture.prompts if p.members]
+        if absent is not None:
+            asked.append((absent, np.zeros_like(mixed)))
+        stems = separate_prompts(model, mixed, [label for label, _ in asked])
+        for stem, (label, target) in zip(stems, asked, strict=True):
+            yield Item(mixed, stem, target, label)
 
 
 def agreement(scored: Sequence[Scored]) -> list[Row]:

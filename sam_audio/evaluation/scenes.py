@@ -20,9 +20,10 @@ MERGE_GAP_S = 0.2  # pauses shorter than this belong to the event
 
 @dataclass(frozen=True)
 class Scene:
-    """samples (n,) at 48 kHz; events are (onset, offset, label), in seconds."""
+    """samples (n,) at 48 kHz; events are (onset, offset, label), in seconds; background is a label too."""
 
     name: str
+    background: str
     samples: np.ndarray
     events: list[tuple[float, float, str]]
 
@@ -52,7 +53,7 @@ def scenes(bank_dir: Path, n: int, split: str = "test", seed: int = 0) -> Iterat
             events += [
                 (a + start / SAMPLE_RATE, b + start / SAMPLE_RATE, label) for a, b in active_spans(clip)
             ]
-        yield Scene(f"scene-{index:04d}", samples, sorted(events))
+        yield Scene(f"scene-{index:04d}", taken[0], samples, sorted(events))
 
 
 def active_spans(samples: np.ndarray) -> list[tuple[float, float]]:

@@ -126,19 +126,19 @@ def evaluate(model: SeparationModel, items: Iterable[tuple[str, Mixture, str | N
         if not asked:  # every prompt could mean two of the sources
             continue
         targets = np.stack([sources[p.members].sum(axis=0) for p in asked])
-        estimates = _separate(model, mixed, [p.label for p in asked])
+        estimates = separate_prompts(model, mixed, [p.label for p in asked])
         ideal = ideal_band_mask(targets, mixed)
         before, after, best = (si_sdr(x, targets) for x in (mixed[None], estimates, ideal))
         for p, improvement, ceiling, start in zip(asked, after - before, best - before, before, strict=True):
             group = _group(p.label)
             result.scores.append(Score(scenario, p.label, group, len(sources), improvement, ceiling, start))
         if absent is not None:
-            result.absent_db.append(level_db(_separate(model, mixed, [absent])[0], mixed))
+            result.absent_db.append(level_db(separate_prompts(model, mixed, [absent])[0], mixed))
     return result
 
 
-def _separate(model: SeparationModel, mixed: np.ndarray, prompts: list[str]) -> np.ndarray:
-    """Mono (T,) at 48 kHz -> (N, T)."""
+def separate_prompts(model: SeparationModel, mixed: np.ndarray, prompts: list[str]) -> np.ndarray:
+    """All prompts at once; mono (T,) at 48 kHz -> (N, T)."""
     assert model.sample_rate == SAMPLE_RATE
     stream = model.open(model.encode(prompts), channels=1)
     samples = mixed[None].astype(np.float32)

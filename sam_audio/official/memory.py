@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from peav.official.codec_layers import PIECE
+import math
+
+from peav.official.codec_layers import PIECE, SHORT
 from sam_audio.errors import UserError
 from sam_audio.official.config import SAMAudioConfig
 from sam_audio.official.flow import FlowNetwork
 
 # float32 values in flight, as multiples of the widths; measured on a CPU, and rounded up
 _PER_FRAME_DIM, _PER_FRAME_FFN = 12, 3
-_DECODER_TENSORS = 5
+_CODEC_TENSORS = 5
 _RUNTIME_BYTES = 600_000_000  # torch itself
 
 
@@ -20,10 +22,12 @@ def row_bytes(config: SAMAudioConfig, n_frames: int) -> int:
 
 
 def codec_bytes(config: SAMAudioConfig) -> int:
-    """What it takes to decode a piece of sound, beyond weights; encoding takes less."""
+    """What it takes to decode a piece of sound, beyond weights; encoding takes no more."""
     codec = config.audio_codec
-    width = codec.decoder_dim // 2 ** len(codec.decoder_rates)
-    return 4 * _DECODER_TENSORS * width * codec.hop * PIECE
+    n_slow = len(codec.decoder_rates) // 2
+    slow = codec.decoder_dim // 2**n_slow * math.prod(codec.decoder_rates[:n_slow]) * PIECE
+    fast = codec.decoder_dim // 2 ** len(codec.decoder_rates) * SHORT
+    return 4 * _CODEC_TENSORS * (slow + fast)
 
 
 def rows_within(model: FlowNetwork, n_frames: int, memory_bytes: int) -> int:

@@ -78,8 +78,11 @@ class NanoSeparator:
         self.name = "nano" if weights == WEIGHTS else str(weights)
         self.device = torch.device(device)
         self.network = load_network(weights).to(self.device)
-        self.text_tower = TextTower.from_pretrained("nano")
-        self.audio_tower = AudioTower.from_pretrained("nano").to(self.device) if predict_spans else None
+        try:
+            self.text_tower = TextTower.from_pretrained("nano")
+            self.audio_tower = AudioTower.from_pretrained("nano").to(self.device) if predict_spans else None
+        except CheckpointError as error:
+            raise ModelError(str(error).rstrip(".")) from None
 
     def encode(self, prompts: list[str]) -> list[Condition]:
         """Text prompts as vectors of the joint space."""

@@ -111,6 +111,8 @@ class TermVectors:
         counts = np.array([len(phrases) for phrases in terms.phrases])
         # hypernyms hold so often that they would drown the labels
         self.weights = torch.where(torch.arange(len(counts)) < len(terms.label_index), 1.0, 0.2)
+        # somebody who asks for a sound has reason to: what is asked for is likelier than one label of hundreds
+        self.positive_weights = torch.where(torch.arange(len(counts)) < len(terms.label_index), 10.0, 2.0)
         self.start, self.counts = np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
 
     def draw(self, rng: np.random.Generator, noise: float) -> Tensor:
@@ -121,8 +123,10 @@ class TermVectors:
         return self.vectors[torch.from_numpy(self.start)]
 
 
-def sigmoid_loss(logits: Tensor, truth: Tensor, positive_weight: float = 1.0) -> Tensor:
+def sigmoid_loss(logits: Tensor, truth: Tensor, positive_weight: float | Tensor = 1.0) -> Tensor:
     """Sigmoid contrastive loss; truth 1, 0 or -1 (left out), summed over terms, mean over the rest.
+
+    ``positive_weight`` is how much more a term that holds counts; one for all or one each, (N,) or (N, 1).
 
     Shapes: logits and truth (B, N) or (B, N, T).
     """
@@ -170,12 +174,12 @@ def training_step(
     frame_logits = state.tower.logits(frame_dots.float().transpose(1, 2), FRAME_LEVEL)
     class_logits = state.tower.logits(clip @ class_vectors.T, TEACHER)
     parts = {
-        "clip": sigmoid_loss(clip_logits, batch["clip"], positive_weight=3.0),
+        "clip": sigmoid_loss(clip_logits, batch["clip"], vectors.positive_weights),
         "softmax": softmax_loss(clip_logits, batch["clip"], vectors.weights),
         "frame_softmax": softmax_loss(
             frame_logits.transpose(1, 2)[heard], batch["frames"].transpose(1, 2)[heard], vectors.weights
         ),
-        "frames": sigmoid_loss(frame_logits, batch["frames"], positive_weight=2.0),
+        "frames": sigmoid_loss(frame_logits, batch["frames"], vectors.positive_weights[:, None]),
         "teacher": F.binary_cross_entropy_with_logits(class_logits, taught, reduction="none").sum(1).mean(),
     }
     loss = (

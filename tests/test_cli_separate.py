@@ -454,7 +454,7 @@ def test_unknown_models(cli, tmp_path):
     mix = write("mix.wav")
     assert_one_sentence(cli(mix, "-p", "dog", model="huge"), "no model called huge")
     assert_one_sentence(cli(mix, "-p", "dog", model="gone.safetensors"), "gone.safetensors")
-    assert_one_sentence(cli(mix, "-p", "dog", model=tmp_path), "not a model file")
+    assert_one_sentence(cli(mix, "-p", "dog", model=tmp_path), "has no config.json")
     assert files() == ["mix.wav"]
 
 

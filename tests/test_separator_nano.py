@@ -154,13 +154,13 @@ def test_spans_are_counted_from_the_start_of_the_recording(model, long_sound):
         [Condition("x", None, (Anchor(Span(20.0, 21.0)), Anchor(Span(0.5, 1.0), present=False)))], 1
     )
     frame = 20 * RATE // HOP
-    tracks = stream._tracks(WINDOW_FRAMES)
+    tracks = stream._tracks(WINDOW_FRAMES, None)
     assert tracks[0, 0, 2].sum() == 0
     assert tracks[0, 0, 3].nonzero().flatten().tolist() == list(range(25, 50))
     stream.push(long_sound[:, : (WINDOW_FRAMES + 1) * HOP])
     first = stream._first_frame
     assert first == WINDOW_FRAMES - OVERLAP_FRAMES
-    marked = stream._tracks(WINDOW_FRAMES)[0, 0, 2].nonzero().flatten() + first
+    marked = stream._tracks(WINDOW_FRAMES, None)[0, 0, 2].nonzero().flatten() + first
     assert marked.tolist() == list(range(frame, frame + 50))
 
 
@@ -274,7 +274,7 @@ def test_damaged_models_are_refused_in_one_sentence(copied, damage):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("huge", "no model called huge"), ("gone.safetensors", "not a model file"), ("/", "not a model file")],
+    [("huge", "no model called huge"), ("gone.safetensors", "not a model file"), ("/", "has no config.json")],
 )
 def test_models_that_are_not_there_are_named(name, says):
     with pytest.raises(ModelError, match=says):

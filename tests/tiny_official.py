@@ -62,6 +62,8 @@ def tensors(config: SAMAudioConfig, seed: int = 0) -> dict[str, torch.Tensor]:
         drawn[name] = torch.randn(shape, generator=generator) / fan_in**0.5
         if name.endswith(("alpha", "weight_g", "gate")) or ("norm" in name and name.endswith("weight")):
             drawn[name] = drawn[name].abs() + 0.5
+        if name.endswith("weight_g"):
+            drawn[name] *= 0.45  # else the decoder's tanh would saturate
     return drawn
 
 

@@ -34,7 +34,32 @@ class VisualRanker(Protocol):
         ...
 
 
-_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] = {}
+def judge(config: Mapping[str, Any]) -> TextRanker:
+    """Ranks by how good the Judge finds a candidate overall; ``name`` is the Judge's folder or hub name.
+
+    Raises:
+        ModelError: it cannot be found or loaded.
+    """
+    from judge.official import NAME, SAMAudioJudgeModel, SAMAudioJudgeProcessor
+
+    name = config.get("name") or NAME
+    model, processor = SAMAudioJudgeModel.from_pretrained(name), SAMAudioJudgeProcessor.from_pretrained(name)
+
+    def score(
+        candidates: Sequence[Tensor], mixtures: Sequence[Tensor], descriptions: Sequence[str]
+    ) -> Tensor:
+        rows = []
+        # recording by recording: the Judge hears padding
+        for takes, mixture, text in zip(candidates, mixtures, descriptions, strict=True):
+            n = len(takes)
+            inputs = processor([text] * n, [mixture.cpu()] * n, list(takes.cpu()), processor.sample_rate)
+            rows.append(model(**inputs).overall[:, 0])
+        return torch.stack(rows)
+
+    return score
+
+
+_BUILDERS: dict[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] = {"judge": judge}
 
 
 def register(kind: str, build: Callable[[Mapping[str, Any]], Callable[..., Tensor]]) -> None:

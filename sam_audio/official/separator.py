@@ -166,13 +166,15 @@ class OfficialStream:
     @torch.inference_mode()
     def push(self, samples: Samples) -> Samples:
         """Shapes: (C, n) in, (N, C, m) out."""
-        # float32 whatever comes, and a copy: what is pushed stays the caller's
-        block = torch.from_numpy(np.array(samples, np.float32))
-        self._mixture = torch.cat([self._mixture, block], dim=-1)
-        self._end += block.shape[-1]
         out = []
-        while self._end >= (self._first + self.section + self.model.audio_codec.context) * self.hop:
-            out.append(self._solve(self.section, last=False))
+        step = self.section * self.hop  # however much is pushed at once, two sections of the mixture are held
+        for start in range(0, samples.shape[-1], step):
+            # float32 whatever comes, and a copy: what is pushed stays the caller's
+            block = torch.from_numpy(np.array(samples[:, start : start + step], np.float32))
+            self._mixture = torch.cat([self._mixture, block], dim=-1)
+            self._end += block.shape[-1]
+            while self._end >= (self._first + self.section + self.model.audio_codec.context) * self.hop:
+                out.append(self._solve(self.section, last=False))
         return self._numpy(out)
 
     @torch.inference_mode()

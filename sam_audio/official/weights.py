@@ -23,12 +23,8 @@ from sam_audio.official.dit import ordinary_heads
 CODEC = "audio_codec."
 VISION = "vision_encoder.model.visual."
 PICTURE_TEXT = "vision_encoder.model."  # the other half of PE-Core: stored, never used
-ELSEWHERE = (
-    "text_encoder.",
-    "span_predictor.",
-    "text_ranker.",
-    "visual_ranker.",
-)  # have repositories of their own
+# parts that have repositories of their own
+ELSEWHERE = ("text_encoder.", "span_predictor.", "text_ranker.", "visual_ranker.")
 
 _QUERIES_KEYS_VALUES = re.compile(r"attention\.w[qkv]\.")
 

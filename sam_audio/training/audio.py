@@ -41,7 +41,7 @@ class AudioRecipe:
     seconds: float = 4.8  # five windows of the trunk
     batch: int = 16
     learning_rate: float = 1e-3
-    trunk_learning_rate: float = 1e-4
+    trunk_learning_rate: float = 3e-4
     frozen_steps: int = 300  # the trunk waits until what stands on it gives sensible gradients
     frozen_layers: int = 4  # what the first layers hear is general, and they take most of the time
     weight_decay: float = 0.02
@@ -97,6 +97,8 @@ def load_state(path: Path, recipe: AudioRecipe, yamnet: Yamnet) -> AudioState:
         saved = torch.load(path, weights_only=True)
         for name in _MODULES:
             getattr(state, name).load_state_dict(saved[name])
+        for group, now in zip(optimizer.param_groups, groups, strict=True):
+            group["share"] = now["share"]  # the recipe's, whatever it was when the state was saved
         state.step, state.hours = saved["step"], saved["hours"]
         log.info("resuming after step %d, %.2f hours", state.step, state.hours)
     return state

@@ -19,7 +19,7 @@ from sam_audio.training.bank import Bank
 from sam_audio.training.mixing import Mixer, Source
 
 FRAME = 1920  # samples, 40 ms
-SOLO_SHARE = 0.5  # of scenes that hold one source only
+SCENES = {"solo": 0.35, "mixture": 0.25, "events": 0.4}
 AUDIBLE_DB = -35.0  # a source this far below its own peak is off
 BURIED_DB = -25.0  # a source this far below the scene cannot be asked for
 
@@ -71,10 +71,11 @@ class SceneStream(IterableDataset):
 
 
 def scene(mixer: Mixer) -> list[Source]:
-    """One source alone, or a mixture as the separator hears it."""
-    if mixer.rng.random() < SOLO_SHARE:
+    """One source alone, a mixture as the separator hears it, or single events over a background."""
+    kind = str(mixer.rng.choice(list(SCENES), p=list(SCENES.values())))
+    if kind == "solo":
         return [mixer.solo()]
-    return mixer.mixture().sources
+    return mixer.mixture().sources if kind == "mixture" else mixer.events()
 
 
 def collate(scenes: list[list[Source]], terms: Terms, rng: np.random.Generator) -> dict[str, np.ndarray]:

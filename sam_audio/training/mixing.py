@@ -137,6 +137,25 @@ class Mixer:
         label = self._label(list(GROUP_WEIGHTS), [])
         return Source(label, self._level(self.source(label), 0.0))
 
+    def events(self) -> list[Source]:
+        """A few single recordings, each somewhere in the excerpt, mostly over a background."""
+        sources: list[Source] = []
+        if self.rng.random() < 0.8:
+            label = self._label(["ambience"], [])
+            sources.append(Source(label, self._level(self.source(label), self.rng.uniform(-18, -4))))
+        for _ in range(self.rng.integers(1, 5)):
+            label = self._label(list(GROUP_WEIGHTS), [s.label for s in sources])
+            packages = self.pools.clips[label]
+            members = [i for package in sorted(packages) for i in packages[package]]
+            clip = self.bank.read(int(members[self.rng.integers(len(members))]), 0, self.frames)
+            clip = self._augmented(np.pad(_fade_out(clip), (0, self.frames - len(clip))))
+            shift = int(self.rng.integers(-self.frames // 8, self.frames))
+            placed = np.zeros(self.frames, np.float32)
+            _add(placed, clip, shift if self.rng.random() < 0.8 else 0)
+            if _rms(placed) > 1e-4:
+                sources.append(Source(label, self._level(placed, self.rng.uniform(-10, 6))))
+        return sources or [self.solo()]
+
     def band(self) -> Mixture:
         """An evaluation mixture: stems of one rendered song, one prompt each."""
         sources = self._band()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,30 +157,35 @@ def _unpack(levels: Tensor) -> Tensor:
 
 
 def make_examples(
-    bank_dir: Path, folder: Path, n: int, separators: Sequence[Path], split: str = "train", threads: int = 1
+    bank_dir: Path, folder: Path, n: int, separators: Sequence[Path], split: str = "train", workers: int = 1
 ) -> list[Path]:
     """Fills ``folder`` with shards of examples until there are ``n`` mixtures; returns the shards."""
-    torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    tower, text = AudioTower.from_pretrained("nano"), TextTower.from_pretrained("nano")
-    bank = Bank(bank_dir)
-    shards = []
-    for shard in range(-(-n // PER_SHARD)):
-        path = folder / f"{split}-{shard:04d}.npz"
-        shards.append(path)
-        if path.exists():
-            continue
-        mixer = Mixer(bank, split, SECONDS, seed=7_000 + shard)
-        source = examples(mixer, StemMaker(separators, text, mixer.rng), tower)
-        batch = [next(source) for _ in range(PER_SHARD * STEMS)]
-        part = path.with_suffix(".part.npz")
-        columns: dict[str, Any] = {
-            name: np.stack([getattr(e, name) for e in batch]) for name in Example.__annotations__
-        }
-        np.savez(part, **columns)
-        part.replace(path)
-        log.info("%s: %d examples", path.name, len(batch))
+    shards = [folder / f"{split}-{shard:04d}.npz" for shard in range(-(-n // PER_SHARD))]
+    missing = [(seed, path) for seed, path in enumerate(shards) if not path.exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        done = [
+            pool.submit(_make_shard, path, bank_dir, list(separators), split, 7_000 + seed)
+            for seed, path in missing
+        ]
+        for shard in done:
+            log.info("%s", shard.result())
     return shards
+
+
+def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, seed: int) -> str:
+    torch.set_num_threads(1)
+    tower, text = AudioTower.from_pretrained("nano"), TextTower.from_pretrained("nano")
+    mixer = Mixer(Bank(bank_dir), split, SECONDS, seed)
+    source = examples(mixer, StemMaker(separators, text, mixer.rng), tower)
+    batch = [next(source) for _ in range(PER_SHARD * STEMS)]
+    part = path.with_suffix(".part.npz")
+    columns: dict[str, Any] = {
+        name: np.stack([getattr(example, name) for example in batch]) for name in Example.__annotations__
+    }
+    np.savez(part, **columns)
+    part.replace(path)
+    return f"{path.name}: {len(batch)} examples"
 
 
 def load_examples(shards: Sequence[Path]) -> dict[str, Tensor]:

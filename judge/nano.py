@@ -15,17 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judge.types import Judgement
+from judge.types import Judgement, Prompt
+from judge.windows import LEAST_S, RunningJudgement, is_silent
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
-from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioTower
+from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures, AudioTower, levelled
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, PromptError
+from sam_audio.types import Samples
 
 N_FFT, HOP = 2048, FRAME  # 40 ms, the frames of PE-A-Frame
 N_BANDS = 64
 WINDOW = 8 * 46_080  # samples judged at once, 7.68 s: whole windows of the audio tower
 _FLOOR_DB = -80.0
+_SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 N_FACTS = 3 + 3 * 3 + 2  # see `listen`
 
 
@@ -105,7 +108,13 @@ def listen(tower: AudioTower, signals: Tensor, vector: Tensor) -> tuple[Tensor, 
     Shapes: signals (3, n), vector (384,) -> activity (3, T) in 0..1 and facts (N_FACTS,): clip logits; the mean,
     the highest, and the energy-weighted mean of frame logits of each; levels of stem and rest in units of 40 dB.
     """
-    heard = tower(signals)
+    return compare(tower, tower(signals), signals, vector)
+
+
+def compare(
+    tower: AudioTower, heard: AudioFeatures, signals: Tensor, vector: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `listen`, of what the tower heard already."""
     clip = tower.logits(heard.clip @ vector, CLIP)
     frame = tower.logits(heard.frames @ vector, FRAME_LEVEL)
     energy = signals.unflatten(-1, (-1, FRAME)).square().mean(-1)
@@ -117,10 +126,16 @@ def listen(tower: AudioTower, signals: Tensor, vector: Tensor) -> tuple[Tensor, 
 
 
 class NanoJudge:
-    """Judge nano, ready to judge; implements `judge.types.Judge`."""
+    """Judge nano, ready to judge; implements `judge.types.Judge`.
 
-    name = "nano"
+    Silence has defined scores. Of a silent mixture, a silent stem is perfect (5 throughout) and any other is wrong
+    (1, but nothing was lost: recall 5); nothing is present. A silent stem of a mixture gets what `judge.scales` says
+    of it, weighed by presence: 1 throughout if the sound is there, 5 if it is not.
+    """
+
     sample_rate = SAMPLE_RATE
+    window_s = WINDOW / SAMPLE_RATE
+    vector_dim = 384  # of prompts that are no text: vectors of the joint space
 
     def __init__(self, name: str | os.PathLike[str] = "nano", audio: AudioTower | None = None) -> None:
         """Raises CheckpointError when the weights are missing or damaged."""
@@ -133,52 +148,88 @@ class NanoJudge:
             raise CheckpointError(f"The config of {checkpoint.path} does not describe Judge nano.") from None
         checkpoints.fill(self.network, checkpoint)
         self.network.eval().requires_grad_(False)
+        self.name = str(name)
         self.audio = audio or AudioTower.from_pretrained("nano")
         self._text: TextTower | None = None
+        self._embed = lru_cache(maxsize=256)(self._embed_text)  # windows of a recording ask for the same again
 
-    @torch.inference_mode()
-    def judge(
-        self, mixture: np.ndarray, stems: Sequence[np.ndarray], prompts: Sequence[str | np.ndarray]
-    ) -> list[Judgement]:
+    def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
         """Judges each stem by its prompt; a prompt is text or a vector of the joint space.
 
-        Shapes: mixture (n,) and each stem (n,), float32, mono, at 48 kHz. Long sound is judged in windows, each
-        counting by the mixture's length; presence is that of the surest window.
+        Shapes: mixture (n,) and each stem (n,), float32, mono, at 48 kHz. Long sound is judged in windows (see
+        `RunningJudgement`).
 
         Raises:
-            AudioReadError: lengths differ.
-            PromptError: there is not one prompt for each stem.
+            AudioReadError: lengths differ, or samples are not finite.
+            PromptError: there is not one prompt for each stem, or a vector is of another space.
         """
         if len(stems) != len(prompts):
             raise PromptError(f"there are {len(stems)} stems and {len(prompts)} prompts: give one for each")
-        judgements = []
-        for stem, prompt in zip(stems, prompts, strict=True):
-            if stem.shape != mixture.shape:
+        for sound in (mixture, *stems):
+            if np.ndim(sound) != 1 or np.shape(sound) != np.shape(mixture):
                 raise AudioReadError(
-                    f"the stem has {stem.shape[-1]} samples and the mixture {mixture.shape[-1]}: align them first"
+                    f"the stem has {np.shape(sound)[-1]} samples and the mixture {np.shape(mixture)[-1]}: "
+                    "align them first, both mono"
                 )
-            vector = torch.from_numpy(prompt) if isinstance(prompt, np.ndarray) else self._embed(prompt)
-            totals, present, weight = np.zeros(4), 0.0, 0
-            for start in range(0, max(len(mixture), 1), WINDOW):
-                part = slice(start, start + WINDOW)
-                if start and len(mixture) - start < SAMPLE_RATE:
-                    break  # a scrap at the end says little
-                scores, there = self._window(mixture[part], stem[part], vector)
-                totals += scores * len(mixture[part])
-                weight += len(mixture[part])
-                present = max(present, there)
-            overall, recall, precision, faithfulness = (float(x) for x in totals / max(weight, 1))
-            judgements.append(Judgement(overall, recall, precision, faithfulness, present))
-        return judgements
+            if not np.isfinite(sound).all():
+                raise AudioReadError("the sounds hold NaN or infinite values: replace them first")
+        vectors = [self._vector(prompt) for prompt in prompts]
+        running = RunningJudgement(
+            lambda mixed, parts: self._judge_window(mixed, parts, vectors),
+            len(stems),
+            WINDOW,
+            round(LEAST_S * SAMPLE_RATE),
+        )
+        running.push(np.stack([mixture, *stems]).astype(np.float32, copy=False))
+        return running.finish()
 
-    def _embed(self, prompt: str) -> Tensor:
+    def _vector(self, prompt: Prompt) -> Tensor:
+        if isinstance(prompt, str):
+            return self._embed(prompt)
+        if np.shape(prompt) != (self.vector_dim,):
+            raise PromptError(
+                f"a prompt vector of shape {np.shape(prompt)} is of no use to Judge nano: "
+                f"use one of {self.vector_dim} dimensions, or words"
+            )
+        return torch.from_numpy(np.asarray(prompt, np.float32))
+
+    def _hear(self, signals: Tensor) -> AudioFeatures:
+        """As the tower itself, at half the cost where the processor computes bfloat16 natively."""
+        mel = self.audio.mel(levelled(signals))
+        with torch.autocast("cpu", torch.bfloat16, enabled=_cpu_has_bfloat16()):
+            return self.audio.from_mel(mel, signals.shape[-1] // FRAME)
+
+    @torch.inference_mode()
+    def _embed_text(self, prompt: str) -> Tensor:
         if self._text is None:
             self._text = TextTower.from_pretrained("nano")
         return self._text.embed([prompt])[0]
 
-    def _window(self, mixture: np.ndarray, stem: np.ndarray, vector: Tensor) -> tuple[np.ndarray, float]:
-        signals = torch.from_numpy(np.stack([mixture, stem, mixture - stem]).astype(np.float32))
-        signals = F.pad(signals, (0, -signals.shape[-1] % FRAME if signals.shape[-1] else FRAME))
-        tracks, facts = listen(self.audio, signals, vector)
-        scores, present = self.network(band_levels(signals[None]), tracks[None], facts[None])
-        return scores[0].numpy(), float(present[0].sigmoid())
+    @torch.inference_mode()
+    def _judge_window(self, mixture: Samples, stems: Samples, vectors: Sequence[Tensor]) -> list[Judgement]:
+        """Shapes: mixture (n,), stems (N, n)."""
+        if is_silent(mixture):
+            return [Judgement(*((5.0,) * 4 if is_silent(s) else (1.0, 5.0, 1.0, 1.0)), 0.0) for s in stems]
+        padding = (0, -len(mixture) % FRAME)
+        mixed = F.pad(torch.from_numpy(mixture)[None], padding)
+        heard = self._hear(mixed)  # once, however many stems there are
+        judgements = []
+        for stem, vector in zip(torch.from_numpy(stems), vectors, strict=True):
+            part = F.pad(stem[None], padding)
+            signals = torch.cat([mixed, part, mixed - part])
+            both = self._hear(signals[1:])
+            features = AudioFeatures(
+                torch.cat([heard.frames, both.frames]), torch.cat([heard.clip, both.clip])
+            )
+            tracks, facts = compare(self.audio, features, signals, vector)
+            scores, logit = self.network(band_levels(signals[None]), tracks[None], facts[None])
+            present = float(logit[0].sigmoid())
+            if float(part.square().sum()) <= _SILENT_SHARE * float(mixed.square().sum()):
+                scores = torch.full_like(scores, 5 - 4 * present)
+            judgements.append(Judgement(*scores[0].tolist(), present))
+        return judgements
+
+
+def _cpu_has_bfloat16() -> bool:
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sam_audio.errors import UserError
+from sam_audio.prompts import Prompt
 from sam_audio.render import RenderOptions
 
 # key of a job -> field of RenderOptions, and the types it takes
@@ -31,20 +32,27 @@ _KEYS = ("mixture", "prompts", "track", *_OPTION_KEYS)
 
 @dataclass(frozen=True)
 class Job:
-    """One mixture and what is asked of it."""
+    """One mixture and what is asked of it; ``clues`` go with every prompt, see `sam_audio.prompts.resolve`."""
 
     mixture: str
-    prompts: tuple[str, ...]
+    prompts: tuple[str | Prompt, ...]
     options: RenderOptions
     track: str | None = None
+    clues: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_jobs(path: str, defaults: RenderOptions, prompts: tuple[str, ...] = ()) -> Iterator[Job | UserError]:
+def read_jobs(
+    path: str,
+    defaults: RenderOptions,
+    prompts: tuple[str, ...] = (),
+    clues: Mapping[str, Any] | None = None,
+) -> Iterator[Job | UserError]:
     """Reads a job file line by line (``-`` is standard input).
 
     Args:
         defaults: what a job does not say itself.
         prompts: for jobs without their own.
+        clues: for what a job has no own of.
 
     Yields:
         Jobs; for a line that cannot be understood its error, so that the others can still run.
@@ -61,28 +69,30 @@ def read_jobs(path: str, defaults: RenderOptions, prompts: tuple[str, ...] = ())
         if not line.strip():
             continue
         try:
-            yield _job(line, defaults, prompts)
+            yield _job(line, defaults, prompts, clues or {})
         except UserError as error:
             yield UserError(f"line {number} of {path}: {error}")
 
 
-def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...]) -> Job:
+def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Mapping[str, Any]) -> Job:
     try:
         entry: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"this is not JSON ({error.msg}): write one object a line") from None
     if not isinstance(entry, dict):
         raise UserError('this is not a JSON object: write {"mixture": ..., "prompts": [...]}')
-    unknown = [key for key in entry if key not in _KEYS]
+    own = {key: entry[key] for key in entry if key not in _KEYS}
+    known = _clue_keys() if own else []
+    unknown = [key for key in own if key not in known]
     if unknown:
-        raise UserError(f"a job has no key {unknown[0]!r}: use {', '.join(_KEYS)}")
+        raise UserError(f"a job has no key {unknown[0]!r}: use {', '.join([*_KEYS, *known])}")
     mixture = entry.get("mixture")
     if not isinstance(mixture, str) or not mixture:
         raise UserError('a job needs "mixture", the path of a recording')
     asked = entry.get("prompts", list(prompts))
     if isinstance(asked, str):
         asked = [asked]
-    if not isinstance(asked, list) or not all(isinstance(p, str) for p in asked):
+    if not isinstance(asked, list) or not all(isinstance(p, (str, dict)) for p in asked):
         raise UserError('"prompts" is a list of texts, for example ["guitar"]')
     track = entry.get("track")
     if track is not None and not isinstance(track, str):
@@ -96,4 +106,19 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...]) -> Job:
             values[name] = value
     if str(values.get("residual", "")).lower() == "none":  # as on the command line
         values["residual"] = None
-    return Job(mixture, tuple(asked), replace(defaults, **values), track)
+    asked = [one if isinstance(one, str) else _prompt(one) for one in asked]
+    return Job(mixture, tuple(asked), replace(defaults, **values), track, {**clues, **own})
+
+
+def _prompt(entry: dict[str, Any]) -> Prompt:
+    """Of an object: text, name, and clues by their keys."""
+    for key in ("text", "name"):
+        if not isinstance(entry.get(key), (str, type(None))):
+            raise UserError(f'the "{key}" of a prompt is a text')
+    return Prompt(**entry)
+
+
+def _clue_keys() -> list[str]:
+    from sam_audio.registry import registry
+
+    return [option.key for _, option in registry().options()]

@@ -1,9 +1,31 @@
-"""Which judge? Judge nano by the name "nano", the published Judge by hub id or folder."""
+"""Judges at work: which one, on stems that stream by, on files, and how it is told.
+
+"nano" is Judge nano; a .safetensors file is another of its kind; anything else is the published Judge, by hub id
+or folder.
+"""
 
 from __future__ import annotations
 
-from judge.types import Judge
-from sam_audio.errors import ModelError
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from judge.types import Judge, Judgement, Prompt
+from judge.windows import LEAST_S, RunningJudgement
+from sam_audio.errors import AudioReadError, ModelError, UserError
+from sam_audio.naming import RESIDUAL
+from sam_audio.resample import Resampler
+from sam_audio.types import Condition, Samples
+
+if TYPE_CHECKING:
+    from sam_audio.io import AudioReader
+
+BLOCK_S = 0.5
+WINDOW_S = 7.68  # of judges that do not say
+SLACK_S = 0.2  # by which a stem may be longer or shorter: lossy formats pad, models round up to frames
 
 
 def load_judge(name: str = "nano", device: str = "cpu") -> Judge:
@@ -12,7 +34,7 @@ def load_judge(name: str = "nano", device: str = "cpu") -> Judge:
     Raises:
         ModelError: there is none of that name, or it cannot be loaded.
     """
-    if name != "nano":
+    if name != "nano" and Path(name).suffix != ".safetensors":
         from judge.official import OfficialJudge
 
         return OfficialJudge.from_pretrained(name, device=device)
@@ -20,6 +42,150 @@ def load_judge(name: str = "nano", device: str = "cpu") -> Judge:
     from peav.checkpoints import CheckpointError
 
     try:
-        return NanoJudge()
+        return NanoJudge(name)
     except CheckpointError as error:
         raise ModelError(str(error).rstrip(".")) from None
+
+
+def default_judge() -> str | None:
+    """"nano" where its weights are installed, else None."""
+    from peav import checkpoints
+
+    return "nano" if "nano" in checkpoints.packaged("judge") else None
+
+
+# ---- stems that stream by ------------------------------------------------------------------------------
+
+
+def judge_prompt(judge: Judge, condition: Condition) -> Prompt | None:
+    """What to ask a judge about the stem of a condition; None if spans or masks are all that is known of it."""
+    if condition.vector is not None:
+        if condition.vector.shape == (getattr(judge, "vector_dim", None),):
+            return condition.vector
+        return condition.name
+    # official models keep the tokens of a text in place of a vector
+    return condition.name if getattr(condition, "tokens", None) is not None else None
+
+
+class StemJudge:
+    """Judges the stems of one recording while they are written, window by window, in constant memory.
+
+    Args:
+        judge: what judges.
+        conditions: N, what the stems were meant to be.
+        sample_rate: of the recording, in Hz.
+    """
+
+    def __init__(self, judge: Judge, conditions: Sequence[Condition], sample_rate: int) -> None:
+        prompts = [judge_prompt(judge, condition) for condition in conditions]
+        asked = [prompt for prompt in prompts if prompt is not None]
+        self._rows = [n for n, prompt in enumerate(prompts) if prompt is not None]
+        self._n_stems = len(prompts)
+        self._to_judge = Resampler(sample_rate, judge.sample_rate, 1 + len(asked))
+        self._running = running(judge, asked)
+        self.problem: str | None = None
+
+    def push(self, mixture: Samples, stems: Samples) -> None:
+        """Takes the next samples: mixture (C, n), stems (N or more, C, n); rows after the N are passed over."""
+        if self._rows and self.problem is None:
+            wanted = np.concatenate([mixture[None], stems[self._rows]])
+            mono = wanted.mean(axis=1, dtype=np.float32)
+            try:
+                self._running.push(self._to_judge.push(mono))
+            except UserError as error:
+                self.problem = str(error)
+
+    def finish(self) -> list[Judgement | None]:
+        """One judgement a stem, None where it could not be judged; ``problem`` says why if nothing could."""
+        judgements: list[Judgement | None] = [None] * self._n_stems
+        if self._rows and self.problem is None:
+            try:
+                self._running.push(self._to_judge.finish())
+                for row, judgement in zip(self._rows, self._running.finish(), strict=True):
+                    judgements[row] = rounded(judgement)
+            except UserError as error:
+                self.problem = str(error)
+        return judgements
+
+
+def running(judge: Judge, prompts: Sequence[Prompt]) -> RunningJudgement:
+    """Any judge as one that takes blocks at its own rate."""
+    return RunningJudgement(
+        lambda mixture, stems: judge.judge(mixture, list(stems), prompts),
+        len(prompts),
+        round(getattr(judge, "window_s", WINDOW_S) * judge.sample_rate),
+        round(LEAST_S * judge.sample_rate),
+    )
+
+
+def rounded(judgement: Judgement) -> Judgement:
+    """To three decimals, of which reports are made."""
+    present = None if judgement.present is None else round(judgement.present, 3)
+    scores = judgement.overall, judgement.recall, judgement.precision, judgement.faithfulness
+    return Judgement(*(round(score, 3) for score in scores), present)
+
+
+# ---- files ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A stem, the mixture it was taken from, and what it was meant to be."""
+
+    mixture: Path
+    stem: Path
+    prompt: str
+
+
+def judge_files(judge: Judge, pair: Pair) -> Judgement:
+    """Judges files of any length in constant memory; rates are converted, channels mixed down.
+
+    Lengths may differ by SLACK_S: what only one of the two has is left out.
+
+    Raises:
+        AudioReadError: a file cannot be read, or they do not belong together.
+    """
+    from sam_audio.io import open_audio
+
+    run = running(judge, [pair.prompt])
+    with open_audio(pair.mixture) as mixture, open_audio(pair.stem) as stem:
+        lengths = [r.frames / r.sample_rate for r in (mixture, stem) if r.frames is not None]
+        if len(lengths) == 2:
+            _check_lengths(pair, *lengths)  # before the work; headers can err, so once more after it
+        sounds = _mono_blocks(mixture, judge.sample_rate), _mono_blocks(stem, judge.sample_rate)
+        ends = [0.0, 0.0]
+        waiting = [np.zeros(0, np.float32)] * 2
+        open_ends = {0, 1}
+        while open_ends:
+            i = min(open_ends, key=lambda k: ends[k])  # the one that is behind
+            block = next(sounds[i], None)
+            if block is None:
+                open_ends.discard(i)
+                if ends[1 - i] > ends[i] + SLACK_S:
+                    break
+                continue
+            ends[i] += len(block) / judge.sample_rate
+            waiting[i] = np.concatenate([waiting[i], block])
+            n = min(map(len, waiting))
+            run.push(np.stack([waiting[0][:n], waiting[1][:n]]))
+            waiting = [w[n:] for w in waiting]
+            if 1 - i not in open_ends and ends[i] > ends[1 - i] + SLACK_S:
+                break
+        _check_lengths(pair, *ends)
+    return rounded(run.finish()[0])
+
+
+def _check_lengths(pair: Pair, mixture_s: float, stem_s: float) -> None:
+    if abs(mixture_s - stem_s) > SLACK_S:
+        raise AudioReadError(
+            f"{pair.stem} lasts {stem_s:.2f} s and {pair.mixture} {mixture_s:.2f} s: "
+            "judge a stem with the mixture that it was taken from, both from the same start"
+        )
+
+
+def _mono_blocks(reader: AudioReader, sample_rate: int) -> Iterator[Samples]:
+    """A recording as mono blocks (n,) at another rate."""
+    resampler = Resampler(reader.sample_rate, sample_rate, 1)
+    for block in reader.blocks(max(1, round(BLOCK_S * reader.sample_rate))):
+        yield resampler.push(block.mean(axis=0, keepdims=True, dtype=np.float32))[0]
+    yield resampler.finish()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -30,18 +30,75 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Where the frames and bins of a stretch of spectrogram lie. Axes: F bins, T frames.
+
+    Args:
+        sample_rate: of the sound, in Hz.
+        hop_length: samples from one frame to the next; frame t is centred on sample ``t * hop_length``.
+        n_bins: F, from 0 Hz to half the sample rate.
+        first_frame: of this stretch, counted from where the separation starts.
+        n_frames: T.
+        start_s: where in the recording the separation starts.
+    """
+
+    sample_rate: int
+    hop_length: int
+    n_bins: int
+    first_frame: int
+    n_frames: int
+    start_s: float = 0.0
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """Centre of every frame, (T,), in seconds from the recording's start."""
+        frames = self.first_frame + np.arange(self.n_frames)
+        return self.start_s + frames * (self.hop_length / self.sample_rate)
+
+    @property
+    def frequencies_hz(self) -> NDArray[np.float64]:
+        """Centre of every bin, (F,)."""
+        return np.linspace(0, self.sample_rate / 2, self.n_bins)
+
+
+class MaskPrior(Protocol):
+    """What a prompt knows by itself about where in time, frequency and stereo image a sound lies.
+
+    It is multiplied with the mask of the network; a prompt that has nothing else is separated by it alone.
+    """
+
+    def gains(self, spectrum: NDArray[np.complex64], grid: Grid) -> Samples:
+        """How much of every bin may belong to the sound, 0..1.
+
+        A frame's gains depend on that frame (its time, its bins) and on no other: then there are no seams.
+
+        Shape: spectrum (C, F, T) -> (C or 1, F, T) float32.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class Condition:
     """One prompt as a separator understands it.
 
     Args:
         name: what the stem will be called.
-        vector: unit vector of the joint space, (384,) float32, or None when only spans are given.
+        vector: unit vector of the joint space, (384,) float32, or None when only spans or masks are given.
         anchors: spans where the sound is, or is not.
+        masks: what is known beforehand of its time, frequency and place; all of them are multiplied.
+        against: unit vectors (384,) of sounds that are not wanted in the stem.
     """
 
     name: str
     vector: Samples | None
     anchors: tuple[Anchor, ...] = ()
+    masks: tuple[MaskPrior, ...] = ()
+    against: tuple[Samples, ...] = ()
+
+    def towards(self, vector: Samples) -> Condition:
+        """The same with a vector; where there is one already, the direction between the two."""
+        total = vector if self.vector is None else self.vector + vector
+        return replace(self, vector=(total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32))
 
 
 @dataclass

@@ -37,6 +37,13 @@ def test_active_spans_bridge_short_pauses():
     sound = np.zeros(SAMPLE_RATE * 3, np.float32)
     for start, stop in ((0.4, 0.8), (0.8 + MERGE_GAP_S - 0.08, 1.2), (2.0, 2.4)):
         sound[round(start * SAMPLE_RATE) : round(stop * SAMPLE_RATE)] = 0.1
-    spans = active_spans(sound)
+    spans = active_spans(sound, 0 * sound)
     assert [(round(a, 2), round(b, 2)) for a, b in spans] == [(0.4, 1.2), (2.0, 2.4)]
-    assert active_spans(np.zeros(SAMPLE_RATE, np.float32)) == []
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    assert active_spans(silence, silence) == []
+
+
+def test_what_is_masked_is_not_marked():
+    sound, rest = np.full(2 * SAMPLE_RATE, 0.01, np.float32), np.zeros(2 * SAMPLE_RATE, np.float32)
+    rest[SAMPLE_RATE:] = 0.1  # 20 dB above
+    assert active_spans(sound, rest) == [(0.0, 1.0)]

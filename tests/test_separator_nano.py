@@ -10,8 +10,8 @@ import pytest
 import tiny
 import torch
 
-from sam_audio.errors import ModelError
-from sam_audio.separator import load
+from sam_audio.errors import ModelError, UserError
+from sam_audio.separator import ModelOptions, load
 from sam_audio.separator.bands import HOP, N_BANDS, SAMPLE_RATE
 from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES, share_out
 from sam_audio.types import Anchor, Condition, Span
@@ -279,3 +279,41 @@ def test_damaged_models_are_refused_in_one_sentence(copied, damage):
 def test_models_that_are_not_there_are_named(name, says):
     with pytest.raises(ModelError, match=says):
         load(name)
+
+
+# ---- predicted spans --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def listening(tiny_weights):
+    """A separator that asks PE-A-Frame nano when each prompt sounds."""
+    return load(str(tiny_weights), options=ModelOptions(predict_spans=True))
+
+
+def test_blocks_do_not_matter_when_spans_are_predicted(listening, long_sound):
+    whole = separate(listening, long_sound)
+    pieces = separate(listening, long_sound, blocks=[100_001] * (long_sound.shape[-1] // 100_001 + 1))
+    assert np.abs(whole - pieces).max() < 1e-5
+
+
+def test_predicted_spans_are_where_the_sound_is(listening):
+    """Speech after quiet noise: the activity that the network is given says so, on its own frames."""
+    from pathlib import Path
+
+    from sam_audio.embedding import mono_windows
+
+    example = Path(__file__).parent.parent / "examples" / "speech.ogg"
+    speech = np.concatenate(list(mono_windows(example, RATE)))[None, : 4 * RATE]
+    sound = np.concatenate([0.0003 * tiny.noise(1, 4, RATE), speech], axis=1)
+    stream = listening.open(listening.encode(["person speaking"]), 1)
+    stream.push(sound)
+    (activity,) = stream._activity(8 * RATE // HOP)
+    assert activity.shape == (8 * RATE // HOP,)
+    assert activity[220:].mean() > 0.5 > 0.2 > activity[:180].mean()
+    tracks = stream._tracks(8 * RATE // HOP, activity[None])
+    assert torch.equal(tracks[0, 0, 0], activity) and tracks[0, 0, 1].all()
+
+
+def test_options_of_other_models_are_refused(tiny_weights):
+    with pytest.raises(UserError, match="no --steps"):
+        load(str(tiny_weights), options=ModelOptions(steps=4))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 
 import typer
 
@@ -13,10 +15,12 @@ from sam_audio.cli import (
     evaluate,
     locate,
     models,
+    plugins,
     search,
     separate,
     train,
 )
+from sam_audio.cli.prompt_options import PromptCommand
 from sam_audio.errors import UserError
 
 app = typer.Typer(
@@ -26,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("separate")(separate.separate)
+app.command("separate", cls=PromptCommand)(separate.separate)
 app.command("locate")(locate.locate)
 app.command("search")(search.search)
 app.command("classify")(classify.classify)
@@ -34,9 +38,17 @@ app.command("embed")(embed.embed)
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(plugins.app, name="plugins")
+for _name in ("judge", "rack"):  # commands in modules of their own that may be left out of an installation
+    if find_spec(f"sam_audio.cli.{_name}") is not None:
+        _module = import_module(f"sam_audio.cli.{_name}")
+        if hasattr(_module, "app"):
+            app.add_typer(_module.app, name=_name)
+        else:
+            app.command(_name)(getattr(_module, _name))
 
 separate_app = typer.Typer(name="separate", add_completion=False, pretty_exceptions_enable=False)
-separate_app.command()(separate.separate)
+separate_app.command(cls=PromptCommand)(separate.separate)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

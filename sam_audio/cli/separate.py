@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -17,7 +18,10 @@ import typer
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
+    from sam_audio.api import Separator
+    from sam_audio.hookspecs import Exporter, PostProcessor
     from sam_audio.jobs import Job
+    from sam_audio.prompts import Request
     from sam_audio.render import Progress, RenderReport
     from sam_audio.separator import ModelOptions
 
@@ -41,6 +45,7 @@ class ClipMode(str, Enum):
 
 
 def separate(
+    context: typer.Context,
     mixtures: Annotated[
         Optional[list[str]],
         typer.Argument(
@@ -53,7 +58,7 @@ def separate(
             "--prompt",
             "-p",
             metavar="TEXT",
-            help="What to pull out. May be given several times.",
+            help="What to pull out, also 'dog barking@3.2-5.0'. May be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -142,6 +147,19 @@ def separate(
             metavar="FILE.jsonl", help="One JSON object a line: mixture, prompts, out...", show_default=False
         ),
     ] = None,
+    remux: Annotated[
+        bool, typer.Option("--remux", help="Of a video, also write videos with the separated sounds.")
+    ] = False,
+    export: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME", help="Make something of the stems; see sam-audio plugins.", show_default=False
+        ),
+    ] = None,
+    post: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="NAME", help="Change the stems on their way out.", show_default=False),
+    ] = None,
     json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     report: Annotated[
         Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)
@@ -158,7 +176,10 @@ def separate(
 
     Writes separated/MIX/SOUND.wav for each prompt and separated/MIX/residual.wav, which sum to the mixture.
     """
+    from sam_audio.cli.prompt_options import given
     from sam_audio.jobs import Job, read_jobs
+    from sam_audio.prompts import resolve
+    from sam_audio.registry import registry
     from sam_audio.render import RenderOptions
     from sam_audio.separator import ModelOptions
 
@@ -183,12 +204,20 @@ def separate(
         strength=strength,
     )
     options.check()
-    prompts = tuple(prompt or ())
-    if mixtures and not prompts:
+    prompts, clues = tuple(prompt or ()), given(context)
+    if mixtures and not prompts and not clues:
         raise UserError("nothing is asked for: give at least one --prompt, for example --prompt guitar")
-    work: list[Job | UserError] = [Job(mixture, prompts, options) for mixture in mixtures or []]
+    if prompts or clues:
+        resolve(prompts, clues)  # what cannot be understood is said once, and before anything is loaded
+    exporters = [
+        registry().get("exporters", name) for name in [*(export or ()), *(["remux"] if remux else [])]
+    ]
+    post_processors = [registry().get("post_processors", name) for name in post or ()]
+    if exporters and out == "-":
+        raise UserError("nothing can be made of stems that go to standard output: name a folder with --out")
+    work: list[Job | UserError] = [Job(mixture, prompts, options, clues=clues) for mixture in mixtures or []]
     if jobs is not None:
-        work += read_jobs(jobs, options, prompts)
+        work += read_jobs(jobs, options, prompts, clues)
     if not work:
         raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
     if len(mixtures or []) > 1 and (out == "-" or "{track}" not in filename):
@@ -218,6 +247,8 @@ def separate(
             _bytes(memory) if memory is not None else None,
         ),
         _Console(quiet, verbose, to_stdout=out == "-" or json_summary),
+        exporters,
+        post_processors,
     )
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     if report is not None:
@@ -261,8 +292,12 @@ def _run(
     threads: int | None,
     options: ModelOptions,
     console: _Console,
+    exporters: Sequence[Exporter] = (),
+    post: Sequence[PostProcessor] = (),
 ) -> dict[str, Any]:
     """Does every job; one that fails does not keep the others from being done."""
+    from sam_audio.prompts import resolve
+
     files: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
     separator = None
@@ -275,18 +310,47 @@ def _run(
                 from sam_audio.api import Separator
 
                 separator = Separator(model, device, threads, options)
+            requests = resolve(job.prompts, job.clues)
             with console.progress(mixture) as progress:
-                done = separator.render(
-                    job.mixture, job.prompts, job.options, track=job.track, progress=progress
+                done = _asking(separator, requests, job, post).render(
+                    job.mixture,
+                    [request.name for request in requests],
+                    job.options,
+                    track=job.track,
+                    progress=progress,
                 )
             files.append(done.as_dict())
             console.done(done)
+            for exporter in exporters:
+                made = [str(path) for path in exporter.export(done, job.options.overwrite)]
+                files[-1].setdefault("exports", {})[exporter.name] = made
+                console.made(made)
         except UserError as error:
             if separator is None and not isinstance(job, UserError):
                 raise  # the model itself: nothing can be done
             errors.append({"mixture": mixture, "message": str(error)})
             console.error(error)
     return {"files": files, "errors": errors}
+
+
+def _asking(
+    separator: Separator, requests: Sequence[Request], job: Job, post: Sequence[PostProcessor]
+) -> Separator:
+    """The separator, asked with more than texts where there is more."""
+    if not post and not any(request.clues for request in requests):
+        from sam_audio.registry import registry
+
+        if not registry().all("text_normalisers"):
+            return separator
+    from sam_audio.prompts.asking import Prompted
+    from sam_audio.prompts.recording import Recording
+
+    recording = Recording(
+        job.mixture, separator.model, start_s=job.options.start_s, duration_s=job.options.duration_s
+    )
+    asking = copy.copy(separator)
+    asking.model = Prompted(requests, recording, post)
+    return asking
 
 
 class _Console:
@@ -326,6 +390,12 @@ class _Console:
                 f"{report.seconds:.1f} s of sound in {report.elapsed_s:.1f} s ({speed:.0f}x real time)",
                 file=self.stream,
             )
+
+    def made(self, paths: Sequence[str]) -> None:
+        """Names files that were made of stems."""
+        if not self.quiet:
+            for path in paths:
+                print(path, file=self.stream)
 
     def error(self, error: UserError) -> None:
         print(f"error: {error}", file=sys.stderr)

@@ -16,6 +16,7 @@ from sam_audio.training.mixing import Mixer
 SECONDS = 10.0
 MAX_EVENT_S = 4.0
 MERGE_GAP_S = 0.2  # pauses shorter than this belong to the event
+MASKED_DB = -15.0  # an event this far below everything else cannot be heard, and nobody would mark it
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def scenes(bank_dir: Path, n: int, split: str = "test", seed: int = 0) -> Iterat
         taken = [str(rng.choice(ambience))]
         background = mixer.source(taken[0])
         samples += background * _gain(-40 - _level_db(background))
-        events = []
+        placed: dict[str, np.ndarray] = {}
         for _ in range(rng.integers(3, 7)):
             label = _unlike(rng, sounding, weights / weights.sum(), taken)
             if label is None:
@@ -49,17 +50,23 @@ def scenes(bank_dir: Path, n: int, split: str = "test", seed: int = 0) -> Iterat
             clip = _event(mixer, label)
             clip = clip * np.float32(_gain(-34 + rng.uniform(0, 12) - _level_db(clip)))
             start = int(rng.integers(len(samples) - len(clip) + 1)) // FRAME * FRAME
-            samples[start : start + len(clip)] += clip
-            events += [
-                (a + start / SAMPLE_RATE, b + start / SAMPLE_RATE, label) for a, b in active_spans(clip)
-            ]
+            placed[label] = np.zeros_like(samples)
+            placed[label][start : start + len(clip)] = clip
+            samples += placed[label]
+        events = [
+            (start, stop, label)
+            for label, alone in placed.items()
+            for start, stop in active_spans(alone, samples - alone)
+        ]
         yield Scene(f"scene-{index:04d}", taken[0], samples, sorted(events))
 
 
-def active_spans(samples: np.ndarray) -> list[tuple[float, float]]:
-    """Where a recording sounds, in seconds: within 35 dB of its loudest frame, short pauses bridged."""
+def active_spans(samples: np.ndarray, rest: np.ndarray) -> list[tuple[float, float]]:
+    """Where a recording can be heard, in seconds: within 35 dB of its loudest frame and not masked by the rest; short
+    pauses are bridged."""
     level = activity_level(samples)
     active = level > max(float(level.max()) * 10 ** (AUDIBLE_DB / 10), 1e-12)
+    active &= level > activity_level(rest) * 10 ** (MASKED_DB / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], active.view(np.int8), [0]]))).reshape(-1, 2)
     spans: list[tuple[float, float]] = []
     for start, stop in edges * FRAME / SAMPLE_RATE:

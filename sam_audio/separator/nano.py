@@ -26,7 +26,7 @@ from sam_audio.separator.bands import (
     window,
 )
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
-from sam_audio.types import Condition, Samples
+from sam_audio.types import Condition, Grid, Samples
 
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 
@@ -73,6 +73,7 @@ class NanoSeparator:
     """
 
     sample_rate = SAMPLE_RATE
+    takes = frozenset({"vector", "anchors", "masks", "against"})
 
     def __init__(self, weights: Path = WEIGHTS, device: str = "cpu", predict_spans: bool = PREDICT_SPANS):
         self.name = "nano" if weights == WEIGHTS else str(weights)
@@ -114,7 +115,11 @@ class NanoStream:
         self.strength = strength
         self.channels = channels
         device = model.device
-        vectors, valid = _stack_vectors(conditions, model.network.config)
+        # what is not wanted is asked for too, after the N prompts, and taken out of their masks
+        unwanted = [Condition(c.name, vector) for c in conditions for vector in c.against]
+        self._asked = [*conditions, *unwanted]
+        self._has_priors = any(condition.masks for condition in conditions)
+        vectors, valid = _stack_vectors(self._asked, model.network.config)
         self._vectors = vectors.to(device), valid.to(device)
         self._window = window().to(device)
         # frame t is centred on sample t * HOP, so the first one starts half a window before the recording
@@ -184,13 +189,11 @@ class NanoStream:
             masks[..., :n_fade] = torch.lerp(self._fading[..., :n_fade], masks[..., :n_fade], ramp)
         settled = n_frames if last else n_frames - OVERLAP_FRAMES
         self._fading = None if last else masks[..., settled:].clone()
-        gains = share_out(masks[..., :settled], self.strength)
-        blocks = [
-            self._synthesise(
-                gains[..., i : i + SYNTHESIS_FRAMES], spectrum[..., i : min(i + SYNTHESIS_FRAMES, settled)]
-            )
-            for i in range(0, settled, SYNTHESIS_FRAMES)
-        ]
+        blocks = []
+        for start in range(0, settled, SYNTHESIS_FRAMES):
+            frames = slice(start, min(start + SYNTHESIS_FRAMES, settled))
+            gains = self._gains(masks[..., frames], spectrum[..., frames], self._first_frame + start)
+            blocks.append(self._synthesise(gains, spectrum[..., frames]))
         self._spectrum = self._spectrum[..., settled:].clone()
         self._mono = self._mono[settled * HOP :].clone()
         self._first_frame += settled
@@ -214,14 +217,38 @@ class NanoStream:
             analysis = self.model.network.analyse(features(energies))
             conditions = Conditions(*self._vectors, self._tracks(analysis.n_frames, activity))
             logits = self.model.network.mask_logits(analysis, conditions)
-        return logits[0].sigmoid()
+        return self._without_unwanted(logits[0].sigmoid())
+
+    def _without_unwanted(self, masks: Tensor) -> Tensor:
+        """Masks of all that the network was asked -> those of the N prompts, (N, N_BANDS, T)."""
+        wanted, unwanted = masks.split([len(self.conditions), len(masks) - len(self.conditions)])
+        row = 0
+        for mask, condition in zip(wanted, self.conditions, strict=True):
+            if condition.vector is None and not condition.anchors and (condition.masks or condition.against):
+                mask.fill_(1)  # nothing that the network could know: the priors decide
+            for _ in condition.against:
+                mask.mul_(1 - unwanted[row])
+                row += 1
+        return wanted
+
+    def _gains(self, masks: Tensor, spectrum: Tensor, first_frame: int) -> Tensor:
+        """Shapes: masks (N, N_BANDS, t), spectrum (C, N_BINS, t) -> (N, C or 1, N_BINS, t)."""
+        if not self._has_priors:
+            return to_bins(share_out(masks, self.strength))[:, None]
+        grid = Grid(SAMPLE_RATE, HOP, N_BINS, first_frame, masks.shape[-1])
+        heard = spectrum.cpu().numpy()
+        gains = to_bins(masks)[:, None].repeat(1, self.channels, 1, 1)
+        for gain, condition in zip(gains, self.conditions, strict=True):
+            for prior in condition.masks:
+                gain.mul_(torch.from_numpy(prior.gains(heard, grid)).to(gain).clamp(0, 1))
+        return share_out(gains, self.strength)
 
     def _tracks(self, n_frames: int, activity: Tensor | None) -> Tensor | None:
         """What is known of when the prompts sound, on the frames of this window."""
         if activity is None and not any(condition.anchors for condition in self.conditions):
             return None
-        tracks = torch.zeros(1, len(self.conditions), 4, n_frames)
-        for n, condition in enumerate(self.conditions):
+        tracks = torch.zeros(1, len(self._asked), 4, n_frames)
+        for n, condition in enumerate(self._asked):
             if activity is not None and condition.vector is not None:
                 tracks[0, n, 0, : activity.shape[-1]] = activity[n].cpu()
                 tracks[0, n, 1] = 1
@@ -232,8 +259,11 @@ class NanoStream:
         return tracks.to(self.model.device)
 
     def _synthesise(self, gains: Tensor, spectrum: Tensor) -> Tensor:
-        """Masked frames to sound by weighted overlap-add; shapes (N, N_BANDS, t), (C, N_BINS, t) -> (N, C, t * HOP)."""
-        masked = to_bins(gains)[:, None] * spectrum
+        """Masked frames to sound by weighted overlap-add.
+
+        Shape: gains (N, C or 1, N_BINS, t), spectrum (C, N_BINS, t) -> (N, C, t * HOP).
+        """
+        masked = gains * spectrum
         frames = torch.fft.irfft(masked.transpose(-1, -2), N_FFT) * self._window
         n_frames = frames.shape[-2]
         length = (n_frames - 1) * HOP + N_FFT
@@ -268,7 +298,7 @@ def share_out(masks: Tensor, strength: float) -> Tensor:
     ``strength`` bends each mask: below 1 it keeps more of what is doubtful, above 1 it cuts more boldly, and at 0
     nothing is cut at all.
 
-    Shape: (N, N_BANDS, T) in 0..1 -> the same, summing over N to at most 1.
+    Shape: (N, ...) in 0..1 -> the same, summing over N to at most 1.
     """
     bent = masks if strength == 1 else masks.clamp_min(1e-6) ** strength
     return bent / bent.sum(dim=0, keepdim=True).clamp_min(1)

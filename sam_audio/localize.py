@@ -61,7 +61,7 @@ class SpanOptions:
         UserError: a value is out of its range.
     """
 
-    threshold: float = 0.5
+    threshold: float = 0.3
     release: float | None = None
     min_duration_s: float = 0.1
     merge_gap_s: float = 0.2
@@ -240,7 +240,7 @@ def plot(
     prompts: Sequence[str],
     events: Sequence[Event],
     frame_rate: float,
-    threshold: float = 0.5,
+    threshold: float = 0.3,
     title: str = "",
     format: str = "png",
 ) -> None:

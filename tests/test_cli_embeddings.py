@@ -299,7 +299,7 @@ def test_locate_options(cli, scene):
 def test_spans_end_with_the_recording(cli, scene):
     summary = json.loads(cli("locate", scene, "-p", "beep", "--json", "-").out)
     assert summary["events"][-1]["end_s"] == pytest.approx(6.99)
-    assert (summary["file"], summary["frame_rate"], summary["threshold"]) == (scene, 25, 0.5)
+    assert (summary["file"], summary["frame_rate"], summary["threshold"]) == (scene, 25, 0.3)
     assert summary["prompts"] == [{"prompt": "beep", "highest": 1}]
 
 

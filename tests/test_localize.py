@@ -51,7 +51,7 @@ def test_nothing_in_nothing():
 def test_every_active_frame_is_in_a_span_and_no_other():
     values = np.random.default_rng(0).random(1000)
     inside = np.zeros(1000, bool)
-    for start_s, end_s in spans(values):
+    for start_s, end_s in spans(values, threshold=0.5):
         inside[round(start_s * RATE) : round(end_s * RATE)] = True
     np.testing.assert_array_equal(inside, values >= 0.5)
 
@@ -83,8 +83,8 @@ def test_short_spans_merge_before_they_are_dropped():
 def test_hysteresis_keeps_a_wavering_sound_whole():
     values = np.maximum(activity((1, 2), (3, 4)), activity((0.6, 4.4), level=0.4))
     values = np.maximum(values, activity((6, 7), level=0.4))
-    assert spans(values) == [(1, 2), (3, 4)]
-    assert spans(values, release=0.3) == [(0.6, 4.4)]  # and what never reaches the threshold is none
+    assert spans(values, threshold=0.5) == [(1, 2), (3, 4)]
+    assert spans(values, threshold=0.5, release=0.3) == [(0.6, 4.4)]  # and what never reaches the threshold is none
 
 
 def test_no_span_outlasts_the_recording():

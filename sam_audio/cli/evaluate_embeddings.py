@@ -158,7 +158,7 @@ def localization(
     folder: Folder,
     threshold: Annotated[
         float, typer.Option(metavar="0..1", help="How sure the model has to be somewhere in an event.")
-    ] = 0.5,
+    ] = 0.3,
     min_duration: Annotated[float, typer.Option(metavar="S", help="Drop what is shorter.")] = 0.1,
     merge_gap: Annotated[float, typer.Option(metavar="S", help="Join what is no further apart.")] = 0.2,
     split: Split = None,

@@ -30,7 +30,7 @@ def locate(
     ] = None,
     threshold: Annotated[
         float, typer.Option(metavar="0..1", help="How sure the model has to be somewhere in a span.")
-    ] = 0.5,
+    ] = 0.3,
     min_duration: Annotated[float, typer.Option(metavar="S", help="Drop what is shorter.")] = 0.1,
     merge_gap: Annotated[float, typer.Option(metavar="S", help="Join what is no further apart.")] = 0.2,
     csv: Annotated[

@@ -7,7 +7,6 @@ YAMNet on the names of its 521 classes, which keeps the tower able in words that
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import time
@@ -25,6 +24,7 @@ from peav.nano.audio import CLIP, FRAME_LEVEL, TEACHER, AudioConfig, AudioTower,
 from peav.nano.text import TextTower
 from sam_audio.training.audio_data import SceneStream, Terms, build_terms, collate, scene
 from sam_audio.training.bank import Bank
+from sam_audio.training.log import append_row, short
 from sam_audio.training.mixing import Mixer
 from sam_audio.training.separator import stop_signals
 from sam_audio.training.yamnet import Yamnet, load_yamnet
@@ -258,7 +258,7 @@ def train(
                 last_validation = time.monotonic()
             if state.step % 100 == 0:
                 speed = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
-                log.info("step %d, %.1f scenes/s: %s", state.step, speed, _short(running))
+                log.info("step %d, %.1f scenes/s: %s", state.step, speed, short(running))
     state.save(run_dir / "state.pt")
     _report(run_dir, state, running, validate(state, validation, vectors.names()))
     return state
@@ -302,15 +302,5 @@ def export_weights(state: AudioState, path: Path) -> None:
 def _report(run_dir: Path, state: AudioState, running: dict[str, float], scores: dict[str, float]) -> None:
     row = {"hours": round(state.hours, 3), "step": state.step}
     row |= {name: round(value, 4) for name, value in (running | scores).items()}
-    path = run_dir / "log.csv"
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    log.info("validation after %.2f h: %s", state.hours, _short(scores))
-
-
-def _short(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+    append_row(run_dir / "log.csv", row)
+    log.info("validation after %.2f h: %s", state.hours, short(scores))

@@ -135,7 +135,7 @@ The text tower learned phrases, not recordings: see the [model card](../peav/wei
 - {thin}
 - Not every licence could be checked down to the single file: `gnome-audio` names none for `card_shuffle.wav` and
   `phone.wav`, and the per-sound terms of `runsy/petz`, `sfence/mobs_animal_pack` and `minetest-mirrors/mobs_animal`
-  are the manifest's word. They are to be checked or left out before the next weights.
+  are taken on the word of the manifest, which leaves out non-commercial and unclear ones.
 - Most sounds come from games and desktops: short, dry, clean, often synthetic or heavily processed. Field
   recordings of real scenes are few, and so is singing other than isolated syllables.
 - Speech is mostly prompts read by few speakers; some of it is synthetic. No labels of who speaks.

@@ -30,6 +30,7 @@ from sam_audio.separator.bands import features, istft, power, stft, to_bands, to
 from sam_audio.separator.nano import load_network
 from sam_audio.separator.network import Conditions, MaskNetwork
 from sam_audio.training.bank import Bank
+from sam_audio.training.log import short
 from sam_audio.training.mixing import Mixer, Mixture
 
 log = logging.getLogger(__name__)
@@ -234,7 +235,7 @@ def train(
                 [p.data for p in network.parameters()],
                 1 - min(0.995, step / (step + 10)),
             )
-        log.info("epoch %d: loss %.3f; %s", epoch, np.mean(losses), _short(validate(ema, held_out)))
+        log.info("epoch %d: loss %.3f; %s", epoch, np.mean(losses), short(validate(ema, held_out)))
     return ema.eval().requires_grad_(False), validate(ema, held_out)
 
 
@@ -266,7 +267,3 @@ def export_weights(network: JudgeNetwork, path: Path) -> None:
 def examples_dir() -> Path:
     """Where examples are kept."""
     return cache_dir() / "training" / "judge"
-
-
-def _short(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())

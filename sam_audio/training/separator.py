@@ -29,6 +29,7 @@ from sam_audio.separator.nano import WEIGHTS, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
+from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import BandStatistics, Energies, separation_loss
 from sam_audio.training.mixing import Mixer, Mixture
 
@@ -321,9 +322,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
                 last_validation = time.monotonic()
             if state.step % 100 == 0:
                 rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
-                log.info(
-                    "step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, _short(running)
-                )
+                log.info("step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, short(running))
     state.save(state_path)
     _report(run_dir, state, running, validate(state.ema, validation, vectors))
     return state
@@ -465,16 +464,5 @@ def plot_log(run_dir: Path) -> None:
 def _report(run_dir: Path, state: State, running: dict[str, float], scores: dict[str, float]) -> None:
     row = {"hours": round(state.hours, 3), "step": state.step, "mixtures": state.mixtures}
     row |= {name: round(value, 4) for name, value in (running | scores).items()}
-    path = run_dir / "log.csv"
-    new = not path.exists()
-    columns = list(row) if new else path.read_text(encoding="utf-8").splitlines()[0].split(",")
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    log.info("validation after %.2f h: %s", state.hours, _short(scores))
-
-
-def _short(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+    append_row(run_dir / "log.csv", row)
+    log.info("validation after %.2f h: %s", state.hours, short(scores))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from judge.types import Judgement, Prompt
-from judge.windows import LEAST_S, RunningJudgement, is_silent
+from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
 from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures, AudioTower, levelled
@@ -29,6 +29,7 @@ N_BANDS = 64
 WINDOW = 8 * 46_080  # samples judged at once, 7.68 s: whole windows of the audio tower
 _FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
+_PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
 N_FACTS = 3 + 3 * 3 + 2  # see `listen`
 
 
@@ -151,7 +152,8 @@ class NanoJudge:
         self.name = str(name)
         self.audio = audio or AudioTower.from_pretrained("nano")
         self._text: TextTower | None = None
-        self._embed = lru_cache(maxsize=256)(self._embed_text)  # windows of a recording ask for the same again
+        # windows of a recording ask for the same again
+        self._embed = lru_cache(maxsize=256)(self._embed_text)
 
     def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
         """Judges each stem by its prompt; a prompt is text or a vector of the joint space.
@@ -209,7 +211,7 @@ class NanoJudge:
     def _judge_window(self, mixture: Samples, stems: Samples, vectors: Sequence[Tensor]) -> list[Judgement]:
         """Shapes: mixture (n,), stems (N, n)."""
         if is_silent(mixture):
-            return [Judgement(*((5.0,) * 4 if is_silent(s) else (1.0, 5.0, 1.0, 1.0)), 0.0) for s in stems]
+            return [judgement(_PERFECT if is_silent(stem) else _WRONG, 0.0) for stem in stems]
         padding = (0, -len(mixture) % FRAME)
         mixed = F.pad(torch.from_numpy(mixture)[None], padding)
         heard = self._hear(mixed)  # once, however many stems there are
@@ -226,7 +228,7 @@ class NanoJudge:
             present = float(logit[0].sigmoid())
             if float(part.square().sum()) <= _SILENT_SHARE * float(mixed.square().sum()):
                 scores = torch.full_like(scores, 5 - 4 * present)
-            judgements.append(Judgement(*scores[0].tolist(), present))
+            judgements.append(judgement(scores[0].tolist(), present))
         return judgements
 
 

@@ -54,19 +54,23 @@ class RunningJudgement:
         if self._n_held >= self._least or not self._weight:
             self._judge_held()
         means = (self._totals / self._weight).tolist()
-        return [Judgement(*scores, present) for scores, present in zip(means, self._present, strict=True)]
+        return [judgement(scores, present) for scores, present in zip(means, self._present, strict=True)]
 
     def _judge_held(self) -> None:
         nothing = np.zeros((1 + len(self._present), 0), np.float32)
         sounds = np.concatenate([nothing, *self._held], axis=-1)
         self._held, self._n_held = [], 0
-        judgements = self._judge_window(sounds[0], sounds[1:])
         weight = max(sounds.shape[-1], 1) * (_UNHEARD if is_silent(sounds[0]) else 1.0)
         self._weight += weight
-        for n, judgement in enumerate(judgements):
-            self._totals[n] += [weight * getattr(judgement, axis) for axis in AXES]
-            there = [p for p in (self._present[n], judgement.present) if p is not None]
+        for n, found in enumerate(self._judge_window(sounds[0], sounds[1:])):
+            self._totals[n] += [weight * getattr(found, axis) for axis in AXES]
+            there = [p for p in (self._present[n], found.present) if p is not None]
             self._present[n] = max(there, default=None)
+
+
+def judgement(scores: Sequence[float], present: float | None) -> Judgement:
+    """Of four scores in the order of `AXES`."""
+    return Judgement(**dict(zip(AXES, scores, strict=True)), present=present)
 
 
 def is_silent(samples: Samples) -> bool:

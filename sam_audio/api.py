@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from judge.rank import Ranker
+from judge.report import in_mixture
+from judge.types import Judge, Judgement
+from sam_audio.candidates import Rated, Recording, best_of
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import open_audio
 from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
+from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, check_prompts, distinct
 from sam_audio.pipeline import separate_blocks
 from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render
@@ -29,9 +36,11 @@ class Separator:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
         threads: how many CPU threads to use; None leaves torch's own choice.
         options: of the model, see :class:`sam_audio.separator.ModelOptions`.
+        judge: what says how good stems are: ``nano``, a path, a hub id, or a judge; loaded when first needed.
+            ``auto`` is nano where its weights are installed; None for none.
 
     Raises:
-        ModelError: the model cannot be found or loaded.
+        ModelError: the model cannot be found or loaded; for the judge, when it is first needed.
         UserError: the device is not there.
 
     >>> separator = Separator()  # doctest: +SKIP
@@ -46,6 +55,7 @@ class Separator:
         device: str = "auto",
         threads: int | None = None,
         options: ModelOptions | None = None,
+        judge: str | Path | Judge | None = "auto",
     ):
         import torch
 
@@ -57,6 +67,12 @@ class Separator:
             torch.set_num_threads(threads)
         self.device = choose_device(device)
         self.model: SeparationModel = separator.load(str(model), self.device, options)
+        self._load_judge = cache(partial(_find_judge, judge, self.device))
+
+    @property
+    def judge(self) -> Judge | None:
+        """What judges the stems, if anything does."""
+        return self._load_judge()
 
     def separate(
         self,
@@ -67,6 +83,9 @@ class Separator:
         strength: float = 1.0,
         start_s: float = 0.0,
         duration_s: float | None = None,
+        judge: bool = True,
+        candidates: int = 1,
+        ranker: Ranker | None = None,
         progress: Progress | None = None,
     ) -> SeparationResult:
         """Separates a file or an array into stems held in memory.
@@ -77,6 +96,9 @@ class Separator:
             sample_rate: of an array, in Hz; files bring their own.
             strength: how boldly to cut, 0..2.
             start_s, duration_s: the part of a file to separate.
+            judge: whether stems are judged: ``scores`` in the result's report, and ``in_mixture``.
+            candidates: how many ways to separate are tried; the best of each stem is kept.
+            ranker: what chooses among candidates; by default the judge's overall score.
             progress: called with frames done and frames in all (None when unknown).
 
         Raises:
@@ -84,65 +106,110 @@ class Separator:
         """
         begun = time.perf_counter()
         prompts = check_prompts(prompts)
-        RenderOptions(strength=strength).check()
+        RenderOptions(strength=strength, judge=judge, candidates=candidates).check()
+        listener = self.judge if judge else None
         if isinstance(mixture, (str, Path)):
             if sample_rate is not None:
                 raise UserError("sample_rate is for arrays: a file has its own")
             with open_audio(mixture, start_s=start_s, duration_s=duration_s) as reader:
-                sample_rate, channels = reader.sample_rate, reader.channels
-                parts = self._collect(
-                    reader.blocks(sample_rate),
-                    prompts,
-                    sample_rate,
-                    channels,
-                    strength,
+                recording = Recording(
+                    partial(reader.blocks, reader.sample_rate),
+                    reader.sample_rate,
+                    reader.channels,
                     reader.frames,
-                    progress,
+                )
+                done = _separate(
+                    self.model, prompts, recording, listener, candidates, strength, ranker, progress
                 )
         else:
             samples, sample_rate = _checked(mixture, sample_rate)
-            blocks = iter([samples]) if samples.shape[1] else iter([])
-            parts = self._collect(
-                blocks, prompts, sample_rate, len(samples), strength, samples.shape[1], progress
+            recording = Recording(
+                lambda: [samples] if samples.shape[1] else [], sample_rate, len(samples), samples.shape[1]
             )
+            done = _separate(self.model, prompts, recording, listener, candidates, strength, ranker, progress)
+        parts, sample_rate = done.parts, recording.sample_rate
         names = distinct(prompts, taken=[RESIDUAL])
         stems = {name: Stem(name, part, sample_rate) for name, part in zip(names, parts[:-1], strict=True)}
-        report = {
+        report: dict[str, Any] = {
             "model": self.model.name,
             "seconds": parts.shape[-1] / sample_rate,
             "elapsed_s": time.perf_counter() - begun,
             "level_db": dict(zip(names, _levels_db(parts), strict=True)),
         }
+        if listener is not None:
+            report["judge"] = listener.name
+            report["scores"] = {
+                name: None if scores is None else asdict(scores)
+                for name, scores in zip(names, done.scores, strict=True)
+            }
+            report["in_mixture"] = dict(zip(names, map(in_mixture, done.scores), strict=True))
+        if candidates > 1:
+            report["candidates"] = {
+                name: [asdict(one) for one in tried] for name, tried in zip(names, done.rated, strict=True)
+            }
         return SeparationResult(stems, Stem(RESIDUAL, parts[-1], sample_rate), sample_rate, report)
 
     def render(
         self, source: str | Path, prompts: Sequence[str], options: RenderOptions | None = None, **more: Any
     ) -> RenderReport:
         """Separates a file of any length into files; see :func:`sam_audio.render.render`."""
-        return render(self.model, source, prompts, options or RenderOptions(), **more)
+        options = options or RenderOptions()
+        judge = self.judge if options.judge else None
+        return render(self.model, source, prompts, options, judge=judge, **more)
 
-    def _collect(
-        self,
-        blocks: Iterator[Samples],
-        prompts: list[str],
-        sample_rate: int,
-        channels: int,
-        strength: float,
-        total: int | None,
-        progress: Progress | None,
-    ) -> Samples:
-        done, collected = 0, []
-        conditions = self.model.encode(prompts)
-        for mixture, parts in separate_blocks(
-            self.model, conditions, blocks, sample_rate, channels, strength
-        ):
-            collected.append(parts)
-            done += mixture.shape[-1]
-            if progress is not None:
-                progress(done, total)
-        if not collected:
-            return np.zeros((len(prompts) + 1, channels, 0), np.float32)
-        return np.concatenate(collected, axis=-1)
+
+@dataclass
+class _Separated:
+    """Stems and residual (N + 1, C, T), and what the judge made of the stems."""
+
+    parts: Samples
+    scores: list[Judgement | None]
+    rated: list[list[Rated]]
+
+
+def _separate(
+    model: SeparationModel,
+    prompts: list[str],
+    recording: Recording,
+    judge: Judge | None,
+    n_candidates: int,
+    strength: float,
+    ranker: Ranker | None,
+    progress: Progress | None,
+) -> _Separated:
+    """Separates a recording in memory."""
+    conditions = model.encode(prompts)
+    rate, channels = recording.sample_rate, recording.channels
+    best = best_of(
+        model,
+        n_candidates,
+        conditions,
+        recording,
+        judge,
+        strength=strength,
+        ranker=ranker,
+        progress=progress,
+    )
+    listener = None if judge is None else StemJudge(judge, conditions, rate)
+    done, collected = 0, [np.zeros((len(prompts) + 1, channels, 0), np.float32)]
+    for mixture, parts in separate_blocks(
+        best.model, conditions, recording.blocks(), rate, channels, strength
+    ):
+        collected.append(parts)
+        if listener is not None:
+            listener.push(mixture, parts)
+        done += mixture.shape[-1]
+        if best.progress is not None:
+            best.progress(done, recording.frames)
+    scores = [] if listener is None else listener.finish()
+    return _Separated(np.concatenate(collected, axis=-1), scores, best.rated)
+
+
+def _find_judge(judge: str | Path | Judge | None, device: str) -> Judge | None:
+    from sam_audio.judging import default_judge, load_judge
+
+    name = default_judge() if judge == "auto" else judge
+    return load_judge(str(name), device) if isinstance(name, (str, Path)) else name
 
 
 def separate(

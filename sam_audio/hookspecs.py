@@ -65,7 +65,9 @@ class PromptType(Protocol):
     """A way to ask for a sound. ``name`` also names the stem of a prompt that has no text."""
 
     name: str
-    options: Sequence[Option]
+
+    @property
+    def options(self) -> Sequence[Option]: ...
 
     def parse(self, values: Mapping[str, Any]) -> Any:
         """Checks what was given, before any model is loaded.

@@ -1,4 +1,4 @@
-"""Judges at work: which one, on stems that stream by, on files, and how it is told.
+"""Judges at work: which one, on stems that stream by, and on files.
 
 "nano" is Judge nano; a .safetensors file is another of its kind; anything else is the published Judge, by hub id
 or folder.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from judge.types import Judge, Judgement, Prompt
+from judge.types import AXES, Judge, Judgement, Prompt
 from judge.windows import LEAST_S, RunningJudgement
 from sam_audio.errors import AudioReadError, ModelError, UserError
-from sam_audio.naming import RESIDUAL
 from sam_audio.resample import Resampler
 from sam_audio.types import Condition, Samples
 
@@ -48,7 +48,7 @@ def load_judge(name: str = "nano", device: str = "cpu") -> Judge:
 
 
 def default_judge() -> str | None:
-    """"nano" where its weights are installed, else None."""
+    """ "nano" where its weights are installed, else None."""
     from peav import checkpoints
 
     return "nano" if "nano" in checkpoints.packaged("judge") else None
@@ -81,6 +81,7 @@ class StemJudge:
         asked = [prompt for prompt in prompts if prompt is not None]
         self._rows = [n for n, prompt in enumerate(prompts) if prompt is not None]
         self._n_stems = len(prompts)
+        self.name = judge.name
         self._to_judge = Resampler(sample_rate, judge.sample_rate, 1 + len(asked))
         self._running = running(judge, asked)
         self.problem: str | None = None
@@ -120,9 +121,8 @@ def running(judge: Judge, prompts: Sequence[Prompt]) -> RunningJudgement:
 
 def rounded(judgement: Judgement) -> Judgement:
     """To three decimals, of which reports are made."""
-    present = None if judgement.present is None else round(judgement.present, 3)
-    scores = judgement.overall, judgement.recall, judgement.precision, judgement.faithfulness
-    return Judgement(*(round(score, 3) for score in scores), present)
+    axes = {axis: round(getattr(judgement, axis), 3) for axis in AXES}
+    return Judgement(**axes, present=None if judgement.present is None else round(judgement.present, 3))
 
 
 # ---- files ---------------------------------------------------------------------------------------------
@@ -148,30 +148,17 @@ def judge_files(judge: Judge, pair: Pair) -> Judgement:
     from sam_audio.io import open_audio
 
     run = running(judge, [pair.prompt])
+    n_samples = np.zeros(2, int)
     with open_audio(pair.mixture) as mixture, open_audio(pair.stem) as stem:
-        lengths = [r.frames / r.sample_rate for r in (mixture, stem) if r.frames is not None]
-        if len(lengths) == 2:
-            _check_lengths(pair, *lengths)  # before the work; headers can err, so once more after it
-        sounds = _mono_blocks(mixture, judge.sample_rate), _mono_blocks(stem, judge.sample_rate)
-        ends = [0.0, 0.0]
-        waiting = [np.zeros(0, np.float32)] * 2
-        open_ends = {0, 1}
-        while open_ends:
-            i = min(open_ends, key=lambda k: ends[k])  # the one that is behind
-            block = next(sounds[i], None)
-            if block is None:
-                open_ends.discard(i)
-                if ends[1 - i] > ends[i] + SLACK_S:
-                    break
-                continue
-            ends[i] += len(block) / judge.sample_rate
-            waiting[i] = np.concatenate([waiting[i], block])
-            n = min(map(len, waiting))
-            run.push(np.stack([waiting[0][:n], waiting[1][:n]]))
-            waiting = [w[n:] for w in waiting]
-            if 1 - i not in open_ends and ends[i] > ends[1 - i] + SLACK_S:
-                break
-        _check_lengths(pair, *ends)
+        told = [r.frames / r.sample_rate for r in (mixture, stem) if r.frames is not None]
+        if len(told) == 2:
+            _check_lengths(pair, *told)  # before the work
+        blocks = (_mono_blocks(reader, judge.sample_rate) for reader in (mixture, stem))
+        for pieces in zip_longest(*blocks, fillvalue=np.zeros(0, np.float32)):
+            n_samples += [len(piece) for piece in pieces]
+            common = min(map(len, pieces))
+            run.push(np.stack([piece[:common] for piece in pieces]))
+    _check_lengths(pair, *(n_samples / judge.sample_rate).tolist())  # headers can err
     return rounded(run.finish()[0])
 
 
@@ -184,8 +171,19 @@ def _check_lengths(pair: Pair, mixture_s: float, stem_s: float) -> None:
 
 
 def _mono_blocks(reader: AudioReader, sample_rate: int) -> Iterator[Samples]:
-    """A recording as mono blocks (n,) at another rate."""
+    """A recording as mono blocks (n,) at another rate, all of one length but the last."""
     resampler = Resampler(reader.sample_rate, sample_rate, 1)
+    size = round(BLOCK_S * sample_rate)
+    held = np.zeros(0, np.float32)
+
+    def cut(more: Samples) -> Iterator[Samples]:
+        nonlocal held
+        held = np.concatenate([held, more[0]])
+        while len(held) >= size:
+            yield held[:size]
+            held = held[size:]
+
     for block in reader.blocks(max(1, round(BLOCK_S * reader.sample_rate))):
-        yield resampler.push(block.mean(axis=0, keepdims=True, dtype=np.float32))[0]
-    yield resampler.finish()[0]
+        yield from cut(resampler.push(block.mean(axis=0, keepdims=True, dtype=np.float32)))
+    yield from cut(resampler.finish())
+    yield held

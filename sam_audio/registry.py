@@ -94,9 +94,8 @@ class Registry:
         """
         things = self._by_name[hook]
         if name not in things:
-            what = hook.removesuffix("s").replace("_", " ")
-            known = f"there are {', '.join(things)}" if things else "a plugin has to bring one"
-            raise UserError(f"no {what} is called {name!r}: {known}; see sam-audio plugins")
+            known = f"use {', '.join(things)}" if things else "a plugin has to bring one"
+            raise UserError(f"there is no {_singular(hook)} {name!r}: {known}; see sam-audio plugins")
         return things[name]
 
     def options(self) -> list[tuple[PromptType, Option]]:
@@ -120,8 +119,8 @@ class Registry:
         for plugin in self.plugins:
             for thing in plugin.provides.get(hook, ()):
                 if thing.name in found:
-                    what = hook.removesuffix("s").replace("_", " ")
-                    raise _twice(f"a {what} called {thing.name!r}", owners[thing.name], plugin.distribution)
+                    what = f"the {_singular(hook)} {thing.name!r}"
+                    raise _twice(what, owners[thing.name], plugin.distribution)
                 found[thing.name], owners[thing.name] = thing, plugin.distribution
         return found
 
@@ -132,8 +131,13 @@ class Registry:
                 for option in kind.options:
                     for name in (option.flag, option.key):
                         if name in owners:
-                            raise _twice(f"an option {name}", owners[name], plugin.distribution)
+                            raise _twice(f"the option {name}", owners[name], plugin.distribution)
                         owners[name] = plugin.distribution
+
+
+def _singular(hook: str) -> str:
+    """A hook's things, one of them, in words."""
+    return hook.removesuffix("s").replace("_", " ")
 
 
 def _twice(what: str, one: str, other: str) -> UserError:

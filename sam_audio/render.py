@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from judge.rank import Ranker
+from judge.report import in_mixture
+from judge.types import Judge, Judgement
+from sam_audio.candidates import Rated, Recording, best_of
 from sam_audio.errors import UserError
 from sam_audio.io import (
     AudioReader,
@@ -20,6 +25,7 @@ from sam_audio.io import (
     quantise,
     resolve_output,
 )
+from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, slug
 from sam_audio.pipeline import separate_blocks
 from sam_audio.resample import Resampler
@@ -46,6 +52,8 @@ class RenderOptions:
         clip_mode: None (report it), ``clamp`` or ``rescale``.
         start_s, duration_s: the part of the recording to separate.
         strength: 0..2, how boldly to cut.
+        judge: whether stems are judged, where there is a judge.
+        candidates: how many ways to separate are tried; the judge keeps the best for each stem.
     """
 
     out: str | Path = "separated"
@@ -59,12 +67,20 @@ class RenderOptions:
     start_s: float = 0.0
     duration_s: float | None = None
     strength: float = 1.0
+    judge: bool = True
+    candidates: int = 1
 
     def check(self) -> None:
         """Raises UserError for values that could never work."""
         check_template(self.filename)
         if not 0 <= self.strength <= 2:
             raise UserError(f"a strength of {self.strength:g} is out of range: use 0 to 2, 1 is neutral")
+        if self.candidates < 1:
+            raise UserError(f"{self.candidates} candidates are too few: use 1 or more")
+        if self.candidates > 1 and not self.judge:
+            raise UserError(
+                "candidates are chosen by a judge: leave out --no-judge, or ask for one candidate"
+            )
         if self.mode not in ("extract", "remove"):
             raise UserError(f"{self.mode} is not a mode: use extract or remove")
         if self.mode == "remove" and self.residual is None:
@@ -75,7 +91,11 @@ class RenderOptions:
 
 @dataclass
 class StemReport:
-    """What became of one output. Levels in dB relative to the mixture's energy; ``peak`` is linear."""
+    """What became of one output. Levels in dB relative to the mixture's energy; ``peak`` is linear.
+
+    ``scores`` are the judge's, and ``in_mixture`` says whether the sound asked for is there at all; both are None
+    where there was no judge or it could not tell. ``candidates`` are all that were tried.
+    """
 
     name: str
     prompt: str | None
@@ -83,11 +103,18 @@ class StemReport:
     level_db: float = SILENCE_DB
     peak: float = 0.0
     clipped_samples: int = 0
+    scores: Judgement | None = None
+    in_mixture: bool | None = None
+    candidates: list[Rated] = field(default_factory=list)
 
 
 @dataclass
 class RenderReport:
-    """Summary of one mixture; ``as_dict`` is what ``--json`` prints."""
+    """Summary of one mixture; ``as_dict`` is what ``--json`` prints.
+
+    ``stems`` are those that were written. In mode ``remove`` there are none, and ``removed`` says what was taken out
+    (its ``path`` is empty).
+    """
 
     mixture: str
     track: str
@@ -99,7 +126,19 @@ class RenderReport:
     gain_db: float = 0.0
     stems: list[StemReport] = field(default_factory=list)
     residual: StemReport | None = None
+    removed: list[StemReport] = field(default_factory=list)
+    judge: str | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def asked(self) -> list[StemReport]:
+        """What was asked for, one a prompt, written or removed."""
+        return [*self.stems, *self.removed]
+
+    @property
+    def absent(self) -> list[str]:
+        """Prompts whose sound is not in the mixture, as far as the judge can tell."""
+        return [stem.prompt or stem.name for stem in self.asked if stem.in_mixture is False]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,6 +151,8 @@ def render(
     options: RenderOptions,
     track: str | None = None,
     progress: Progress | None = None,
+    judge: Judge | None = None,
+    ranker: Ranker | None = None,
 ) -> RenderReport:
     """Separates one file into files.
 
@@ -122,6 +163,8 @@ def render(
         options: see :class:`RenderOptions`.
         track: name for ``{track}``; the file's own name without its extension by default.
         progress: called after each block.
+        judge: what judges the stems, unless the options say no.
+        ranker: what chooses among candidates; by default the judge's overall score.
 
     Raises:
         UserError: of any kind; nothing is left half-written then.
@@ -129,36 +172,66 @@ def render(
     begun = time.perf_counter()
     options.check()
     prompts = check_prompts(prompts)
+    judge = judge if options.judge else None
     with open_audio(source, start_s=options.start_s, duration_s=options.duration_s) as reader:
         spec = resolve_output(options.format, options.depth, reader)
         track = track or track_name(source)
         report = RenderReport(str(source), track, model.name, reader.sample_rate, reader.channels)
         conditions = model.encode(prompts)
+        recording = Recording(
+            partial(reader.blocks, max(1, round(reader.sample_rate * BLOCK_S))),
+            reader.sample_rate,
+            reader.channels,
+            reader.frames,
+        )
         with WriterGroup() as group:
             outputs = _open_outputs(group, reader, spec, prompts, options, report)
+            best = best_of(
+                model,
+                options.candidates,
+                conditions,
+                recording,
+                judge,
+                strength=options.strength,
+                ranker=ranker,
+                progress=progress,
+            )
             totals = _Totals(len(prompts) + 1)
             # rescaling, or a change of rate on the way to the file, would undo the rounding
             rounds = options.clip_mode != "rescale" and spec.sample_rate == reader.sample_rate
             rounding = _Rounding(spec.subtype, len(prompts)) if rounds else None
+            listener = None if judge is None else StemJudge(judge, conditions, reader.sample_rate)
             for mixture, parts in separate_blocks(
-                model,
+                best.model,
                 conditions,
-                reader.blocks(max(1, round(reader.sample_rate * BLOCK_S))),
+                recording.blocks(),
                 reader.sample_rate,
                 reader.channels,
                 options.strength,
                 rounding,
             ):
                 totals.add(mixture, parts)
+                if listener is not None:
+                    listener.push(mixture, parts)
                 for output in outputs:
                     output.write(parts[output.index])
-                if progress is not None:
-                    progress(totals.frames, reader.frames)
+                if best.progress is not None:
+                    best.progress(totals.frames, reader.frames)
             for output in outputs:
                 output.finish()
+            if listener is not None:
+                _judge(report, listener, best.rated)
         _complete(report, outputs, totals, rounding, group, options)
     report.elapsed_s = time.perf_counter() - begun
     return report
+
+
+def _judge(report: RenderReport, listener: StemJudge, rated: list[list[Rated]]) -> None:
+    report.judge = listener.name
+    for stem, scores, tried in zip(report.asked, listener.finish(), rated, strict=True):
+        stem.scores, stem.in_mixture, stem.candidates = scores, in_mixture(scores), tried
+    if listener.problem is not None:
+        report.warnings.append(f"the stems of {report.mixture} could not be judged: {listener.problem}")
 
 
 class _Rounding:
@@ -207,6 +280,8 @@ def _open_outputs(
     wanted: list[tuple[int, str, str | None]] = []
     if options.mode == "extract":
         wanted += [(i, name, prompt) for i, (name, prompt) in enumerate(zip(names, prompts, strict=True))]
+    else:
+        report.removed = [StemReport(name, prompt, "") for name, prompt in zip(names, prompts, strict=True)]
     to_stdout = str(options.out) == "-"
     if residual is not None and not (to_stdout and options.mode == "extract"):
         wanted.append((len(prompts), residual, None))
@@ -279,6 +354,8 @@ def _complete(
     report.gain_db = 20 * float(np.log10(group.applied_gain))
     if totals.mixture <= ENERGY_FLOOR:
         report.warnings.append(f"{report.mixture} is silent, and so are its stems")
+    for index, removed in enumerate(report.removed):
+        removed.level_db = round(totals.level_db(index), 2)
     for output in outputs:
         stem = output.report
         stem.level_db = round(totals.level_db(output.index), 2)

@@ -53,7 +53,7 @@ class Grid:
     def times_s(self) -> NDArray[np.float64]:
         """Centre of every frame, (T,), in seconds from the recording's start."""
         frames = self.first_frame + np.arange(self.n_frames)
-        return self.start_s + frames * (self.hop_length / self.sample_rate)
+        return np.asarray(self.start_s + frames * (self.hop_length / self.sample_rate))
 
     @property
     def frequencies_hz(self) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from tiny_judge import FakeJudge
 
 import sam_audio
 from sam_audio import Separator, api
@@ -197,3 +198,79 @@ def test_other_arguments_that_cannot_work():
         Separator("no such model")
     with pytest.raises(UserError, match="threads"):
         Separator(threads=0)
+
+
+# ---- judging and candidates ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judging(tiny_weights):
+    """A separator with a judge that finds stems as good as they are loud."""
+    return Separator(tiny_weights, device="cpu", judge=FakeJudge())
+
+
+def test_the_report_holds_scores(judging):
+    report = judging.separate(tiny.noise(2, 1.0), ["dog", "absent cat"], sample_rate=48_000).report
+    assert list(report["scores"]["dog"]) == ["overall", "recall", "precision", "faithfulness", "present"]
+    assert report["in_mixture"] == {"dog": True, "absent cat": False}
+    assert report["judge"] == "fake"
+    assert "candidates" not in report
+
+
+def test_files_and_arrays_are_judged_alike(judging, tmp_path):
+    mixture = tiny.noise(2, 1.3, 44_100)
+    soundfile.write(tmp_path / "mix.wav", mixture.T, 44_100, "FLOAT")
+    from_file = judging.separate(tmp_path / "mix.wav", ["dog"], candidates=2).report
+    from_array = judging.separate(mixture, ["dog"], sample_rate=44_100, candidates=2).report
+    for key in ("scores", "candidates", "in_mixture"):
+        assert from_file[key] == from_array[key]
+
+
+def test_judging_may_be_left_out(judging, tiny_weights):
+    mixture = tiny.noise(1, 0.3)
+    assert "scores" not in judging.separate(mixture, ["dog"], sample_rate=48_000, judge=False).report
+    none = Separator(tiny_weights, device="cpu", judge=None)
+    assert none.judge is None
+    assert "scores" not in none.separate(mixture, ["dog"], sample_rate=48_000).report
+    with pytest.raises(UserError, match="judge"):
+        none.separate(mixture, ["dog"], sample_rate=48_000, candidates=2)
+
+
+def test_the_best_candidate_is_kept(judging):
+    mixture = tiny.noise(2, 1.0)
+    plain = judging.separate(mixture, ["dog", "rain"], sample_rate=48_000)
+    best = judging.separate(mixture, ["dog", "rain"], sample_rate=48_000, candidates=3)
+    np.testing.assert_allclose(total(best), mixture, atol=1e-6)
+    for name in ("dog", "rain"):
+        tried = best.report["candidates"][name]
+        assert [one["candidate"] for one in tried if one["chosen"]] == ["strength x0.7"]
+        assert best.report["scores"][name]["overall"] >= plain.report["scores"][name]["overall"]
+
+
+def test_a_judge_is_loaded_once_and_when_needed(tiny_weights, tmp_path, monkeypatch):
+    import copy
+
+    loaded = []
+    monkeypatch.setattr(
+        "sam_audio.judging.load_judge", lambda *args: loaded.append(args) or FakeJudge(), raising=True
+    )
+    separator = Separator(tiny_weights, device="cpu", judge="some/judge")
+    assert loaded == []
+    for one in (separator, separator, copy.copy(separator)):
+        one.separate(tiny.noise(1, 0.2), ["dog"], sample_rate=48_000)
+    assert loaded == [("some/judge", "cpu")]
+
+
+def test_without_weights_the_default_is_no_judge(tiny_weights, monkeypatch):
+    monkeypatch.setattr("sam_audio.judging.default_judge", lambda: None)
+    assert Separator(tiny_weights, device="cpu").judge is None
+    with pytest.raises(ModelError):
+        Separator(tiny_weights, device="cpu", judge="no.safetensors").judge  # noqa: B018
+
+
+def test_render_judges_with_the_separators_judge(judging, tmp_path):
+    soundfile.write(tmp_path / "mix.wav", tiny.noise(1, 0.5).T, 48_000)
+    report = judging.render(
+        tmp_path / "mix.wav", ["absent dog"], sam_audio.RenderOptions(out=tmp_path, candidates=2)
+    )
+    assert report.absent == ["absent dog"] and len(report.stems[0].candidates) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 from typer.testing import CliRunner
@@ -71,6 +73,14 @@ COMMANDS += [["train", name] for name in ("text", "audio", "video", "judge")]
 COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge"))]
 COMMANDS += [["eval", name] for name in ("retrieval", "classification", "localization")]
 COMMANDS += [["locate"], ["search"], ["classify"], ["embed"]]
+COMMANDS += [["plugins"], ["plugins", "new"]]
+for _name in sam_audio.cli.OPTIONAL:
+    if find_spec(f"sam_audio.cli.{_name}") is not None:
+        _group = getattr(import_module(f"sam_audio.cli.{_name}"), "app", None)
+        COMMANDS += [
+            [_name],
+            *([_name, command.name] for command in (_group.registered_commands if _group else ())),
+        ]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -520,3 +520,103 @@ def test_unusual_recordings(cli, channels, seconds, rate):
 def test_names_in_any_script(cli):
     assert cli(write("录音 é.wav"), "-p", "吉他").code == 0
     assert files("separated") == ["录音 é/residual.wav", "录音 é/吉他.wav"]
+
+
+# ---- prompts beside text ----------------------------------------------------------------------------------
+
+
+def test_spans_with_text_and_alone(cli):
+    mix = write("mix.wav")
+    assert (
+        cli(mix, "-p", "dog@0.1-0.2", "-p", "cat", "--span", "0.15-0:00.25", "--not-span", "0-0.05").code == 0
+    )
+    assert cli(mix, "--span", "0.1-0.2", "-o", "alone").code == 0
+    assert files("separated") == ["mix/cat.wav", "mix/dog.wav", "mix/residual.wav"]
+    assert files("alone") == ["mix/residual.wav", "mix/span.wav"]
+    cli(mix, "-p", "cat", "-o", "plain")
+    assert Path("plain/mix/cat.wav").read_bytes() != Path("separated/mix/cat.wav").read_bytes()
+    total = read("alone/mix/span.wav") + read("alone/mix/residual.wav")
+    np.testing.assert_allclose(total, read(mix), atol=2**-15)
+
+
+def test_labels_are_spans(cli):
+    mix = write("mix.wav")
+    Path("labels.txt").write_text("0.1\t0.2\tdog\n")
+    cli(mix, "-p", "dog", "--labels", "labels.txt", "-o", "a")
+    cli(mix, "-p", "dog@0.1-0.2", "-o", "b")
+    assert Path("a/mix/dog.wav").read_bytes() == Path("b/mix/dog.wav").read_bytes()
+
+
+def test_spans_in_jobs(cli):
+    write("mix.wav")
+    jobs = [
+        {"mixture": "mix.wav", "prompts": ["dog"], "spans": ["0.1-0.2"], "out": "a"},
+        {"mixture": "mix.wav", "prompts": [{"text": "dog", "spans": ["0.1-0.2"], "name": "Rex"}], "out": "b"},
+        {"mixture": "mix.wav", "not_spans": ["0.2-0.3"], "spans": [[0.1, 0.2]], "out": "c"},
+        {"mixture": "mix.wav", "prompts": ["dog"], "spans": ["0.1-9"]},
+        {"mixture": "mix.wav", "prompts": [{"words": "dog"}]},
+        {"mixture": "mix.wav", "prompts": [{"text": 3}]},
+    ]
+    Path("jobs.jsonl").write_text("\n".join(map(json.dumps, jobs)))
+    result = cli("--jobs", "jobs.jsonl")
+    assert result.code == 2
+    assert files("a") == ["mix/dog.wav", "mix/residual.wav"]
+    assert Path("a/mix/dog.wav").read_bytes() == Path("b/mix/rex.wav").read_bytes()
+    assert files("c") == ["mix/residual.wav", "mix/span.wav"]
+    assert [line.startswith("error: ") for line in result.err.splitlines()] == [True] * 3
+    assert "beyond the end" in result.err and "no 'words'" in result.err and '"text"' in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--span", "0.2-0.1"], "ends before"),
+        (["--span", "soon"], "span"),
+        (["--span", "0.1-5"], "beyond the end of mix.wav"),
+        (["-p", "dog@0.1-5"], "beyond the end"),
+        (["--not-span", "0.1-0.2"], "where the sound is not"),
+        (["--span", "0.1-0.2", "--not-span", "0-0.3"], "at once"),
+        (["--labels", "gone.txt"], "gone.txt"),
+        (["--region", "1,2"], "no region"),
+        (["--region", "1,2,3,4"], "holds no picture"),
+        (["--preview", "x.png", "-p", "dog"], "--region"),
+        (["-p", "dog", "--export", "tape"], "there is no exporter 'tape'"),
+        (["-p", "dog", "--post", "reverb"], "there is no post processor 'reverb'"),
+        (["-p", "dog", "--remux", "--start", "0.1"], "--start"),
+    ],
+)
+def test_clues_that_cannot_be(cli, arguments, says):
+    write("mix.wav")
+    assert_one_sentence(cli("mix.wav", *arguments), says)
+    assert files() == ["mix.wav"]
+
+
+def test_a_region_of_a_video(cli, tmp_path):
+    pytest.importorskip("cv2")
+    av = pytest.importorskip("av")
+    from test_prompts_region import picture, video
+
+    video(tmp_path / "clip.mp4", [picture(20)] * 8)
+    result = cli("clip.mp4", "--region", "20,30,32,32", "--preview", "shown.png", "--remux")
+    assert (result.code, result.err) == (0, "")
+    stems = [f"clip/{name}.{suffix}" for name in ("region", "residual") for suffix in ("mp4", "wav")]
+    assert files("separated") == sorted(stems)
+    assert Path("shown.png").stat().st_size
+    with av.open("separated/clip/region.mp4") as muxed:
+        assert [stream.type for stream in muxed.streams] == ["video", "audio"]
+        assert sum(1 for _ in muxed.decode(video=0)) == 8
+    with av.open("separated/clip/region.mp4") as muxed:
+        sound = np.concatenate([frame.to_ndarray() for frame in muxed.decode(audio=0)], axis=1)
+    stem = read("separated/clip/region.wav")[0]
+    length = min(len(stem), sound.shape[1]) - 4_000
+    assert np.corrcoef(stem[2_000:length], sound[0, 2_000:length])[0, 1] > 0.9
+    again = cli("clip.mp4", "--region", "20,30,32,32", "--remux", "-o", "other", "--filename", "{stem}.{ext}")
+    assert again.code == 0
+
+
+def test_a_video_without_sound_is_one_sentence(cli, tmp_path):
+    pytest.importorskip("av")
+    from test_prompts_region import picture, video
+
+    video(tmp_path / "mute.mp4", [picture(20)] * 8, sound=False)
+    assert_one_sentence(cli("mute.mp4", "--point", "30,40"), "mute.mp4")

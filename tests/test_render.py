@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 import soundfile
 import tiny
 from test_separator_nano import constant_mask
+from tiny_judge import FakeJudge
 
+from judge.rank import JudgeRanker
 from sam_audio.errors import AudioWriteError, OutputExistsError, PromptError, UserError
 from sam_audio.io.target import FileTarget
 from sam_audio.render import RenderOptions, render, track_name
@@ -302,3 +306,142 @@ def test_a_named_pipe_is_a_source(go, mix, tmp_path):
     report = go(source=pipe)
     feeder.join()
     np.testing.assert_allclose(read(report.stems[0].path) + read(report.residual.path), read(mix), atol=1e-6)
+
+
+# ---- judging ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(model, mix, tmp_path):
+    """As ``go``, with a judge."""
+
+    def run(*prompts, source=mix, judge=None, ranker=None, progress=None, **options):
+        options = RenderOptions(**{"out": tmp_path / "out", **options})
+        judge = judge or FakeJudge()
+        return render(
+            model, source, prompts or ["guitar"], options, progress=progress, judge=judge, ranker=ranker
+        )
+
+    return run
+
+
+def test_every_stem_is_judged(judged, mix):
+    judge = FakeJudge(lambda share: 5 * share)
+    report = judged("guitar", "absent dog", judge=judge, depth="float32")
+    mixture = read(mix).mean(axis=0)
+    for stem in report.stems:
+        share = np.linalg.norm(read(stem.path).mean(axis=0)) / np.linalg.norm(mixture)
+        assert stem.scores.overall == pytest.approx(5 * share, abs=1e-3)
+    assert [stem.in_mixture for stem in report.stems] == [True, False]
+    assert report.absent == ["absent dog"]
+    assert (report.judge, report.residual.scores) == ("fake", None)
+    told = json.loads(json.dumps(report.as_dict()))
+    assert list(told["stems"][0]["scores"]) == ["overall", "recall", "precision", "faithfulness", "present"]
+    assert told["stems"][1]["in_mixture"] is False
+
+
+def test_judging_changes_no_sample(go, judged):
+    plain, other = go("guitar", "dog"), judged("guitar", "dog", filename="{stem}.wav")
+    for one, two in zip(plain.stems, other.stems, strict=True):
+        np.testing.assert_array_equal(read(one.path), read(two.path))
+
+
+def test_what_is_removed_is_judged_too(judged, tmp_path):
+    report = judged("guitar", "absent dog", mode="remove")
+    assert files(tmp_path / "out") == ["mix/residual.wav"]
+    assert report.stems == [] and [(stem.name, stem.path) for stem in report.removed] == [
+        ("guitar", ""),
+        ("absent-dog", ""),
+    ]
+    assert report.absent == ["absent dog"]
+    assert (
+        report.removed[0].level_db == judged("guitar", "absent dog", filename="{stem}.wav").stems[0].level_db
+    )
+
+
+def test_the_options_can_say_no(model, mix, tmp_path):
+    judge = FakeJudge()
+    report = render(model, mix, ["dog"], RenderOptions(out=tmp_path, judge=False), judge=judge)
+    assert judge.heard == [] and report.judge is None
+    assert (report.stems[0].scores, report.stems[0].in_mixture, report.absent) == (None, None, [])
+
+
+def test_a_judge_that_gives_up_costs_no_stem(judged):
+    report = judged(judge=FakeJudge(fails="too odd"))
+    assert report.stems[0].scores is None
+    assert report.warnings[0].endswith("could not be judged: too odd")
+    assert read(report.stems[0].path).any()
+
+
+def test_judging_keeps_one_window(judged, tmp_path):
+    judge = FakeJudge()
+    judged(source=write(tmp_path / "long.wav", tiny.noise(1, 20.0)), judge=judge)
+    assert [n for n, _ in judge.heard] == [48_000] * 20
+
+
+@pytest.mark.parametrize("prefers", ["much", "little"])
+def test_the_best_candidate_is_written(model, judged, mix, prefers, tmp_path):
+    judge = FakeJudge(lambda share: 5 * share if prefers == "much" else -share)
+    report = judged("guitar", "dog", judge=judge, candidates=3, depth="float32")
+    for stem in report.stems:
+        best = max(stem.candidates, key=lambda one: one.score)
+        assert [one.candidate for one in stem.candidates] == ["strength x1", "strength x0.7", "strength x1.4"]
+        assert [one for one in stem.candidates if one.chosen] == [best]
+        assert stem.scores.overall == pytest.approx(best.score, abs=2e-3)
+        assert best.candidate == ("strength x0.7" if prefers == "much" else "strength x1.4")
+    total = sum(read(stem.path) for stem in (*report.stems, report.residual))
+    np.testing.assert_allclose(total, read(mix), atol=1e-6)
+    assert json.loads(json.dumps(report.as_dict()))["stems"][0]["candidates"][0]["scores"]["recall"] == 2.0
+
+
+def test_one_candidate_is_no_choice(judged):
+    assert judged().stems[0].candidates == []
+
+
+def test_candidates_from_a_pipe_and_an_excerpt(judged, mix, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(mix.read_bytes())))
+    report = judged(source="-", candidates=2, start_s=0.1, duration_s=0.3, depth="float32")
+    total = read(report.stems[0].path) + read(report.residual.path)
+    np.testing.assert_allclose(total, read(mix)[:, 4_800:19_200], atol=1e-6)
+
+
+def test_candidates_can_be_ranked_otherwise(judged):
+    quiet = JudgeRanker(FakeJudge(lambda share: -share))
+    report = judged(candidates=3, ranker=quiet)
+    assert [one.candidate for one in report.stems[0].candidates if one.chosen] == ["strength x1.4"]
+
+
+def test_progress_counts_all_candidates(judged, mix):
+    seen = []
+    judged(candidates=2, progress=lambda done, total: seen.append((done, total)))
+    frames = read(mix).shape[-1]
+    assert {total for _, total in seen} == {3 * frames}
+    assert seen == sorted(seen) and seen[-1][0] == 3 * frames
+
+
+def test_existing_files_are_found_before_candidates_are_made(judged):
+    judged()
+    judge = FakeJudge()
+    with pytest.raises(OutputExistsError):
+        judged(candidates=3, judge=judge)
+    assert judge.heard == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"candidates": 0}, "too few"),
+        ({"candidates": 2, "judge": False}, "chosen by a judge"),
+        ({"candidates": 99}, "use 1 to 24"),
+    ],
+)
+def test_candidates_that_cannot_be(model, mix, tmp_path, options, says):
+    with pytest.raises(UserError, match=says):
+        render(model, mix, ["dog"], RenderOptions(out=tmp_path / "out", **options), judge=FakeJudge())
+    assert not (tmp_path / "out").exists()
+
+
+def test_candidates_need_a_judge(go, tmp_path):
+    with pytest.raises(UserError, match="there is none"):
+        go(candidates=2)
+    assert not (tmp_path / "out").exists()

@@ -213,6 +213,10 @@ def separate(
         registry().get("exporters", name) for name in [*(export or ()), *(["remux"] if remux else [])]
     ]
     post_processors = [registry().get("post_processors", name) for name in post or ()]
+    if remux and (start or duration is not None):
+        raise UserError(
+            "--remux keeps all pictures, so it needs all of the sound: leave --start and --duration out"
+        )
     if exporters and out == "-":
         raise UserError("nothing can be made of stems that go to standard output: name a folder with --out")
     work: list[Job | UserError] = [Job(mixture, prompts, options, clues=clues) for mixture in mixtures or []]

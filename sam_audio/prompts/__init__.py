@@ -54,7 +54,7 @@ class Prompt:
         if match is None:
             return cls(text)
         spans = [span.strip() for span in match[2].split(",")]
-        clues = {
+        clues: dict[str, Any] = {
             "spans": [span for span in spans if not span.startswith("!")],
             "not_spans": [span[1:].strip() for span in spans if span.startswith("!")],
         }

@@ -1,11 +1,18 @@
-"""The prompt types of the package itself, through the same hook as those of plugins."""
+"""What the package itself provides, through the same hooks as plugins."""
 
 from __future__ import annotations
 
 from sam_audio.hookspecs import Exporter, PromptType, hookimpl
+from sam_audio.prompts.region import Region
 from sam_audio.prompts.spans import Spans
+from sam_audio.remux import Remux
 
 
 @hookimpl
 def prompt_types() -> list[PromptType]:
-    return [Spans()]
+    return [Spans(), Region()]
+
+
+@hookimpl
+def exporters() -> list[Exporter]:
+    return [Remux()]

@@ -1,0 +1,143 @@
+"""``--midi FILE``: the notes of a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_audio.errors import PromptError
+from sam_audio.hookspecs import Option, PromptType, hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sam_audio.prompts.recording import Recording
+    from sam_audio.types import Condition
+
+RING_S = 0.15  # notes sound on after their end
+DRUMS = 9  # the channel whose notes have no pitch
+
+
+@dataclass(frozen=True)
+class Note:
+    """From ``start_s`` to ``end_s``, at ``hz``."""
+
+    start_s: float
+    end_s: float
+    hz: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Notes in the order of their starts."""
+
+    notes: tuple[Note, ...]
+
+    def __call__(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pitches at some times: (T,) -> (P, T) in Hz, P being how many notes sound in them."""
+        import numpy as np
+
+        rows = []
+        for note in self.notes:
+            sounds = (times_s >= note.start_s - 0.02) & (times_s < note.end_s + RING_S)
+            if sounds.any():
+                rows.append(np.where(sounds, note.hz, 0.0))
+        return np.stack(rows) if rows else np.zeros((1, len(times_s)))
+
+
+def read_score(path: Path, track: str | None = None) -> Score:
+    """The pitched notes of a midi file, or of its tracks of one name or number (the first is 1).
+
+    Raises:
+        PromptError: it cannot be read, has no such track or no notes.
+    """
+    import mido
+
+    try:
+        file = mido.MidiFile(path)
+    except (OSError, EOFError, ValueError, KeyError, IndexError):
+        raise PromptError(f"{path.name} is not a midi file that can be read: export it again") from None
+    names = [t.name.strip() for t in file.tracks]
+    chosen = range(len(names))
+    if track is not None:
+        chosen = [i for i in chosen if track.lower() in (names[i].lower(), str(i + 1))]
+        if not chosen:
+            known = ", ".join(name or str(i + 1) for i, name in enumerate(names))
+            raise PromptError(f"{path.name} has no track {track!r}: it has {known}")
+    seconds = _clock(file)
+    notes = [note for i in chosen for note in _notes(file.tracks[i], seconds)]
+    if not notes:
+        raise PromptError(f"{path.name} has no notes of a pitch there: choose another track")
+    return Score(tuple(sorted(notes, key=lambda note: note.start_s)))
+
+
+def _clock(file: Any) -> Any:
+    """A function from ticks to seconds, by the tempo changes of all tracks."""
+    import mido
+
+    changes = []
+    for track in file.tracks:
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type == "set_tempo":
+                changes.append((tick, message.tempo))
+    changes.sort(key=lambda change: change[0])
+
+    def seconds(tick: int) -> float:
+        total, last, tempo = 0.0, 0, 500_000
+        for at, new in changes:
+            if at >= tick:
+                break
+            total += mido.tick2second(at - last, file.ticks_per_beat, tempo)
+            last, tempo = at, new
+        return float(total + mido.tick2second(tick - last, file.ticks_per_beat, tempo))
+
+    return seconds
+
+
+def _notes(track: Any, seconds: Any) -> list[Note]:
+    notes, begun, tick = [], {}, 0
+    for message in track:
+        tick += message.time
+        if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
+            continue
+        key = message.channel, message.note
+        if key in begun:  # ends, or is struck again
+            hz = 440.0 * 2 ** ((message.note - 69) / 12)
+            notes.append(Note(seconds(begun.pop(key)), seconds(tick), hz))
+        if message.type == "note_on" and message.velocity:
+            begun[key] = tick
+    return notes
+
+
+class Midi:
+    """The partials of the notes of a score, in time with the recording."""
+
+    name = "midi"
+    options = (
+        Option("--midi", "FILE", "The notes of the sound, in time with the recording."),
+        Option("--midi-track", "NAME|N", "Only a track of that file."),
+    )
+
+    def parse(self, values: Mapping[str, Any]) -> Score:
+        if "midi" not in values:
+            raise PromptError("--midi-track says which track of a score: add --midi FILE")
+        path = Path(values["midi"])
+        if not path.is_file():
+            raise PromptError(f"the score {path} is not a file: name a midi file")
+        track = values.get("midi_track")
+        return read_score(path, None if track is None else str(track))
+
+    def encode(self, value: Score, condition: Condition, recording: Recording) -> Condition:
+        from sam_audio.prompts.priors import HarmonicPrior
+
+        return replace(condition, masks=(*condition.masks, HarmonicPrior(value)))
+
+
+@hookimpl
+def prompt_types() -> list[PromptType]:
+    return [Midi()]

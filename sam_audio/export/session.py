@@ -1,0 +1,229 @@
+"""What every exporter takes: tracks, spans, a sample rate and a tempo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import BinaryIO
+
+from sam_audio.errors import AudioReadError, UserError
+from sam_audio.io import open_audio
+from sam_audio.io.target import FileTarget, writing
+from sam_audio.naming import RESIDUAL, slug
+from sam_audio.types import Span
+
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+MOST_DB = 60.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sound on one track.
+
+    Args:
+        name: for people; the prompt.
+        path: of the sound, which starts at its first sample.
+        frames: its length in samples.
+        channels: C.
+        gain_db, pan, mute, solo: the fader; pan from -1 (left) to 1 (right).
+        start_frame: where it begins in the session, in samples.
+    """
+
+    name: str
+    path: Path
+    frames: int
+    channels: int
+    gain_db: float = 0.0
+    pan: float = 0.0
+    mute: bool = False
+    solo: bool = False
+    start_frame: int = 0
+
+    @property
+    def gain(self) -> float:
+        """Linear."""
+        return 10 ** (self.gain_db / 20)
+
+
+@dataclass(frozen=True)
+class MarkedSpan:
+    """A span with the name of what is heard in it."""
+
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Session:
+    """Tracks on one time line.
+
+    Args:
+        name: of the song or scene.
+        tracks: at least one, all at ``sample_rate``.
+        spans: become markers.
+        sample_rate: in Hz.
+        tempo: in beats a minute; it places nothing, for everything here is placed in seconds or samples.
+
+    Raises:
+        UserError: a session that no workstation could open.
+    """
+
+    name: str
+    tracks: tuple[Track, ...]
+    sample_rate: int
+    spans: tuple[MarkedSpan, ...] = ()
+    tempo: float = 120.0
+
+    def __post_init__(self) -> None:
+        if not self.tracks:
+            raise UserError("a session needs at least one track: give a mixture or stems")
+        if not 20 <= self.tempo <= 999:
+            raise UserError(f"a tempo of {self.tempo:g} beats a minute is out of range: use 20 to 999")
+        for track in self.tracks:
+            if not -1 <= track.pan <= 1 or not track.gain_db <= MOST_DB:
+                raise UserError(
+                    f"the fader of {track.name} is out of range: use pan -1 to 1 and at most {MOST_DB:g} dB"
+                )
+
+    @property
+    def frames(self) -> int:
+        """Where the last track ends, in samples."""
+        return max(track.start_frame + track.frames for track in self.tracks)
+
+    def seconds(self, frames: int) -> float:
+        return frames / self.sample_rate
+
+
+def session_of(
+    mixture: Path,
+    stems: Path,
+    *,
+    names: Mapping[str, str] | None = None,
+    gains_db: Mapping[str, float] | None = None,
+    pans: Mapping[str, float] | None = None,
+    spans: Sequence[MarkedSpan] = (),
+    tempo: float = 120.0,
+) -> Session:
+    """A session of a mixture, muted on the first track, and every stem of a folder.
+
+    Args:
+        mixture: the recording that was separated.
+        stems: folder of its stems; the residual comes last.
+        names: prompt by file name without extension; hyphens become spaces otherwise.
+        gains_db, pans: by file name without extension.
+        spans: become markers.
+        tempo: in beats a minute.
+
+    Raises:
+        UserError: a stem that does not fit the mixture, or none at all.
+    """
+    names, gains_db, pans = names or {}, gains_db or {}, pans or {}
+    if not stems.is_dir():
+        raise UserError(f"there is no folder {stems}: give the one that the stems were written to")
+    paths = sorted(p for p in stems.iterdir() if p.suffix.lower() in SOUNDS and not p.name.startswith("."))
+    paths = [p for p in paths if not (mixture.exists() and p.samefile(mixture))]
+    if not paths:
+        raise UserError(f"{stems} holds no stems: separate {mixture.name} first")
+    for key in (*gains_db, *pans):
+        if key not in [path.stem for path in paths]:
+            known = ", ".join(path.stem for path in paths)
+            raise UserError(f"{stems} holds no stem {key}: use one of {known}")
+    paths.sort(key=lambda p: p.stem == RESIDUAL)
+    rate, frames, channels = _measure(mixture)
+    tracks = [Track(f"{mixture.stem} (mixture)", mixture.resolve(), frames, channels, mute=True)]
+    for path in paths:
+        stem_rate, stem_frames, stem_channels = _measure(path)
+        if (stem_rate, stem_frames) != (rate, frames):
+            raise UserError(
+                f"{path.name} has {stem_frames} samples at {stem_rate} Hz and {mixture.name} {frames} at {rate} Hz: "
+                "give the stems of this mixture, written as wav or flac"
+            )
+        name = names.get(path.stem, path.stem.replace("-", " "))
+        fader = gains_db.get(path.stem, 0.0), pans.get(path.stem, 0.0)
+        tracks.append(Track(name, path.resolve(), stem_frames, stem_channels, *fader))
+    return Session(mixture.stem, tuple(tracks), rate, tuple(spans), tempo)
+
+
+def prompts_of_report(path: Path) -> dict[str, str]:
+    """Prompt by file name, from what ``separate --report FILE`` wrote."""
+    report = _json(path)
+    stems = [stem for file in report.get("files", []) for stem in file.get("stems", [])]
+    return {Path(stem["path"]).stem: stem["prompt"] for stem in stems if stem.get("prompt")}
+
+
+def spans_of_events(path: Path) -> list[MarkedSpan]:
+    """Spans, from what ``sam-audio locate --format json`` wrote."""
+    try:
+        return [
+            MarkedSpan(str(event["prompt"]), Span(float(event["start_s"]), float(event["end_s"])))
+            for event in _json(path)["events"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} holds no events: give what sam-audio locate --json wrote") from None
+
+
+def stem_of_prompt(prompt: str) -> str:
+    """The file name of a prompt, without extension."""
+    return slug(prompt)
+
+
+def _json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): give another file") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object: give another file")
+    return content
+
+
+def _measure(path: Path) -> tuple[int, int, int]:
+    """Rate in Hz, frames and channels of a sound; counted where the header does not tell."""
+    with open_audio(path) as reader:
+        frames = reader.frames
+        if frames is None:
+            frames = sum(block.shape[-1] for block in reader.blocks(reader.sample_rate))
+        if frames == 0:
+            raise AudioReadError(f"{path.name} holds no audio: choose a file that does")
+        return reader.sample_rate, frames, reader.channels
+
+
+# format -> (module with a function write(session, file, folder), extension)
+FORMATS = {
+    "dawproject": ("dawproject", ".dawproject"),
+    "reaper": ("reaper", ".rpp"),
+    "audacity": ("audacity", ".txt"),
+    "otio": ("otio", ".otio"),
+    "stem.mp4": ("stem_mp4", ".stem.mp4"),
+}
+
+
+def export(session: Session, path: Path, format: str, *, overwrite: bool = False) -> Path:
+    """Writes a session to a file, whole or not at all.
+
+    Args:
+        session: what to write.
+        path: where.
+        format: one of FORMATS.
+
+    Raises:
+        UserError: the format cannot hold this session.
+        AudioWriteError: the file exists, or cannot be written.
+    """
+    if format not in FORMATS:
+        raise UserError(f"{format} is not a session format: use one of {', '.join(FORMATS)}")
+    writer: Callable[[Session, BinaryIO, Path], None]
+    writer = import_module(f"sam_audio.export.{FORMATS[format][0]}").write
+    target = FileTarget(path, overwrite)
+    try:
+        with writing(target.name):
+            writer(session, target.file, path.parent.resolve())
+            target.sync()
+            target.publish()
+    except BaseException:
+        target.discard()
+        raise
+    return path

@@ -1,0 +1,92 @@
+"""A file through a rack into files: streamed, in constant memory, all files or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sam_audio.host.rack import MASTER, Rack
+from sam_audio.io import AudioWriter, WriterGroup, open_audio, resolve_output
+from sam_audio.naming import distinct, slug
+from sam_audio.render import Progress, track_name
+from sam_audio.resample import Resampler
+
+BLOCK_S = 0.5
+
+
+@dataclass
+class RackReport:
+    """Files written, the mix first, and what was clipped."""
+
+    paths: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def render_rack(
+    rack: Rack,
+    source: str | Path,
+    folder: Path,
+    name: str,
+    *,
+    stems: bool = False,
+    format: str = "wav",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RackReport:
+    """Writes FOLDER/TRACK-NAME.wav, and with ``stems`` FOLDER/TRACK-NAME/STRIP.wav.
+
+    Args:
+        rack: what to run it through.
+        source: path of the mixture, or ``-`` for standard input.
+        folder, name: of the result; ``name`` is the rack's.
+        stems: also every strip and bus, after its fader.
+        format: wav, flac, mp3, ogg or opus, at the input's depth.
+        progress: called after each block.
+
+    Raises:
+        UserError: of any kind; nothing is left half-written then.
+    """
+    report = RackReport()
+    with open_audio(source) as reader:
+        spec = resolve_output(format, None, reader)
+        mix = f"{track_name(source)}-{slug(name)}"
+        extension = spec.extension.lstrip(".")
+        wanted = {MASTER: folder / f"{mix}.{extension}"}
+        if stems:
+            strips = [*rack.strips, *rack.buses]
+            names = distinct(slug(strip) for strip in strips)
+            wanted |= {s: folder / mix / f"{n}.{extension}" for s, n in zip(strips, names, strict=True)}
+        with WriterGroup() as group:
+            outputs = {}
+            for strip, path in wanted.items():
+                writer = AudioWriter(
+                    path,
+                    sample_rate=spec.sample_rate,
+                    channels=reader.channels,
+                    format=spec.format,
+                    subtype=spec.subtype,
+                    overwrite=overwrite,
+                )
+                outputs[strip] = (
+                    group.add(writer),
+                    Resampler(reader.sample_rate, spec.sample_rate, reader.channels),
+                )
+            blocks = reader.blocks(max(1, round(reader.sample_rate * BLOCK_S)))
+            done = 0
+            for parts in rack.stream_parts(blocks, reader.sample_rate, reader.channels):
+                for strip, (writer, resampler) in outputs.items():
+                    if strip in parts:
+                        writer.write(resampler.push(parts[strip]))
+                done += parts[MASTER].shape[-1]
+                if progress is not None:
+                    progress(done, reader.frames)
+            for writer, resampler in outputs.values():
+                writer.write(resampler.finish())
+        for strip, path in wanted.items():
+            report.paths.append(path)
+            clipped = outputs[strip][0].clipped_samples
+            if clipped:
+                report.warnings.append(
+                    f"{path.name} exceeds full scale: {clipped} samples were clipped; lower its gain, or add a Limiter"
+                )
+    return report

@@ -44,8 +44,9 @@ def video(path, frames, sound=True):
         out.mux(stream.encode(None))
         if audio is not None:
             length = len(frames) * 48_000 // FPS
-            noise = 0.1 * np.random.default_rng(0).standard_normal((1, length)).astype(np.float32)
-            one = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
+            t = np.arange(length) / 48_000
+            swept = 0.1 * np.sin(2 * np.pi * (300 + 400 * t) * t).astype(np.float32)
+            one = av.AudioFrame.from_ndarray(swept[None], "fltp", "mono")
             one.sample_rate, one.pts, one.time_base = 48_000, 0, Fraction(1, 48_000)
             split = av.AudioResampler("fltp", "mono", 48_000, frame_size=1024)
             for part in [*split.resample(one), *split.resample(None)]:

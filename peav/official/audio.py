@@ -17,7 +17,7 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, config: TowerConfig, latent_dim: int) -> None:
         super().__init__()
-        self.data_proj = nn.Linear(latent_dim, config.hidden_size)
+        self.data_proj = Linear(latent_dim, config.hidden_size)
         self.audio_transformer = Tower(config)
 
     def forward(self, latents: Tensor, valid_mask: Tensor | None = None) -> TowerOutput:

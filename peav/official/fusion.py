@@ -18,8 +18,8 @@ class FusionEncoder(Tower):
         self.modality_aligner = nn.ModuleDict(
             {"conv": nn.Conv1d(width, width, 1), "layer_norm": nn.LayerNorm(width, eps=1e-5)}
         )
-        self.concat_modality_proj = nn.Linear(2 * width, width)
-        self.data_proj = nn.Linear(width, width)
+        self.concat_modality_proj = Linear(2 * width, width)
+        self.data_proj = Linear(width, width)
 
     def fuse(
         self,

@@ -40,7 +40,7 @@ class Head(nn.Module):
     def __init__(self, width: int, output: int) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(width, eps=1e-6)
-        self.proj = nn.Linear(width, output, bias=False)
+        self.proj = Linear(width, output, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(self.layer_norm(x)).float()

@@ -85,7 +85,7 @@ class Tower(nn.Module):
         self.embeddings = Embeddings(config.hidden_size)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.output = Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, valid_mask: Tensor | None = None) -> TowerOutput:
         """Args: x (B, L, D); valid_mask (B, L), True where there is something. Returns outputs at all L steps,
@@ -176,10 +176,10 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = config.num_attention_heads
         inner = self.heads * config.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, inner, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, inner, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, inner, bias=False)
-        self.o_proj = nn.Linear(inner, config.hidden_size, bias=False)
+        self.q_proj = Linear(config.hidden_size, inner, bias=False)
+        self.k_proj = Linear(config.hidden_size, inner, bias=False)
+        self.v_proj = Linear(config.hidden_size, inner, bias=False)
+        self.o_proj = Linear(inner, config.hidden_size, bias=False)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
@@ -199,9 +199,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, inner, bias=False)
-        self.up_proj = nn.Linear(width, inner, bias=False)
-        self.down_proj = nn.Linear(inner, width, bias=False)
+        self.gate_proj = Linear(width, inner, bias=False)
+        self.up_proj = Linear(width, inner, bias=False)
+        self.down_proj = Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))

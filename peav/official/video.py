@@ -19,8 +19,8 @@ class VideoEncoder(nn.Module):
 
     def __init__(self, config: TowerConfig, feature_dim: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(feature_dim, config.hidden_size, bias=False)
-        self.data_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.proj = Linear(feature_dim, config.hidden_size, bias=False)
+        self.data_proj = Linear(config.hidden_size, config.hidden_size)
         self.visual_transformer = Tower(config)
 
     def forward(self, features: Tensor, valid_mask: Tensor | None = None) -> TowerOutput:

@@ -201,12 +201,12 @@ class _Attention(nn.Module):
         self.heads = heads
         self.in_proj_weight = _random(3 * width, width)
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(self, queries: Tensor, context: Tensor, rotation: Rotation | None = None) -> Tensor:
         inputs = (queries, context, context)
         packed = zip(inputs, self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
-        q, k, v = (F.linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2) for x, w, b in packed)
+        q, k, v = (linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2) for x, w, b in packed)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -217,8 +217,8 @@ class _MLP(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, inner)
-        self.c_proj = nn.Linear(inner, width)
+        self.c_fc = Linear(width, inner)
+        self.c_proj = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(F.gelu(self.c_fc(x)))

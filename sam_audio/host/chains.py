@@ -173,9 +173,10 @@ def parameters(effect: Any) -> list[Parameter]:
 
 
 def _plugin_parameter(effect: Any, name: str, knob: Any) -> Parameter:
-    low, high = ([*knob.range[:2], None, None])[:2] if isinstance(knob.range, tuple) else (None, None)
-    numbers = [x if isinstance(x, (int, float)) else None for x in (low, high)]
-    return Parameter(name, getattr(effect, name), knob.label or "", *numbers)
+    limits = [x if isinstance(x, (int, float)) else None for x in knob.range[:2]]
+    low, high = limits if len(limits) == 2 else (None, None)
+    # pedalboard gives values that carry their knob along: plain ones are wanted
+    return Parameter(name, knob.type(getattr(effect, name)), knob.label or "", low, high)
 
 
 def set_parameter(effect: Any, name: str, value: Any) -> None:

@@ -24,6 +24,8 @@ from sam_audio.separator.bands import HOP, N_FFT, SAMPLE_RATE
 from sam_audio.separator.nano import NanoSeparator, NanoStream
 from sam_audio.types import Condition, Samples, SeparationModel
 
+HOPELESS_S = 5.0  # of sound that waits to be separated
+
 
 @dataclass(frozen=True)
 class LiveOptions:
@@ -35,7 +37,7 @@ class LiveOptions:
         lookahead: frames after the one being decided; over these the masks of two runs are cross-faded.
     """
 
-    context: int = 128
+    context: int = 64
     hop: int = 4
     lookahead: int = 1
 
@@ -261,6 +263,11 @@ def run_live(
             if not here:
                 late += n
                 report.dropouts += 1
+                if late > HOPELESS_S * rate:
+                    raise UserError(
+                        f"this machine is too slow to separate live: {HOPELESS_S:g} s of sound are waiting; "
+                        "close other programs, or separate a recording"
+                    )
             sink.write(out)
             report.seconds = read / rate
             report.busy = busy_s / max(report.seconds, 1e-9)

@@ -250,7 +250,7 @@ struct Factory : Unknown {
         if (memcmp(id, gain_class, 16)) return no;
         Gain* gain = new Gain;
         tresult result = gain->queryInterface(reinterpret_cast<const uint8_t*>(iid), object);
-        gain->Component::release();
+        static_cast<Component*>(gain)->release();
         return result;
     }
 };

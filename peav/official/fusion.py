@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from peav.official.linear import Linear
 from peav.official.transformer import Tower, TowerConfig, TowerOutput
 
 

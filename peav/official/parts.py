@@ -22,6 +22,7 @@ from peav.official import hub, naming
 from peav.official.audio import AudioEncoder, frame_mask
 from peav.official.codec import CodecEncoder, from_pe_names
 from peav.official.config import PEAudioFrameConfig, PEAudioVideoConfig
+from peav.official.linear import Linear
 from peav.official.text import TextTower
 from peav.official.transformer import TowerOutput
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav.checkpoints import CheckpointError
+from peav.official.linear import Linear
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines, (L, head_dim) each
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav.checkpoints import CheckpointError
+from peav.official.linear import Linear
 
 _GROUP_NORM_EPS = 1e-5
 _LEAST_THETA = 10000.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from peav.official.linear import Linear
 from peav.official.transformer import Tower, TowerConfig, TowerOutput
 
 FIXED_FRAMES = 16  # what the 16-frame variants look at

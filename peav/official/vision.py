@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav.checkpoints import CheckpointError
+from peav.official.linear import Linear, linear
 from peav.official.transformer import Rotation, rotate
 
 _EPS = 1e-5

@@ -44,6 +44,9 @@ def live(
     strength: Annotated[float, typer.Option(metavar="0..2", help="How boldly to cut.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="nano|PATH", help="Only the nano model works live.")] = "nano",
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="CPU threads; one leaves the others to the sound card.")
+    ] = 1,
     json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --to.")] = False,
 ) -> None:
@@ -51,6 +54,8 @@ def live(
     import sys
     from contextlib import ExitStack
     from dataclasses import asdict
+
+    import torch
 
     from sam_audio.cli.shared import show, show_json
     from sam_audio.errors import UserError
@@ -66,6 +71,10 @@ def live(
         raise UserError("--from and --to belong together: give both, or neither for the sound card")
     if not 1 <= block <= 1 << 16:
         raise UserError(f"a block of {block} samples cannot work: use 64 to 4096")
+
+    if threads < 1:
+        raise UserError(f"{threads} threads cannot work: use 1 or more")
+    torch.set_num_threads(threads)
 
     def describe(report: LiveReport) -> str:
         return (

@@ -10,6 +10,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "separate": "sam_audio.api",
     "Separator": "sam_audio.api",
+    "SAMAudio": "sam_audio.official.model",
+    "SAMAudioProcessor": "sam_audio.official.batch",
+    "SAMAudioJudgeModel": "judge.official",
+    "SAMAudioJudgeProcessor": "judge.official",
     "RenderOptions": "sam_audio.render",
     "RenderReport": "sam_audio.render",
     "SeparationModel": "sam_audio.types",
@@ -25,8 +29,11 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from judge.official import SAMAudioJudgeModel, SAMAudioJudgeProcessor
     from sam_audio.api import Separator, separate
     from sam_audio.errors import SamAudioError, UserError
+    from sam_audio.official.batch import SAMAudioProcessor
+    from sam_audio.official.model import SAMAudio
     from sam_audio.render import RenderOptions, RenderReport
     from sam_audio.types import Anchor, SeparationModel, SeparationResult, SeparationStream, Span, Stem
 

@@ -41,7 +41,6 @@ def test_models_list():
         "text encoder",
         "audio encoder",
         "video encoder",
-        "judge",
     ]
     for entry in entries:
         assert entry["bytes"] < 3 * entry["parameters"]  # float16 or int8

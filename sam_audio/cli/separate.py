@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sam_audio.separator import ModelOptions
 
 
+EXIT_ABSENT = 3
+
+
 class Mode(str, Enum):
     extract = "extract"
     remove = "remove"
@@ -160,6 +163,21 @@ def separate(
         Optional[list[str]],
         typer.Option(metavar="NAME", help="Change the stems on their way out.", show_default=False),
     ] = None,
+    judge: Annotated[
+        bool,
+        typer.Option("--judge/--no-judge", help="Say how good the stems are, and what is not in the mix."),
+    ] = True,
+    judge_model: Annotated[
+        str,
+        typer.Option(metavar="NAME|PATH", help="nano, or a published Judge.", show_default="nano"),
+    ] = "auto",
+    candidates: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Separate in N ways; the judge keeps the best of each stem."),
+    ] = 1,
+    fail_if_absent: Annotated[
+        bool, typer.Option("--fail-if-absent", help="Exit code 3 when a sound is not in the mix.")
+    ] = False,
     json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     report: Annotated[
         Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)
@@ -202,8 +220,12 @@ def separate(
         start_s=start,
         duration_s=duration,
         strength=strength,
+        judge=judge,
+        candidates=candidates,
     )
     options.check()
+    if fail_if_absent and not judge:
+        raise UserError("only the judge knows what is absent: leave out --no-judge or --fail-if-absent")
     prompts, clues = tuple(prompt or ()), given(context)
     if mixtures and not prompts and not clues:
         raise UserError("nothing is asked for: give at least one --prompt, for example --prompt guitar")
@@ -253,6 +275,7 @@ def separate(
         _Console(quiet, verbose, to_stdout=out == "-" or json_summary),
         exporters,
         post_processors,
+        judge_model,
     )
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     if report is not None:
@@ -261,6 +284,18 @@ def separate(
         print(text)
     if summary["errors"]:
         raise typer.Exit(2)
+    if fail_if_absent:
+        _fail_if_absent(summary)
+
+
+def _fail_if_absent(summary: dict[str, Any]) -> None:
+    """Ends with EXIT_ABSENT if a sound is not in its mixture; says so of what the judge cannot tell."""
+    asked = [stem for file in summary["files"] for stem in [*file["stems"], *file["removed"]]]
+    for stem in asked:
+        if stem["in_mixture"] is None:
+            print(f"warning: nobody can tell whether {stem['name']} is in the mix", file=sys.stderr)
+    if any(stem["in_mixture"] is False for stem in asked):
+        raise typer.Exit(EXIT_ABSENT)
 
 
 def _numbered(work: list[Any]) -> list[Any]:
@@ -298,6 +333,7 @@ def _run(
     console: _Console,
     exporters: Sequence[Exporter] = (),
     post: Sequence[PostProcessor] = (),
+    judge: str = "auto",
 ) -> dict[str, Any]:
     """Does every job; one that fails does not keep the others from being done."""
     from sam_audio.prompts import resolve
@@ -313,7 +349,7 @@ def _run(
             if separator is None:
                 from sam_audio.api import Separator
 
-                separator = Separator(model, device, threads, options)
+                separator = Separator(model, device, threads, options, judge)
             requests = resolve(job.prompts, job.clues)
             with console.progress(mixture) as progress:
                 done = _asking(separator, requests, job, post).render(
@@ -388,6 +424,10 @@ class _Console:
                 line += f"  peak {stem.peak:.3f}"
             if line:
                 print(line, file=self.stream)
+        if report.judge is not None:
+            from judge.report import print_table
+
+            print_table(((stem.name, stem.scores) for stem in report.asked), self.stream)
         if self.verbose:
             speed = report.seconds / max(report.elapsed_s, 1e-9)
             print(

@@ -67,8 +67,10 @@ def test_nothing_but_training_needs_its_extra():
     extra = "asteroid", "onnx", "scipy", "pedalboard", "requests", "fast_bss_eval"
     for package in PACKAGES:
         for path, names in importers(package).items():
+            # the rack is what pedalboard is for; it has an extra of its own
+            allowed = "pedalboard" if path.startswith("host/") else None
             if not path.startswith(("training/", "evaluation/")):
-                assert not [n for n in names if inside(n, *extra)], path
+                assert not [n for n in names if inside(n, *(e for e in extra if e != allowed))], path
 
 
 MODULES = sorted(

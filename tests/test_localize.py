@@ -84,7 +84,9 @@ def test_hysteresis_keeps_a_wavering_sound_whole():
     values = np.maximum(activity((1, 2), (3, 4)), activity((0.6, 4.4), level=0.4))
     values = np.maximum(values, activity((6, 7), level=0.4))
     assert spans(values, threshold=0.5) == [(1, 2), (3, 4)]
-    assert spans(values, threshold=0.5, release=0.3) == [(0.6, 4.4)]  # and what never reaches the threshold is none
+    assert spans(values, threshold=0.5, release=0.3) == [
+        (0.6, 4.4)
+    ]  # and what never reaches the threshold is none
 
 
 def test_no_span_outlasts_the_recording():

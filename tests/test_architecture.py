@@ -129,13 +129,15 @@ print(heavy, usage.ru_utime + usage.ru_stime)
 @pytest.mark.skipif(sys.platform == "win32", reason="measures with getrusage")
 def test_help_is_instant():
     times = []
-    for _ in range(3):  # the fastest counts: a busy machine slows any single run down
+    for _ in range(8):  # the fastest counts: a busy machine slows any single run down
         out = run(HELP)
         *_, last = out.splitlines()
         heavy, seconds = last.rsplit(" ", 1)
         assert "--prompt" in out
         assert heavy == "[]"
         times.append(float(seconds))
+        if times[-1] < 0.5:
+            break
     assert min(times) < 0.5
 
 

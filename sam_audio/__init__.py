@@ -12,8 +12,8 @@ _HOMES = {
     "Separator": "sam_audio.api",
     "SAMAudio": "sam_audio.official.model",
     "SAMAudioProcessor": "sam_audio.official.batch",
-    "SAMAudioJudgeModel": "judge.official",
-    "SAMAudioJudgeProcessor": "judge.official",
+    "SAMAudioJudgeModel": "sam_audio.official.judge",
+    "SAMAudioJudgeProcessor": "sam_audio.official.judge",
     "RenderOptions": "sam_audio.render",
     "RenderReport": "sam_audio.render",
     "SeparationModel": "sam_audio.types",
@@ -29,10 +29,10 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from judge.official import SAMAudioJudgeModel, SAMAudioJudgeProcessor
     from sam_audio.api import Separator, separate
     from sam_audio.errors import SamAudioError, UserError
     from sam_audio.official.batch import SAMAudioProcessor
+    from sam_audio.official.judge import SAMAudioJudgeModel, SAMAudioJudgeProcessor
     from sam_audio.official.model import SAMAudio
     from sam_audio.render import RenderOptions, RenderReport
     from sam_audio.types import Anchor, SeparationModel, SeparationResult, SeparationStream, Span, Stem

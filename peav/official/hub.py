@@ -6,6 +6,7 @@ asked for the others only, and not at all with HF_HUB_OFFLINE.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -50,14 +51,22 @@ def find(name: str | os.PathLike[str], files: str | Iterable[str], revision: str
         raise CheckpointError(
             f"{repository} is not a folder: name a model's folder, or a model on the hub like {_OWNER}/pe-av-small."
         )
-    if "/" not in repository:
-        repository = f"{_OWNER}/{repository}"
-    cached = (_cached(repository, file, revision) for file in choices)
-    found = next(filter(None, cached), None) or _fetch(repository, choices, revision)
+    repository = whole_name(repository)
+    at_hand = (_cached(repository, file, revision) for file in choices)
+    found = next(filter(None, at_hand), None) or _fetch(repository, choices, revision)
     if found.name.endswith(_INDEX):
         for shard in _shards(found):
             find(repository, shard.name, revision)
     return found
+
+
+def whole_name(name: str) -> str:
+    """A model's name on the hub with its owner.
+
+    >>> whole_name("pe-av-small")
+    'facebook/pe-av-small'
+    """
+    return name if "/" in name else f"{_OWNER}/{name}"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -84,39 +93,100 @@ def _cached(repository: str, file: str, revision: str | None) -> Path | None:
 
 
 def _fetch(repository: str, files: list[str], revision: str | None) -> Path:
-    where = f"{repository} (revision {revision})" if revision else repository
+    for file in files:
+        if (path := _fetch_one(repository, file, revision)) is not None:
+            return path
+    raise CheckpointError(
+        f"{_at(repository, revision)} has no {' or '.join(files)}: it is not a model of this kind."
+    )
+
+
+def _at(repository: str, revision: str | None) -> str:
+    return f"{repository} (revision {revision})" if revision else repository
+
+
+def _fetch_one(repository: str, file: str, revision: str | None) -> Path | None:
+    """A file of a repository, from the cache if that is up to date; None where the repository has none like it."""
+    where = _at(repository, revision)
     hub = _hub()
     from huggingface_hub import constants, errors
 
-    for file in files:
-        try:
-            return Path(hub.hf_hub_download(repository, file, revision=revision))
-        except errors.GatedRepoError:
+    try:
+        return Path(hub.hf_hub_download(repository, file, revision=revision))
+    except errors.GatedRepoError:
+        message = (
+            f"{repository} is gated: accept its terms at https://huggingface.co/{repository} "
+            "and log in with `hf auth login`."
+        )
+    except errors.RevisionNotFoundError:
+        message = f"{repository} has no revision {revision!r}: name another."
+    except errors.RepositoryNotFoundError:
+        message = f"There is neither a folder nor a model on the Hugging Face hub called {repository}."
+    except errors.LocalEntryNotFoundError:
+        if constants.HF_HUB_OFFLINE:
             message = (
-                f"{repository} is gated: accept its terms at https://huggingface.co/{repository} "
-                "and log in with `hf auth login`."
+                f"{where} has not been downloaded yet, and HF_HUB_OFFLINE is set: unset it, "
+                "or name a folder with the model's files."
             )
-        except errors.RevisionNotFoundError:
-            message = f"{repository} has no revision {revision!r}: name another."
-        except errors.RepositoryNotFoundError:
-            message = f"There is neither a folder nor a model on the Hugging Face hub called {repository}."
-        except errors.LocalEntryNotFoundError:
-            if constants.HF_HUB_OFFLINE:
-                message = (
-                    f"{where} has not been downloaded yet, and HF_HUB_OFFLINE is set: unset it, "
-                    "or name a folder with the model's files."
-                )
-            else:
-                message = (
-                    f"{where} could not be reached: connect to the internet, or name a folder with its files."
-                )
-        except errors.EntryNotFoundError:
-            continue  # perhaps it has the next one
-        except Exception as error:  # noqa: BLE001  the network library's, the disk's
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            message = f"{where} could not be fetched: {reason[0].rstrip('.')}."
-        raise CheckpointError(message)
-    raise CheckpointError(f"{where} has no {' or '.join(files)}: it is not a model of this kind.")
+        else:
+            message = (
+                f"{where} could not be reached: connect to the internet, or name a folder with its files."
+            )
+    except errors.EntryNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001  the network library's, the disk's
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        message = f"{where} could not be fetched: {reason[0].rstrip('.')}."
+    raise CheckpointError(message)
+
+
+def download(repository: str, files: str | Iterable[str], revision: str | None = None) -> Path:
+    """Fetches a file from the hub, or the first of several that the repository has, and checks what has come.
+
+    What was there before is used if it is what the hub has now; a download that was cut off goes on where it ended.
+
+    Args:
+        repository: with its owner, where it has one.
+        files, revision: as for `find`.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or arrived damaged.
+    """
+    path = _fetch(repository, [files] if isinstance(files, str) else list(files), revision)
+    check_sum(path)
+    if path.name.endswith(_INDEX):
+        for shard in _shards(path):
+            download(repository, shard.name, revision)
+    return path
+
+
+def download_if_there(repository: str, file: str, revision: str | None = None) -> Path | None:
+    """The same for a file that the repository need not have."""
+    return _fetch_one(repository, file, revision)
+
+
+def check_sum(path: Path) -> None:
+    """Compares a file in the hub's cache with the SHA-256 that it is stored under; small files have none.
+
+    Raises:
+        CheckpointError: it is damaged; it is removed, so that it can be fetched again.
+    """
+    blob = path.resolve()
+    if not re.fullmatch("[0-9a-f]{64}", blob.name):
+        return
+    with blob.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != blob.name:
+        blob.unlink()
+        raise CheckpointError(f"{path} arrived damaged and was removed: download it again.")
+
+
+def cached(repository: str, files: Iterable[str], revision: str | None = None) -> Path | None:
+    """The first of some files that is in the hub's cache; None for none, or without the hub's client."""
+    try:
+        return next(filter(None, (_cached(repository, file, revision) for file in files)), None)
+    except CheckpointError:
+        return None
 
 
 def _hub() -> Any:

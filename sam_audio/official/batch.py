@@ -164,7 +164,7 @@ class SAMAudioProcessor:
     def _mono(self, audio: Tensor | np.ndarray | str | Path) -> Tensor:
         """Shape: (n,) float32."""
         if isinstance(audio, str | Path):
-            audio = self._read(audio)
+            audio = read_at_rate(audio, self.audio_sampling_rate)
         samples = torch.as_tensor(audio)
         if samples.ndim == 1:
             samples = samples[None]
@@ -174,16 +174,6 @@ class SAMAudioProcessor:
                 f"a recording is floating-point samples (channels, n), not {samples.dtype} of {shape}"
             )
         return samples.float().mean(dim=0)
-
-    def _read(self, path: str | Path) -> np.ndarray:
-        from sam_audio.io import read_audio
-        from sam_audio.resample import Resampler
-
-        samples, rate = read_audio(path)
-        if rate == self.audio_sampling_rate:
-            return samples
-        resampler = Resampler(rate, self.audio_sampling_rate, len(samples))
-        return np.concatenate([resampler.push(samples), resampler.finish()], axis=-1)
 
     def _pictures(self, videos: Sequence[Any] | None, sizes: list[int]) -> list[Tensor] | None:
         if videos is None:
@@ -195,6 +185,22 @@ class SAMAudioProcessor:
             else on_latent_frames(check_frames(video), n)
             for video, n in zip(videos, sizes, strict=True)
         ]
+
+
+def read_at_rate(path: str | Path, sample_rate: int) -> np.ndarray:
+    """A whole file at a sample rate in Hz, (channels, n) float32.
+
+    Raises:
+        AudioReadError: it cannot be read.
+    """
+    from sam_audio.io import read_audio
+    from sam_audio.resample import Resampler
+
+    samples, rate = read_audio(path)
+    if rate == sample_rate:
+        return samples
+    resampler = Resampler(rate, sample_rate, len(samples))
+    return np.concatenate([resampler.push(samples), resampler.finish()], axis=-1)
 
 
 def _anchor(anchor: Any) -> AnchorLike:

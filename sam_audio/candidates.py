@@ -137,21 +137,19 @@ def _seeded(model: SeparationModel, n: int) -> list[Candidate]:
 
 def _with_spans_switched(model: SeparationModel) -> list[tuple[str, SeparationModel]]:
     """Nano with predicted spans if it is without, and the other way round; none of other models."""
+    from peav.nano.audio import AudioTower
     from sam_audio.separator.nano import NanoSeparator
 
     inner = _innermost(model)
     if not isinstance(inner, NanoSeparator):
         return []
-    if inner.audio_tower is not None:
-        tower, label = None, "no predicted spans"
-    else:
-        from peav.nano.audio import AudioTower
-
-        tower, label = AudioTower.from_pretrained("nano").to(inner.device), "predicted spans"
+    label = "no predicted spans" if inner.predict_spans else "predicted spans"
 
     def switched(nano: Any) -> Any:
         twin = copy.copy(nano)  # weights are shared
-        twin.audio_tower = tower
+        twin.predict_spans = not nano.predict_spans
+        if twin.predict_spans and twin.audio_tower is None:
+            twin.audio_tower = AudioTower.from_pretrained("nano").to(nano.device)
         return twin
 
     return [(label, _changed(model, switched))]

@@ -104,6 +104,33 @@ def test_analysis_is_shared_by_all_prompts(network):
     torch.testing.assert_close(network.mask_logits(analysis, conditions), network(features, conditions))
 
 
+def test_what_was_heard_ends_where_the_excerpt_ends(network):
+    """The tower pads at the front, so that only the last columns of its maps belong to the excerpt."""
+    features, conditions = inputs(n_frames=32)
+    generator = torch.Generator().manual_seed(0)
+    maps = [
+        torch.rand(1, c, 3 * 2**i, 2 ** (i + 1), generator=generator)
+        for i, c in zip((3, 2, 1, 0), (128, 256, 512, 1024), strict=True)
+    ]
+    heard = network(features, conditions, maps)
+    assert (heard - network(features, conditions)).abs().max() > 1e-3
+    shapes = [tuple(x.shape) for x in network.trunk.hearing(maps, 2)]
+    assert shapes == [(1, 8, 64, 16), (1, 16, 32, 8), (1, 16, 16, 4), (1, 16, 8, 2)]
+
+
+def test_bands_are_given_the_mel_rows_of_their_frequency():
+    from sam_audio.separator.network import _rows_to_rows
+
+    weights = _rows_to_rows(16, 64)
+    assert weights.shape == (64, 16)
+    assert (weights.sum(1).round(5) == 1).all() and (weights >= 0).all()
+    centre = weights @ range(16)
+    assert (centre[1:] >= centre[:-1]).all()
+    assert (
+        centre[0] < 0.5 and centre[-1] == 15
+    )  # nothing is heard above 7.5 kHz: the highest row speaks for all
+
+
 def test_a_config_survives_json():
     import json
     from dataclasses import asdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tiny
 import torch
 
 from sam_audio.separator.bands import features
-from sam_audio.separator.nano import load_network
+from sam_audio.separator.nano import PREDICT_SPANS, load_network
 from sam_audio.separator.network import Conditions
 from sam_audio.training import separator as training
 from sam_audio.training.mixing import HOP, Mixture, Prompt, Source
@@ -108,8 +109,10 @@ def test_a_prompt_whose_sound_is_not_in_the_excerpt_is_absent():
 
 def test_tracks_are_known_for_a_share_of_mixtures():
     for share in (0.0, 1.0):
-        batches = [batch_of(recipe=replace(RECIPE, tracks_share=share), seed=seed) for seed in range(10)]
-        assert any(batch["tracks"].any() for batch in batches) == bool(share)
+        recipe = replace(RECIPE, tracks_share=share, activity_share=share)
+        batches = [batch_of(recipe=recipe, seed=seed) for seed in range(10)]
+        assert any(batch["tracks"][:, :, 2:].any() for batch in batches) == bool(share)
+        assert all((batch["tracks"][:, :, 1] == share).all() for batch in batches)
         assert any(not batch["vector_valid"].all() for batch in batches) == bool(share)
 
 
@@ -121,19 +124,44 @@ def test_text_is_left_out_only_where_spans_are_known():
         assert batch["present"][without].all()
 
 
-def test_tracks_tell_the_truth_mostly():
+def test_spans_tell_the_truth_mostly():
     active = np.zeros(FRAMES, bool)
     active[20:40] = True
-    tracks = np.stack([training._tracks(active, np.random.default_rng(seed)) for seed in range(200)])
-    assert tracks.min() >= 0 and tracks.max() <= 1
-    assert not (tracks[:, 2] * tracks[:, 3]).any()
-    assert not (tracks[:, 3] * active).any()
-    assert set(tracks[:, 1].mean(-1)) == {0, 1}
-    known = tracks[tracks[:, 1, 0] == 1, 0]
-    assert known[:, 25:35].mean() > known[:, :15].mean() + 0.4
-    spans = tracks[tracks[:, 2].any(-1), 2]
-    assert spans[:, 25:35].mean() > 0.95
-    assert spans[:, :10].mean() < 0.05
+    spans = np.stack([training._spans(active, np.random.default_rng(seed)) for seed in range(200)])
+    assert set(np.unique(spans)) == {0, 1}
+    assert not (spans[:, 0] * spans[:, 1]).any()
+    assert not (spans[:, 1] * active).any()
+    marked = spans[spans[:, 0].any(-1), 0]
+    assert marked[:, 25:35].mean() > 0.95
+    assert marked[:, :10].mean() < 0.05
+
+
+def test_activity_is_told_where_it_is_known_and_the_prompt_has_words(vectors):
+    batch = batch_of(recipe=replace(RECIPE, activity_share=1.0, tracks_share=0.0))
+    batch["tracks"][1, :, 1] = 0
+    batch["vector_valid"][0, 1] = False
+    activity = torch.rand(2, 6, FRAMES)
+    tracks = training.asked(batch, vectors(batch["phrase"]), activity).tracks
+    torch.testing.assert_close(tracks[0, 0, 0], activity[0, 0])
+    assert tracks[0, 0, 1].all() and not tracks[0, 1].any() and not tracks[1].any()
+
+
+def test_the_listener_hears_speech_where_it_is(vectors):
+    from sam_audio.embedding import mono_windows
+
+    example = Path(__file__).parent.parent / "examples" / "speech.ogg"
+    speech = np.concatenate(list(mono_windows(example, 48_000)))
+    sources = torch.zeros(1, 2, 8 * 46_080)
+    sources[0, 1, 4 * 46_080 :] = torch.from_numpy(speech[: 4 * 46_080])
+    sources[0, 0] = 3e-4 * torch.randn(8 * 46_080)
+    asked = vectors(torch.tensor([[phrase_list().index("person speaking"), phrase_list().index("piano")]]))
+    maps, activity = training.Listener()(sources, asked)
+    assert [tuple(m.shape[2:]) for m in maps] == [(192, 16), (96, 8), (48, 4), (24, 2)]
+    assert activity.shape == (1, 2, 384)
+    assert activity[0, 0, 220:].mean() > 0.5 > 0.2 > activity[0, 0, :170].mean()
+    assert activity[0, 1].mean() < 0.2
+    unsure = training.Listener()(sources, asked, np.random.default_rng(0))[1]
+    assert not torch.equal(unsure, activity)
 
 
 def test_a_stream_is_reproducible_and_trainable(bank_dir):
@@ -162,14 +190,6 @@ def test_a_silent_mixture_does_no_harm():
     assert torch.isfinite(features(stats.mixture[:, 0])).all()
 
 
-def test_colours_are_smooth_and_half_are_flat():
-    colours = training._colours(np.random.default_rng(0), 400)[..., 0]
-    flat = (colours == 1).all(-1)
-    assert 0.4 < flat.float().mean() < 0.6
-    assert colours.log10().diff(dim=-1).abs()[:, 20:].max() < 0.2
-    assert 0.05 < colours.min() < colours.max() < 20
-
-
 def test_vectors_are_unit_and_noise_keeps_them_near(vectors):
     indices = torch.arange(50)
     clean, noisy = vectors(indices), vectors(indices, 0.02)
@@ -191,8 +211,9 @@ def test_learning_rate_warms_up_and_cools_down(progress, steps, expected):
 def test_steps_lower_the_loss_and_the_average_follows(vectors, tmp_path):
     state = load_state(tmp_path / "none.pt", RECIPE)
     batch = batch_of(recipe=replace(RECIPE, tracks_share=0.0))
+    listener = training.Listener()
     rng = np.random.default_rng(0)
-    losses = [training_step(state, batch, vectors, RECIPE, rng, 3e-3)["loss"] for _ in range(15)]
+    losses = [training_step(state, batch, vectors, listener, RECIPE, rng, 3e-3)["loss"] for _ in range(15)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.2
     assert (state.step, state.mixtures) == (15, 30)
     moved = sum(
@@ -205,7 +226,7 @@ def test_a_gradient_that_is_not_finite_is_skipped(vectors, tmp_path):
     state = load_state(tmp_path / "none.pt", RECIPE)
     before = [p.clone() for p in state.network.parameters()]
     state.network.conditioner.no_vector.register_hook(lambda gradient: gradient * float("nan"))
-    training_step(state, batch_of(), vectors, RECIPE, np.random.default_rng(0), 1e-2)
+    training_step(state, batch_of(), vectors, training.Listener(), RECIPE, np.random.default_rng(0), 1e-2)
     for p, old in zip(state.network.parameters(), before, strict=True):
         torch.testing.assert_close(p, old, atol=0, rtol=0)
 
@@ -262,19 +283,20 @@ def test_validation_is_the_same_every_time_and_leaves_text_only(bank_dir, vector
     for a, b in zip(one, two, strict=True):
         for name in a:
             torch.testing.assert_close(a[name], b[name], atol=0, rtol=0)
-        assert not a["tracks"].any() and a["vector_valid"].all()
-    network = tiny.network()
-    scores = validate(network, one, vectors)
-    assert scores == validate(network, two, vectors)
+        assert (a["tracks"][:, :, 1] == PREDICT_SPANS).all() and a["vector_valid"].all()
+        assert not a["tracks"][:, :, [0, 2, 3]].any()
+    network, listener = tiny.network(), training.Listener()
+    scores = validate(network, one, vectors, listener)
+    assert scores == validate(network, two, vectors, listener)
 
 
 def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors):
     batches = validation_set(bank_dir, RECIPE, n_batches=1)
 
-    def ones(inputs, conditions):
+    def ones(inputs, conditions, maps):
         return torch.full((*conditions.vectors.shape[:2], *inputs.shape[2:]), 30.0)
 
-    scores = validate(ones, batches, vectors)
+    scores = validate(ones, batches, vectors, training.Listener())
     assert scores["median_si_sdri"] == pytest.approx(0, abs=1e-3)
     assert scores["absent_median_db"] == pytest.approx(0, abs=1e-3)
 

@@ -19,6 +19,7 @@ CONFIG = NetworkConfig(
     n_bases=4,
     query_dim=16,
     frame_dim=8,
+    hears=True,
 )
 SPLITS = ("train", "valid", "test")
 # manifest label -> category, of every group that scenes draw from
@@ -45,6 +46,8 @@ def network(seed: int = 0) -> MaskNetwork:
         for name, parameter in net.named_parameters():
             scale = 1.0 if name.endswith(".bias") or parameter.ndim < 2 else parameter[0].numel() ** -0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+            if ".hearing." in name and parameter.ndim > 1:
+                parameter.mul_(0.03)  # what is heard colours what is seen, it does not drown it
             if "norm" in name and name.endswith("weight"):
                 parameter.abs_()
     return net.eval().requires_grad_(False)

@@ -42,7 +42,7 @@ _STEP_FRAMES = 8  # output frames that one step of the trunk's last layer covers
 # (stride, channels out) of the separable layers after the first convolution (Howard et al. 2017)
 _LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *((1, 512),) * 5, (2, 1024), (1, 1024))
 # index of the layer that ends each time scale, its channels, and the mel bands that are left there
-_SCALES = ((2, 128, 16), (4, 256, 8), (10, 512, 4), (12, 1024, 2))
+SCALES = ((2, 128, 16), (4, 256, 8), (10, 512, 4), (12, 1024, 2))
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,12 @@ class AudioFeatures(NamedTuple):
 # ---- front end -----------------------------------------------------------------------------------------
 
 
+def mel_position(hertz: np.ndarray) -> np.ndarray:
+    """Where frequencies lie among the mel bands: 0 at the lower edge of the first, 1 at the upper edge of the last."""
+    low, high = np.log1p(np.array([125, 7500]) / 700)
+    return (np.log1p(hertz / 700) - low) / (high - low)
+
+
 def mel_filters() -> Tensor:
     """Triangular filters over 125 to 7500 Hz on the HTK mel scale, (N_BINS, N_MELS)."""
 
@@ -106,12 +112,15 @@ def log_mel(waveform: Tensor, filters: Tensor) -> Tensor:
 
 def levelled(waveform: Tensor) -> Tensor:
     """Brings the loud part of each waveform (B, n) to one level, so that a quiet recording is heard as well."""
-    whole = F.pad(waveform, (0, -waveform.shape[-1] % FRAME))
-    power = whole.unflatten(-1, (-1, FRAME)).square().mean(-1)
-    peak = power.amax(-1, keepdim=True)
-    loud = power >= peak * 0.03
-    level = ((power * loud).sum(-1, keepdim=True) / loud.sum(-1, keepdim=True)).sqrt()
-    return waveform * (_LEVEL / level.clamp(min=1e-9)).clamp(max=_MAX_GAIN)
+    return waveform * level_gain(waveform.square())
+
+
+def level_gain(power: Tensor, at_most: float = _MAX_GAIN) -> Tensor:
+    """What `levelled` multiplies sounds of these powers (B, n) with, (B, 1)."""
+    frames = F.pad(power, (0, -power.shape[-1] % FRAME)).unflatten(-1, (-1, FRAME)).mean(-1)
+    loud = frames >= frames.amax(-1, keepdim=True) * 0.03
+    level = ((frames * loud).sum(-1, keepdim=True) / loud.sum(-1, keepdim=True)).sqrt()
+    return (_LEVEL / level.clamp(min=1e-9)).clamp(max=at_most)
 
 
 # ---- the network ---------------------------------------------------------------------------------------
@@ -150,7 +159,7 @@ class Trunk(nn.Module):
         windows = mel.unflatten(1, (-1, WINDOW_MELS)).flatten(0, 1)
         x = F.relu(self.stem(_padded(windows[:, None].contiguous(memory_format=torch.channels_last), 2)))
         maps = []
-        taken = {index for index, _, _ in _SCALES}
+        taken = {index for index, _, _ in SCALES}
         for index, layer in enumerate(self.layers):
             x = layer(x)
             if index in taken:  # (B * windows, C, t, mels) -> (B, C, windows * t, mels)
@@ -183,11 +192,11 @@ class AudioTower(nn.Module):
         self.register_buffer("filters", mel_filters(), persistent=False)
         self.trunk = Trunk()
         width = config.width
-        self.laterals = nn.ModuleList(nn.Conv2d(c, width, (1, mels)) for _, c, mels in _SCALES)
-        self.blocks = nn.ModuleList(TimeBlock(width) for _ in _SCALES)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, (1, mels)) for _, c, mels in SCALES)
+        self.blocks = nn.ModuleList(TimeBlock(width) for _ in SCALES)
         self.frame_norm = nn.GroupNorm(1, width)
         self.frame_head = nn.Conv1d(width, config.output, 1)
-        top = _SCALES[-1][1]
+        top = SCALES[-1][1]
         self.attention = nn.Conv1d(top, 1, 1)
         self.clip_hidden = nn.Linear(2 * top, config.hidden)
         self.clip_head = nn.Linear(config.hidden, config.output)
@@ -224,7 +233,12 @@ class AudioTower(nn.Module):
 
     def from_mel(self, mel: Tensor, n_frames: int, frame_valid: Tensor | None = None) -> AudioFeatures:
         """Args: mel (B, T, N_MELS), T a multiple of WINDOW_MELS; n_frames: how many 40 ms frames to return."""
-        maps = self.trunk(mel)
+        return self.from_maps(self.trunk(mel), n_frames, frame_valid)
+
+    def from_maps(
+        self, maps: list[Tensor], n_frames: int, frame_valid: Tensor | None = None
+    ) -> AudioFeatures:
+        """What the trunk gave becomes vectors of the joint space; see `from_mel`."""
         x: Tensor | None = None
         for feature, lateral, block in zip(
             reversed(maps), reversed(self.laterals), reversed(self.blocks), strict=True

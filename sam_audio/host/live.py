@@ -117,7 +117,6 @@ class LiveStream(NanoStream):
         for start in range(0, samples.shape[-1], step):
             block = np.ascontiguousarray(samples[:, start : start + step], np.float32)
             self._analyse(torch.from_numpy(block).to(self.model.device))
-            self._mono = self._mono[:0]  # there is no time to predict spans
             out += self._hops()
         return self._numpy(out)
 
@@ -144,10 +143,11 @@ class LiveStream(NanoStream):
         """Runs the network on the context up to ``lookahead`` frames past the next ``hop``, which become sound."""
         forgotten = max(0, self._settled + hop + lookahead - self.options.context)
         self._spectrum = self._spectrum[..., forgotten:].clone() if forgotten else self._spectrum
+        self._heard = self._heard[:, forgotten * HOP :].clone() if forgotten else self._heard
         self._settled -= forgotten
         self._first_frame += forgotten
         start = self._settled
-        masks = self._masks(self._spectrum[..., : start + hop + lookahead], None)[..., start:]
+        masks = self._masks(self._spectrum[..., : start + hop + lookahead])[..., start:]
         if self._fading is not None:
             n_fade = min(self._fading.shape[-1], masks.shape[-1])
             ramp = (torch.arange(n_fade, device=masks.device) + 1) / (n_fade + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
-from peav.nano.audio import FRAME, FRAME_LEVEL, AudioTower
+from peav.nano.audio import FRAME, FRAME_LEVEL, WINDOW, AudioTower, level_gain
 from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.bands import (
@@ -25,7 +26,13 @@ from sam_audio.separator.bands import (
     to_bins,
     window,
 )
-from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
+from sam_audio.separator.network import (
+    TIME_MULTIPLE,
+    Conditions,
+    MaskNetwork,
+    NetworkConfig,
+    channels_last,
+)
 from sam_audio.types import Condition, Grid, Samples
 
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
@@ -78,10 +85,12 @@ class NanoSeparator:
     def __init__(self, weights: Path = WEIGHTS, device: str = "cpu", predict_spans: bool = PREDICT_SPANS):
         self.name = "nano" if weights == WEIGHTS else str(weights)
         self.device = torch.device(device)
+        self.predict_spans = predict_spans
         self.network = load_network(weights).to(self.device)
         try:
             self.text_tower = TextTower.from_pretrained("nano")
-            self.audio_tower = AudioTower.from_pretrained("nano").to(self.device) if predict_spans else None
+            listens = predict_spans or self.network.config.hears
+            self.audio_tower = AudioTower.from_pretrained("nano").to(self.device) if listens else None
         except CheckpointError as error:
             raise ModelError(str(error).rstrip(".")) from None
 
@@ -129,7 +138,9 @@ class NanoStream:
         self._fading: Tensor | None = None  # masks of the window before, where it overlaps with the next
         self._overlap_add = torch.zeros(len(conditions), channels, N_FFT - HOP, device=device)
         self._weight = torch.zeros(N_FFT - HOP, device=device)
-        self._mono = torch.zeros(0, device=device)  # what the current window sounds like, for PE-A-Frame
+        self._heard = torch.zeros(
+            channels, 0, device=device
+        )  # the sound of self._spectrum, for the audio tower
         self._skip = N_FFT // 2  # synthesised samples that lie before the recording
         self._pushed = 0
         self._emitted = 0
@@ -170,7 +181,7 @@ class NanoStream:
     def _analyse(self, samples: Tensor) -> None:
         """Appends all frames that the new samples complete."""
         if self.model.audio_tower is not None:
-            self._mono = torch.cat([self._mono, samples.mean(dim=0)])
+            self._heard = torch.cat([self._heard, samples], dim=-1)
         self._samples = torch.cat([self._samples, samples], dim=-1)
         if self._samples.shape[-1] < N_FFT:
             return
@@ -182,7 +193,7 @@ class NanoStream:
     def _separate_window(self, n_frames: int, last: bool) -> Tensor:
         """Runs the network on the next window; returns the sound of the frames that are now settled."""
         spectrum = self._spectrum[..., :n_frames]
-        masks = self._masks(spectrum, self._activity(n_frames))
+        masks = self._masks(spectrum)
         if self._fading is not None:
             n_fade = min(self._fading.shape[-1], n_frames)
             ramp = (torch.arange(n_fade, device=masks.device) + 1) / (n_fade + 1)
@@ -195,26 +206,37 @@ class NanoStream:
             gains = self._gains(masks[..., frames], spectrum[..., frames], self._first_frame + start)
             blocks.append(self._synthesise(gains, spectrum[..., frames]))
         self._spectrum = self._spectrum[..., settled:].clone()
-        self._mono = self._mono[settled * HOP :].clone()
+        self._heard = self._heard[:, settled * HOP :].clone()
         self._first_frame += settled
         return torch.cat(blocks, dim=-1)
 
-    def _activity(self, n_frames: int) -> Tensor | None:
-        """Probability that each prompt sounds in each frame of this window, (N, n_frames)."""
-        if self.model.audio_tower is None:
-            return None
-        mono = self._mono[: n_frames * HOP][None]
-        with self.model.autocast():
-            heard = self.model.audio_tower(mono).frames[0]
-        logits = self.model.audio_tower.logits(self._vectors[0][0] @ heard.T, FRAME_LEVEL)
-        return logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)[:, :n_frames]
+    def _hear(self, n_frames: int) -> tuple[list[Tensor] | None, Tensor | None]:
+        """What the audio tower makes of this window.
 
-    def _masks(self, spectrum: Tensor, activity: Tensor | None) -> Tensor:
+        Returns:
+            The maps of its trunk for the network, and, where spans are predicted, the probability that each prompt
+            sounds in each frame, (N, n_frames).
+        """
+        tower = self.model.audio_tower
+        if tower is None:
+            return None, None
+        length = -(-n_frames // TIME_MULTIPLE) * TIME_MULTIPLE * HOP
+        sound = self._heard[None, :, : n_frames * HOP]
+        before = -length % WINDOW  # the newest sound is at the end of a window: the tower pads there
+        maps = hear(tower, F.pad(sound, (before, length - sound.shape[-1])))
+        if not self.model.predict_spans:
+            return maps, None
+        frames = tower.from_maps(maps, (before + length) // FRAME).frames[0, before // FRAME :]
+        logits = tower.logits(self._vectors[0][0] @ frames.T, FRAME_LEVEL)
+        return maps, logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)[:, :n_frames]
+
+    def _masks(self, spectrum: Tensor) -> Tensor:
         """Mask of every prompt in this window, (N, N_BANDS, T)."""
         # energies averaged over channels: a sound that cancels in mono is still seen
         energies = to_bands(power(spectrum)).mean(dim=0, keepdim=True)
         with self.model.autocast():
-            analysis = self.model.network.analyse(features(energies))
+            maps, activity = self._hear(spectrum.shape[-1])
+            analysis = self.model.network.analyse(features(energies), maps)
             conditions = Conditions(*self._vectors, self._tracks(analysis.n_frames, activity))
             logits = self.model.network.mask_logits(analysis, conditions)
         return self._without_unwanted(logits[0].sigmoid())
@@ -281,6 +303,18 @@ class NanoStream:
         skipped = min(self._skip, ready)
         self._skip -= skipped
         return out[..., skipped:]
+
+
+def hear(tower: AudioTower, sound: Tensor) -> list[Tensor]:
+    """Maps of the audio tower's trunk for sound (B, C, samples) of any level; see :class:`network.Hearing`.
+
+    Channels meet as energies: a sound that cancels in mono is heard too.
+    """
+    level = level_gain(
+        sound.square().mean(dim=1), at_most=1e6
+    )  # stems do not depend on the recording's level
+    mel = tower.mel((sound * level[..., None]).flatten(0, 1)).unflatten(0, sound.shape[:2])
+    return tower.trunk((torch.logsumexp(2 * mel, dim=1) - math.log(sound.shape[1])) / 2)
 
 
 def _stack_vectors(conditions: list[Condition], config: NetworkConfig) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam_audio.separator.bands import N_BANDS
+from peav.nano.audio import SCALES, mel_position
+from sam_audio.separator.bands import N_BANDS, N_FFT, SAMPLE_RATE, band_edges
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class NetworkConfig:
     prompt_dim: int = 384
     query_dim: int = 256
     frame_dim: int = 96
+    hears: bool = False  # whether the trunk is given what PE-A-Frame nano's trunk heard
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetworkConfig:
@@ -115,6 +118,52 @@ class Attention(nn.Module):
         return x + self.out(mixed.transpose(1, 2).flatten(-2))
 
 
+class Hearing(nn.Module):
+    """Brings the maps of the audio tower's trunk to the levels of the U-Net.
+
+    That trunk knows the sounds of AudioSet, of which a separator of this size could learn little by itself. Each
+    of its four time scales (40 to 320 ms) has a level of the same scale here; its mel rows are interpolated to
+    where the bands of that level lie.
+    """
+
+    def __init__(self, channels: tuple[int, ...]):
+        super().__init__()
+        self.laterals = nn.ModuleList()
+        for level, ((_, heard, rows), own) in enumerate(zip(SCALES, channels, strict=True)):
+            lateral = nn.Conv2d(heard, own, 1)
+            silence(lateral)
+            self.laterals.append(nn.Sequential(nn.GroupNorm(1, heard), lateral))
+            weights = torch.from_numpy(_rows_to_rows(rows, N_BANDS // 2 ** (level + 1)))
+            self.register_buffer(f"rows{level}", weights, persistent=False)
+
+    def forward(self, maps: list[Tensor], n_columns: int) -> list[Tensor]:
+        """What to add at each level.
+
+        Args:
+            maps: of the tower's trunk, (B, C, t, mel rows) each.
+            n_columns: T / 16; the maps end where the excerpt ends and may begin before it.
+        """
+        added = []
+        for level, (lateral, heard) in enumerate(zip(self.laterals, maps, strict=True)):
+            n = n_columns * 2 ** (len(maps) - 1 - level)
+            x = lateral(heard[:, :, heard.shape[2] - n :].contiguous())
+            weights = getattr(self, f"rows{level}").to(x.dtype)
+            added.append(torch.einsum("bctm,fm->bcft", x, weights))
+        return added
+
+
+def _rows_to_rows(n_mels: int, n_rows: int) -> np.ndarray:
+    """Linear interpolation from rows of mel bands to rows of our bands, (n_rows, n_mels) float32."""
+    hertz = np.asarray(band_edges()) * SAMPLE_RATE / N_FFT
+    edges = hertz[:: N_BANDS // n_rows]
+    position = mel_position((edges[:-1] + edges[1:]) / 2) * n_mels - 0.5
+    position = position.clip(
+        0, n_mels - 1
+    )  # there are no mel bands above 7.5 kHz: the highest one speaks for all
+    distance = np.abs(position[:, None] - np.arange(n_mels))
+    return (1 - distance).clip(0).astype(np.float32)
+
+
 class Trunk(nn.Module):
     """U-Net over the spectrogram, with attention over the tokens of its lowest level."""
 
@@ -132,6 +181,7 @@ class Trunk(nn.Module):
         self.downs = nn.ModuleList(
             nn.Conv2d(a, b, 2, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)
         )
+        self.hearing = Hearing(channels) if config.hears else None
         bottom = channels[-1]
         self.attentions = nn.ModuleList(Attention(bottom, bottom, 8) for _ in range(config.attention_layers))
         self.feedforwards = nn.ModuleList(Feedforward(bottom, 3) for _ in range(config.attention_layers))
@@ -146,12 +196,13 @@ class Trunk(nn.Module):
             nn.GroupNorm(1, channels[0]), nn.SiLU(), nn.Conv2d(channels[0], config.n_bases * 4, 1)
         )
 
-    def forward(self, x: Tensor) -> Analysis:
-        """Shape: x (B, 2, N_BANDS, T), T a multiple of TIME_MULTIPLE."""
+    def forward(self, x: Tensor, maps: list[Tensor] | None = None) -> Analysis:
+        """Shapes: x (B, 2, N_BANDS, T), T a multiple of TIME_MULTIPLE; maps: see :class:`Hearing`."""
+        heard = self.hearing(maps, x.shape[-1] // TIME_MULTIPLE) if self.hearing and maps else None
         x = self.stem(x) + self.band_embedding
         skips = []
         for level, encoder in enumerate(self.encoders):
-            x = encoder(x)
+            x = encoder(x if heard is None else x + heard[level])
             if level < len(self.downs):
                 skips.append(x)
                 x = self.downs[level](x)
@@ -239,12 +290,17 @@ class MaskNetwork(nn.Module):
         self.trunk = Trunk(self.config)
         self.conditioner = Conditioner(self.config)
 
-    def analyse(self, features: Tensor) -> Analysis:
-        """Runs the trunk once. Shape: features (B, 2, N_BANDS, T), any T >= 1."""
+    def analyse(self, features: Tensor, maps: list[Tensor] | None = None) -> Analysis:
+        """Runs the trunk once.
+
+        Args:
+            features: (B, 2, N_BANDS, T), any T >= 1.
+            maps: of the audio tower's trunk for the same sound, where the network ``hears``.
+        """
         n_frames = features.shape[-1]
         padding = -n_frames % TIME_MULTIPLE
         padded = F.pad(features, (0, padding, 0, 0), mode="replicate") if padding else features
-        analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last))
+        analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last), maps)
         analysis.n_frames = n_frames
         return analysis
 
@@ -265,9 +321,9 @@ class MaskNetwork(nn.Module):
         logits = torch.einsum("bkft,bnkt->bnft", analysis.bases, weights.to(analysis.bases.dtype)) + bias
         return logits[..., : analysis.n_frames].float()
 
-    def forward(self, features: Tensor, conditions: Conditions) -> Tensor:
+    def forward(self, features: Tensor, conditions: Conditions, maps: list[Tensor] | None = None) -> Tensor:
         """Mask logits (B, N, N_BANDS, T) of N prompts for B excerpts."""
-        return self.mask_logits(self.analyse(features), conditions)
+        return self.mask_logits(self.analyse(features, maps), conditions)
 
 
 def channels_last(network: MaskNetwork) -> MaskNetwork:

@@ -27,7 +27,7 @@ from peav.nano.audio import AudioTower
 from peav.nano.text import TextTower
 from sam_audio.paths import cache_dir
 from sam_audio.separator.bands import features, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano import load_network
+from sam_audio.separator.nano import hear, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import short
@@ -54,9 +54,11 @@ class Example:
 class StemMaker:
     """Makes stems of many qualities out of known sources."""
 
-    def __init__(self, separators: Sequence[Path], text: TextTower, rng: np.random.Generator):
+    def __init__(
+        self, separators: Sequence[Path], text: TextTower, audio: AudioTower, rng: np.random.Generator
+    ):
         self.networks: list[MaskNetwork] = [load_network(path) for path in separators]
-        self.text, self.rng = text, rng
+        self.text, self.audio, self.rng = text, audio, rng
 
     @torch.inference_mode()
     def stems(self, mixture: Mixture, n: int) -> Iterator[tuple[Tensor, np.ndarray, list[int]]]:
@@ -71,7 +73,8 @@ class StemMaker:
         network = self.networks[rng.integers(len(self.networks))]
         energies = to_bands(power(mixed))
         with torch.autocast("cpu", torch.bfloat16):
-            analysis = network.analyse(features(energies[None]))
+            maps = hear(self.audio, sources.sum(0)[None, None]) if network.config.hears else None
+            analysis = network.analyse(features(energies[None]), maps)
             conditions = Conditions(vectors[None], torch.ones(1, len(prompts), dtype=torch.bool))
             masks = network.mask_logits(analysis, conditions)[0].float().sigmoid()
         made = 0
@@ -178,7 +181,7 @@ def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, 
     torch.set_num_threads(1)
     tower, text = AudioTower.from_pretrained("nano"), TextTower.from_pretrained("nano")
     mixer = Mixer(Bank(bank_dir), split, SECONDS, seed)
-    source = examples(mixer, StemMaker(separators, text, mixer.rng), tower)
+    source = examples(mixer, StemMaker(separators, text, tower, mixer.rng), tower)
     batch = [next(source) for _ in range(PER_SHARD * STEMS)]
     part = path.with_suffix(".part.npz")
     columns: dict[str, Any] = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
+from scipy import fft
 from scipy.signal import oaconvolve
 
 from sam_audio.training import labels as label_table
@@ -117,6 +118,8 @@ class Mixer:
             "speech over": self._speech_over,
             "instruments": self._instruments,
         }[scene]()
+        for source in sources:
+            source.samples = self._coloured(source.samples)
         mixture = Mixture(scene, sources)
         mixture.prompts = self.prompts(sources)
         return mixture
@@ -375,6 +378,16 @@ class Mixer:
         if self.rng.random() < 0.15:
             samples = self._room(samples)
         return samples.astype(np.float32)
+
+    def _coloured(self, samples: np.ndarray) -> np.ndarray:
+        """Half of the time through a random smooth equaliser: another microphone, another distance."""
+        if self.rng.random() < 0.5:
+            return samples
+        spectrum = fft.rfft(samples)
+        octave = np.log1p(np.arange(len(spectrum)) * SAMPLE_RATE / len(samples) / 50)
+        knots = np.linspace(0, octave[-1], 7)
+        gains = 10 ** (np.interp(octave, knots, self.rng.normal(0, 5, 7)) / 20)
+        return fft.irfft(spectrum * gains.astype(np.float32), len(samples))
 
     def _room(self, samples: np.ndarray) -> np.ndarray:
         """Direct sound and an exponentially decaying noise tail (a crude but cheap diffuse room)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import os
 import signal
 import time
@@ -24,8 +23,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
-from sam_audio.separator.bands import HOP, N_BANDS, N_BINS, band_of_bin, features, power, stft
-from sam_audio.separator.nano import WEIGHTS, load_network
+from peav.nano.audio import FRAME, FRAME_LEVEL, AudioTower
+from sam_audio.separator.bands import HOP, N_BANDS, band_of_bin, features, power, stft
+from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, hear, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 class Recipe:
     """Everything that a sitting depends on besides the data and the state it resumes from."""
 
-    seconds: float = 4.16  # 208 frames, a multiple of the trunk's time stride
+    seconds: float = (
+        3.84  # 192 frames: a multiple of the trunk's time stride and of the audio tower's windows
+    )
     batch: int = 8  # many small steps learn faster than few large ones at this scale
     max_prompts: int = 6
     max_sources: int = 5
@@ -53,9 +55,10 @@ class Recipe:
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same
     tracks_share: float = 0.5  # of mixtures where activity or spans may be known
     no_vector_share: float = 0.3  # of prompts with spans that have no text
+    activity_share: float = 0.5  # of mixtures where the audio tower says when each prompt sounds
     validate_minutes: float = 10.0
     save_minutes: float = 4.0
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(hears=True))
 
 
 RECIPES = {"nano": Recipe()}
@@ -110,6 +113,7 @@ def collate(
     for b, mixture in enumerate(mixtures):
         for s, source in enumerate(mixture.sources[: recipe.max_sources]):
             batch["sources"][b, s] = source.samples
+        batch["tracks"][b, :, 1] = rng.random() < recipe.activity_share
         with_tracks = rng.random() < recipe.tracks_share
         for n, prompt in enumerate(mixture.prompts[: recipe.max_prompts]):
             batch["phrase"][b, n] = phrase_index[prompt.phrases[rng.integers(len(prompt.phrases))]]
@@ -122,51 +126,41 @@ def collate(
             batch["absent"][b, n] = not batch["present"][b, n]
             if with_tracks:
                 active = level > max(level.max() * 10**-3.5, 1e-7)
-                batch["tracks"][b, n] = _tracks(active, rng)
+                batch["tracks"][b, n, 2:] = _spans(active, rng)
                 spans_known = batch["tracks"][b, n, 2].any() and batch["present"][b, n]
                 batch["vector_valid"][b, n] = not (spans_known and rng.random() < recipe.no_vector_share)
     return batch
 
 
-def _tracks(active: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What somebody could know of when the target sounds: an imperfect activity curve, marked spans.
+def _spans(active: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What somebody could have marked: where the target sounds, and where it does not.
 
-    Shape: active (T,) bool -> (4, T): activity, activity known, present spans, absent spans.
+    Shape: active (T,) bool -> (2, T).
     """
     n_frames = len(active)
-    tracks = np.zeros((4, n_frames), np.float32)
-    if rng.random() < 0.4:
-        kernel = np.ones(5, np.float32) / 5
-        curve = np.convolve(active.astype(np.float32), kernel, "same")
-        curve = curve * rng.uniform(0.6, 1.0) + rng.uniform(0, 0.15)
-        for _ in range(rng.poisson(0.5)):  # a frame model misses and imagines things
-            start, length = rng.integers(n_frames), rng.integers(5, 50)
-            curve[start : start + length] = rng.uniform(0, 1)
-        tracks[0], tracks[1] = curve.clip(0, 1), 1
+    present, absent = spans = np.zeros((2, n_frames), np.float32)
     if rng.random() < 0.4:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], active.view(np.int8), [0]])))
         for start, stop in edges.reshape(-1, 2):
             if rng.random() < 0.8:
                 slack = rng.integers(-4, 10, size=2)  # people mark a little wide
-                tracks[2, max(0, start - slack[0]) : stop + slack[1]] = 1
+                present[max(0, start - slack[0]) : stop + slack[1]] = 1
         if rng.random() < 0.5:
             quiet = np.convolve(active.astype(np.float32), np.ones(15), "same") == 0
             start, length = rng.integers(n_frames), rng.integers(10, n_frames)
-            tracks[3, start : start + length] = quiet[start : start + length]
-        tracks[2] *= 1 - tracks[3]
-    return tracks
+            absent[start : start + length] = quiet[start : start + length]
+        present *= 1 - absent
+    return spans
 
 
 # ---- one step ------------------------------------------------------------------------------------------
 
 
-def spectral_statistics(
-    sources: Tensor, members: Tensor, equalise: np.random.Generator | None = None
-) -> BandStatistics:
+def spectral_statistics(sources: Tensor, members: Tensor) -> BandStatistics:
     """Band energies of mixtures and targets.
 
-    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), scaled
-    so that a mixture's mean cell energy is 1. With ``equalise`` every source gets a random smooth colour first.
+    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), scaled so that
+    a mixture's mean cell energy is 1.
     """
     n_frames = sources.shape[-1] // HOP
     mixture = sources.new_zeros(len(sources), 1, N_BANDS, n_frames)
@@ -179,8 +173,6 @@ def spectral_statistics(
         if not used.any():
             continue
         spec = stft(sources[b][used])[..., :-1]
-        if equalise is not None:
-            spec = spec * _colours(equalise, len(spec))
         total = spec.sum(dim=0)
         mixture[b] = to_band @ power(total)
         if asked.any():
@@ -191,16 +183,6 @@ def spectral_statistics(
             cross[b, asked] = to_band @ (targets.real * total.real + targets.imag * total.imag)
     scale = 1 / (mixture.mean(dim=(-2, -1), keepdim=True) + 1e-10)
     return BandStatistics(mixture * scale, target * scale, cross * scale)
-
-
-def _colours(rng: np.random.Generator, n_sources: int) -> Tensor:
-    """Random smooth gains over frequency (about +-4 dB), (S, N_BINS, 1); half of them flat."""
-    knots = rng.normal(0, 4, (n_sources, 7)) * (rng.random((n_sources, 1)) < 0.5)
-    at = np.log1p(np.arange(N_BINS)) / math.log(N_BINS + 1) * 6
-    low = at.astype(int)
-    weight = at - low
-    db = knots[:, low] * (1 - weight) + knots[:, low + 1] * weight
-    return torch.from_numpy(10 ** (db / 20)).float()[..., None]
 
 
 class PhraseVectors:
@@ -216,6 +198,39 @@ class PhraseVectors:
         if noise:
             vectors = F.normalize(vectors + noise * torch.randn_like(vectors), dim=-1)
         return vectors
+
+
+class Listener:
+    """The shipped audio tower: what it hears in mixtures, and when it thinks that each prompt sounds."""
+
+    def __init__(self) -> None:
+        self.tower = AudioTower.from_pretrained("nano")
+
+    @torch.no_grad()
+    def __call__(
+        self, sources: Tensor, vectors: Tensor, noise: np.random.Generator | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Shapes: sources (B, S, samples), vectors (B, N, 384) -> maps of its trunk, activity (B, N, frames) in 0..1.
+
+        It has heard the training recordings before: ``noise`` makes its opinion of when less sure.
+        """
+        mixture = sources.sum(dim=1, keepdim=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = hear(self.tower, mixture)
+            frames = self.tower.from_maps(maps, mixture.shape[-1] // FRAME).frames
+        logits = self.tower.logits(torch.einsum("bnd,btd->bnt", vectors, frames.float()), FRAME_LEVEL)
+        if noise is not None:
+            shape = *logits.shape[:2], 1
+            sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
+            logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
+        return maps, logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)
+
+
+def asked(batch: dict[str, Tensor], vectors: Tensor, activity: Tensor) -> Conditions:
+    """The batch's prompts as the network takes them; ``activity`` where it is to be known."""
+    known = batch["tracks"][:, :, 1:2] * batch["vector_valid"][..., None, None]
+    tracks = torch.cat([activity[:, :, None] * known, known, batch["tracks"][:, :, 2:]], dim=2)
+    return Conditions(vectors, batch["vector_valid"], tracks)
 
 
 # ---- the sitting ---------------------------------------------------------------------------------------
@@ -262,9 +277,13 @@ def load_state(path: Path, recipe: Recipe) -> State:
     state = State(network, ema.eval(), optimizer)
     if path.exists():
         saved = torch.load(path, weights_only=True)
-        network.load_state_dict(saved["network"])
-        ema.load_state_dict(saved["ema"])
-        optimizer.load_state_dict(saved["optimizer"])
+        same = NetworkConfig.of(saved["config"]) == recipe.network
+        for module, name in ((network, "network"), (ema, "ema")):
+            missing = module.load_state_dict(saved[name], strict=same).missing_keys
+        if same:
+            optimizer.load_state_dict(saved["optimizer"])
+        else:
+            log.info("the network has grown by %d tensors: a fresh optimizer", len(missing))
         state.step, state.mixtures, state.hours = saved["step"], saved["mixtures"], saved["hours"]
         log.info("resuming after %d mixtures, %.2f hours", state.mixtures, state.hours)
     elif WEIGHTS.exists():
@@ -286,7 +305,8 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
     stream = MixtureStream(bank_dir, "train", recipe, seed=state.mixtures + 1)
     batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     validation = validation_set(bank_dir, recipe)
-    colour_rng = np.random.default_rng(state.mixtures + 2)
+    listener = Listener()
+    rng = np.random.default_rng(state.mixtures + 2)
 
     begun = last_save = last_validation = time.monotonic()
     hours_before, first_step = state.hours, state.step
@@ -307,8 +327,9 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
                 state,
                 batch,
                 vectors,
+                listener,
                 recipe,
-                colour_rng,
+                rng,
                 _rate(progress, state.step - first_step, recipe),
             )
             for name, value in parts.items():
@@ -318,13 +339,13 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
                 state.save(state_path)
                 last_save = now
             if now - last_validation > recipe.validate_minutes * 60:
-                _report(run_dir, state, running, validate(state.ema, validation, vectors))
+                _report(run_dir, state, running, validate(state.ema, validation, vectors, listener))
                 last_validation = time.monotonic()
             if state.step % 100 == 0:
                 rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
                 log.info("step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, short(running))
     state.save(state_path)
-    _report(run_dir, state, running, validate(state.ema, validation, vectors))
+    _report(run_dir, state, running, validate(state.ema, validation, vectors, listener))
     return state
 
 
@@ -351,21 +372,22 @@ def training_step(
     state: State,
     batch: dict[str, Tensor],
     vectors: PhraseVectors,
+    listener: Listener,
     recipe: Recipe,
     rng: np.random.Generator,
     learning_rate: float,
 ) -> dict[str, float]:
     """One optimizer step; returns the parts of the loss."""
     with torch.no_grad():
-        stats = spectral_statistics(batch["sources"], batch["members"], rng)
+        stats = spectral_statistics(batch["sources"], batch["members"])
         inputs = features(stats.mixture[:, 0])
-        conditions = Conditions(
-            vectors(batch["phrase"], recipe.vector_noise), batch["vector_valid"], batch["tracks"]
-        )
+        prompts = vectors(batch["phrase"], recipe.vector_noise)
+        maps, activity = listener(batch["sources"], prompts, rng)
+        conditions = asked(batch, prompts, activity)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     with torch.autocast("cpu", torch.bfloat16):
-        logits = state.network(inputs, conditions)
+        logits = state.network(inputs, conditions, maps)
     loss, parts = separation_loss(logits, stats, batch["present"], batch["absent"])
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -400,6 +422,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
             mixtures.append(mixture)
         arrays = collate(mixtures, index, recipe, mixer.rng)
         arrays["tracks"][:] = 0
+        arrays["tracks"][:, :, 1] = PREDICT_SPANS
         arrays["vector_valid"][:] = True
         batches.append({name: torch.from_numpy(array) for name, array in arrays.items()})
     return batches
@@ -407,16 +430,16 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
 
 @torch.inference_mode()
 def validate(
-    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PhraseVectors
+    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PhraseVectors, listener: Listener
 ) -> dict[str, float]:
     """SI-SDR improvement over the mixture in dB (from band energies), and the level of absent prompts."""
     gains, absent = [], []
     for batch in batches:
         stats = spectral_statistics(batch["sources"], batch["members"])
+        prompts = vectors(batch["phrase"])
+        maps, activity = listener(batch["sources"], prompts)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network(
-                features(stats.mixture[:, 0]), Conditions(vectors(batch["phrase"]), batch["vector_valid"])
-            )
+            logits = network(features(stats.mixture[:, 0]), asked(batch, prompts, activity), maps)
         masks = logits.sigmoid()
         energies = Energies.of(masks, stats)
         untouched = Energies.of(torch.ones_like(masks), stats)

@@ -96,6 +96,7 @@ class SimilarityRanker:
     def __init__(self, embedder: Embedder, sample_rate: int = 48_000) -> None:
         self.embedder = embedder
         self.sample_rate = sample_rate
+        self.vector_dim = getattr(embedder, "dim", None)
 
     def rank(
         self,

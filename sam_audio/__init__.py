@@ -14,6 +14,7 @@ _HOMES = {
     "SAMAudioProcessor": "sam_audio.official.batch",
     "SAMAudioJudgeModel": "sam_audio.official.judge",
     "SAMAudioJudgeProcessor": "sam_audio.official.judge",
+    "Prompt": "sam_audio.prompts",
     "RenderOptions": "sam_audio.render",
     "RenderReport": "sam_audio.render",
     "SeparationModel": "sam_audio.types",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sam_audio.official.batch import SAMAudioProcessor
     from sam_audio.official.judge import SAMAudioJudgeModel, SAMAudioJudgeProcessor
     from sam_audio.official.model import SAMAudio
+    from sam_audio.prompts import Prompt
     from sam_audio.render import RenderOptions, RenderReport
     from sam_audio.types import Anchor, SeparationModel, SeparationResult, SeparationStream, Span, Stem
 

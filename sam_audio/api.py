@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,16 @@ from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import open_audio
 from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
 from sam_audio.judging import StemJudge
-from sam_audio.naming import RESIDUAL, check_prompts, distinct
+from sam_audio.naming import RESIDUAL, distinct
 from sam_audio.pipeline import separate_blocks
+from sam_audio.prompts import Prompt, Request, resolve
 from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render
 from sam_audio.separator import ModelOptions
 from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
+
+if TYPE_CHECKING:
+    from sam_audio.hookspecs import PostProcessor
+    from sam_audio.prompts.asking import Prompted
 
 
 class Separator:
@@ -77,8 +82,10 @@ class Separator:
     def separate(
         self,
         mixture: str | Path | np.ndarray,
-        prompts: Sequence[str],
+        prompts: str | Prompt | Sequence[str | Prompt] = (),
         *,
+        clues: Mapping[str, Any] | None = None,
+        post: Sequence[PostProcessor] = (),
         sample_rate: int | None = None,
         strength: float = 1.0,
         start_s: float = 0.0,
@@ -92,7 +99,10 @@ class Separator:
 
         Args:
             mixture: a path, or samples of shape (channels, T) or (T,), full scale +-1.
-            prompts: what to pull out, one stem each.
+            prompts: what to pull out, one stem each: texts, and :class:`sam_audio.Prompt` for more than texts.
+            clues: for every prompt that has no own of that kind, such as ``{"spans": ["3.2-5.0"]}``; without prompts
+                they are one by themselves.
+            post: changes to the stems on their way out.
             sample_rate: of an array, in Hz; files bring their own.
             strength: how boldly to cut, 0..2.
             start_s, duration_s: the part of a file to separate.
@@ -105,12 +115,13 @@ class Separator:
             UserError: what was given cannot be separated; the message says why.
         """
         begun = time.perf_counter()
-        prompts = check_prompts(prompts)
+        requests = resolve(prompts, clues)
         RenderOptions(strength=strength, judge=judge, candidates=candidates).check()
         listener = self.judge if judge else None
         if isinstance(mixture, (str, Path)):
             if sample_rate is not None:
                 raise UserError("sample_rate is for arrays: a file has its own")
+            model = self._asked(requests, mixture, post, start_s=start_s, duration_s=duration_s)
             with open_audio(mixture, start_s=start_s, duration_s=duration_s) as reader:
                 recording = Recording(
                     partial(reader.blocks, reader.sample_rate),
@@ -118,17 +129,16 @@ class Separator:
                     reader.channels,
                     reader.frames,
                 )
-                done = _separate(
-                    self.model, prompts, recording, listener, candidates, strength, ranker, progress
-                )
+                done = _separate(model, recording, listener, candidates, strength, ranker, progress)
         else:
             samples, sample_rate = _checked(mixture, sample_rate)
+            model = self._asked(requests, samples, post, sample_rate=sample_rate)
             recording = Recording(
                 lambda: [samples] if samples.shape[1] else [], sample_rate, len(samples), samples.shape[1]
             )
-            done = _separate(self.model, prompts, recording, listener, candidates, strength, ranker, progress)
+            done = _separate(model, recording, listener, candidates, strength, ranker, progress)
         parts, sample_rate = done.parts, recording.sample_rate
-        names = distinct(prompts, taken=[RESIDUAL])
+        names = distinct([request.name for request in requests], taken=[RESIDUAL])
         stems = {name: Stem(name, part, sample_rate) for name, part in zip(names, parts[:-1], strict=True)}
         report: dict[str, Any] = {
             "model": self.model.name,
@@ -150,12 +160,34 @@ class Separator:
         return SeparationResult(stems, Stem(RESIDUAL, parts[-1], sample_rate), sample_rate, report)
 
     def render(
-        self, source: str | Path, prompts: Sequence[str], options: RenderOptions | None = None, **more: Any
+        self,
+        source: str | Path,
+        prompts: str | Prompt | Sequence[str | Prompt] = (),
+        options: RenderOptions | None = None,
+        *,
+        clues: Mapping[str, Any] | None = None,
+        post: Sequence[PostProcessor] = (),
+        **more: Any,
     ) -> RenderReport:
-        """Separates a file of any length into files; see :func:`sam_audio.render.render`."""
+        """Separates a file of any length into files; see :meth:`separate` and :func:`sam_audio.render.render`."""
         options = options or RenderOptions()
+        requests = resolve(prompts, clues)
+        model = self._asked(requests, source, post, start_s=options.start_s, duration_s=options.duration_s)
         judge = self.judge if options.judge else None
-        return render(self.model, source, prompts, options, judge=judge, **more)
+        names = [request.name for request in requests]
+        return render(model, source, names, options, judge=judge, **more)
+
+    def _asked(
+        self,
+        requests: Sequence[Request],
+        source: str | Path | Samples,
+        post: Sequence[PostProcessor],
+        **part: Any,
+    ) -> Prompted:
+        """The model, which knows what is asked of this recording."""
+        from sam_audio.prompts import asking, recording
+
+        return asking.Prompted(requests, recording.Recording(source, self.model, **part), post)
 
 
 @dataclass
@@ -168,8 +200,7 @@ class _Separated:
 
 
 def _separate(
-    model: SeparationModel,
-    prompts: list[str],
+    model: Prompted,
     recording: Recording,
     judge: Judge | None,
     n_candidates: int,
@@ -178,7 +209,7 @@ def _separate(
     progress: Progress | None,
 ) -> _Separated:
     """Separates a recording in memory."""
-    conditions = model.encode(prompts)
+    conditions = model.encode()
     rate, channels = recording.sample_rate, recording.channels
     best = best_of(
         model,
@@ -191,7 +222,7 @@ def _separate(
         progress=progress,
     )
     listener = None if judge is None else StemJudge(judge, conditions, rate)
-    done, collected = 0, [np.zeros((len(prompts) + 1, channels, 0), np.float32)]
+    done, collected = 0, [np.zeros((len(conditions) + 1, channels, 0), np.float32)]
     for mixture, parts in separate_blocks(
         best.model, conditions, recording.blocks(), rate, channels, strength
     ):
@@ -214,7 +245,7 @@ def _find_judge(judge: str | Path | Judge | None, device: str) -> Judge | None:
 
 def separate(
     mixture: str | Path | np.ndarray,
-    prompts: Sequence[str],
+    prompts: str | Prompt | Sequence[str | Prompt] = (),
     *,
     model: str | Path = "nano",
     device: str = "auto",

@@ -312,8 +312,10 @@ def best_of(
     """
     if n == 1:
         return Best(model, [[] for _ in conditions], progress)
-    if judge is None:
-        raise UserError("candidates are chosen by a judge, and there is none: ask for one candidate")
+    if judge is None and ranker is None:
+        raise UserError(
+            "candidates are chosen by a judge, and there is none: name a --ranker, or ask for one candidate"
+        )
     ways = candidates(model, n)
     chosen, rated = choose(
         ways, conditions, recording, judge, strength=strength, ranker=ranker, progress=progress
@@ -325,7 +327,7 @@ def choose(
     ways: Sequence[Candidate],
     conditions: list[Condition],
     recording: Recording,
-    judge: Judge,
+    judge: Judge | None,
     *,
     strength: float = 1.0,
     ranker: Ranker | None = None,
@@ -337,7 +339,7 @@ def choose(
         ways: the candidates.
         conditions: N prompts; a stem that cannot be judged, being known by its spans only, gets the first candidate.
         recording: is read once for every candidate.
-        judge: its overall score decides, unless there is a ranker.
+        judge: its overall score decides, unless there is a ranker; one of the two there must be.
         strength: how boldly to cut.
         ranker: decides instead; it scores windows of a candidate, and the scores are averaged.
         progress: called after each block; the last of K + 1 parts is left to whoever separates with the choice.
@@ -349,7 +351,7 @@ def choose(
     judged: list[list[Judgement | None]] = []  # (K, N)
     scored: list[list[float | None]] = []
     for k, way in enumerate(ways):
-        listeners = [StemJudge(judge, conditions, sample_rate)]
+        listeners = [] if judge is None else [StemJudge(judge, conditions, sample_rate)]
         if ranker is not None:
             listeners.append(StemJudge(_RankerAsJudge(ranker, judge, conditions), conditions, sample_rate))
         done, tell = 0, _share(progress, k, len(ways) + 1)
@@ -361,7 +363,7 @@ def choose(
             if tell is not None:
                 tell(done, recording.frames)
         answers = [listener.finish() for listener in listeners]
-        judged.append(answers[0])
+        judged.append([None] * len(conditions) if judge is None else answers[0])
         scored.append([None if answer is None else answer.overall for answer in answers[-1]])
     chosen = [_best([scores[n] for scores in scored]) for n in range(len(conditions))]
     rated = [
@@ -395,7 +397,7 @@ def _best(scores: Sequence[float | None]) -> int:
 class _RankerAsJudge:
     """A ranker as a judge whose overall score is the ranker's; hears the windows of one candidate in order."""
 
-    def __init__(self, ranker: Ranker, judge: Judge, conditions: Sequence[Condition]) -> None:
+    def __init__(self, ranker: Ranker, judge: Judge | None, conditions: Sequence[Condition]) -> None:
         self.name, self.sample_rate = "ranker", ranker.sample_rate
         self.window_s = getattr(judge, "window_s", WINDOW_S)
         self.vector_dim = getattr(ranker, "vector_dim", None)

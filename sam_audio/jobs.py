@@ -26,6 +26,8 @@ _OPTION_KEYS: dict[str, tuple[str, tuple[type, ...]]] = {
     "start": ("start_s", (int, float)),
     "duration": ("duration_s", (int, float, type(None))),
     "strength": ("strength", (int, float)),
+    "judge": ("judge", (bool,)),
+    "candidates": ("candidates", (int,)),
 }
 _KEYS = ("mixture", "prompts", "track", *_OPTION_KEYS)
 

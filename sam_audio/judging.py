@@ -58,13 +58,10 @@ def default_judge() -> str | None:
 
 
 def judge_prompt(judge: Judge, condition: Condition) -> Prompt | None:
-    """What to ask a judge about the stem of a condition; None if spans or masks are all that is known of it."""
-    if condition.vector is not None:
-        if condition.vector.shape == (getattr(judge, "vector_dim", None),):
-            return condition.vector
-        return condition.name
-    # official models keep the tokens of a text in place of a vector
-    return condition.name if getattr(condition, "tokens", None) is not None else None
+    """What to ask a judge about the stem of a condition; None if there is nothing that it would understand."""
+    if condition.vector is not None and condition.vector.shape == (getattr(judge, "vector_dim", None),):
+        return condition.vector
+    return condition.text
 
 
 class StemJudge:

@@ -77,10 +77,6 @@ class RenderOptions:
             raise UserError(f"a strength of {self.strength:g} is out of range: use 0 to 2, 1 is neutral")
         if self.candidates < 1:
             raise UserError(f"{self.candidates} candidates are too few: use 1 or more")
-        if self.candidates > 1 and not self.judge:
-            raise UserError(
-                "candidates are chosen by a judge: leave out --no-judge, or ask for one candidate"
-            )
         if self.mode not in ("extract", "remove"):
             raise UserError(f"{self.mode} is not a mode: use extract or remove")
         if self.mode == "remove" and self.residual is None:
@@ -219,17 +215,19 @@ def render(
                     best.progress(totals.frames, reader.frames)
             for output in outputs:
                 output.finish()
+            for stem, tried in zip(report.asked, best.rated, strict=True):
+                stem.candidates = tried
             if listener is not None:
-                _judge(report, listener, best.rated)
+                _judge(report, listener)
         _complete(report, outputs, totals, rounding, group, options)
     report.elapsed_s = time.perf_counter() - begun
     return report
 
 
-def _judge(report: RenderReport, listener: StemJudge, rated: list[list[Rated]]) -> None:
+def _judge(report: RenderReport, listener: StemJudge) -> None:
     report.judge = listener.name
-    for stem, scores, tried in zip(report.asked, listener.finish(), rated, strict=True):
-        stem.scores, stem.in_mixture, stem.candidates = scores, in_mixture(scores), tried
+    for stem, scores in zip(report.asked, listener.finish(), strict=True):
+        stem.scores, stem.in_mixture = scores, in_mixture(scores)
     if listener.problem is not None:
         report.warnings.append(f"the stems of {report.mixture} could not be judged: {listener.problem}")
 

@@ -84,6 +84,7 @@ class Condition:
     Args:
         name: what the stem will be called.
         vector: unit vector of the joint space, (384,) float32, or None when only spans or masks are given.
+        text: what was asked for in words, for those who read words; None if nothing was.
         anchors: spans where the sound is, or is not.
         masks: what is known beforehand of its time, frequency and place; all of them are multiplied.
         against: unit vectors (384,) of sounds that are not wanted in the stem.
@@ -94,6 +95,7 @@ class Condition:
     anchors: tuple[Anchor, ...] = ()
     masks: tuple[MaskPrior, ...] = ()
     against: tuple[Samples, ...] = ()
+    text: str | None = None
 
     def towards(self, vector: Samples) -> Condition:
         """The same with a vector; where there is one already, the direction between the two."""

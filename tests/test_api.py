@@ -11,7 +11,7 @@ import tiny
 from tiny_judge import FakeJudge
 
 import sam_audio
-from sam_audio import Separator, api
+from sam_audio import Prompt, Separator, api
 from sam_audio.errors import AudioReadError, ModelError, OutputExistsError, PromptError, UserError
 
 RATES = [8_000, 16_000, 22_050, 44_100, 48_000, 96_000]
@@ -198,6 +198,41 @@ def test_other_arguments_that_cannot_work():
         Separator("no such model")
     with pytest.raises(UserError, match="threads"):
         Separator(threads=0)
+
+
+# ---- more than texts -------------------------------------------------------------------------------------
+
+
+def test_prompts_and_clues_are_asked_of_files_and_arrays_alike(separator, tmp_path):
+    mixture = tiny.noise(2, 2.0, 44_100)
+    soundfile.write(tmp_path / "mix.wav", mixture.T, 44_100, "FLOAT")
+    asked = [Prompt("dog", name="Rex", spans=["0.5-1"]), "rain@0.2-0.4"]
+    given = {"clues": {"not_spans": ["1.5-1.8"]}}
+    one = separator.separate(tmp_path / "mix.wav", asked, **given)
+    other = separator.separate(mixture, asked, sample_rate=44_100, **given)
+    assert list(one.stems) == ["Rex", "rain"]
+    np.testing.assert_allclose(total(one), mixture, atol=1e-6)
+    plain = separator.separate(mixture, ["dog", "rain"], sample_rate=44_100)
+    for name, text in (("Rex", "dog"), ("rain", "rain")):
+        np.testing.assert_array_equal(one.stems[name].samples, other.stems[name].samples)
+        assert np.abs(one.stems[name].samples - plain.stems[text].samples).max() > 1e-4
+
+
+def test_clues_alone_are_a_prompt(separator):
+    result = separator.separate(tiny.noise(1, 1.0), clues={"spans": [(0.2, 0.5)]}, sample_rate=48_000)
+    assert list(result.stems) == ["span"]
+    with pytest.raises(PromptError, match="ends at|end"):
+        separator.separate(tiny.noise(1, 1.0), clues={"spans": [(0.2, 5.0)]}, sample_rate=48_000)
+    with pytest.raises(UserError, match="spams"):
+        separator.separate(tiny.noise(1, 1.0), clues={"spams": [(0.2, 0.5)]}, sample_rate=48_000)
+
+
+def test_stems_known_by_spans_alone_are_not_judged(judging):
+    report = judging.separate(
+        tiny.noise(1, 1.0), ["dog", Prompt(spans=[(0.2, 0.5)])], sample_rate=48_000
+    ).report
+    assert report["scores"]["dog"] and report["scores"]["span"] is None
+    assert report["in_mixture"]["span"] is None
 
 
 # ---- judging and candidates ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from sam_audio.pipeline import separate_blocks
 from sam_audio.types import Anchor, Condition, Span
 
 VECTOR = np.eye(1, 384, dtype=np.float32)[0]
-A, B = Condition("a", VECTOR), Condition("b", VECTOR)
+A, B = Condition("a", VECTOR, text="a"), Condition("b", VECTOR, text="b")
 SPANS_ONLY = Condition("span", None, (Anchor(Span(0, 1)),))
 
 
@@ -47,7 +47,7 @@ class GainModel:
         self.gain, self.delay, self.opened = gain, delay, []
 
     def encode(self, prompts):
-        return [Condition(prompt, VECTOR) for prompt in prompts]
+        return [Condition(prompt, VECTOR, text=prompt) for prompt in prompts]
 
     def open(self, conditions, channels, strength=1.0):
         self.opened.append((list(conditions), strength))
@@ -176,7 +176,7 @@ def test_strengths_stay_within_limits(strength, expected):
 def test_a_shift_moves_what_the_model_hears_and_not_the_stems(delay):
     gain = GainModel(0.5, delay)
     way = Candidate("shifted", gain, shift_s=0.010)
-    spoken = Condition("a", VECTOR, (Anchor(Span(1.0, 2.0)), Anchor(Span(3.0, 4.0), False)))
+    spoken = Condition("a", VECTOR, text="a", anchors=(Anchor(Span(1.0, 2.0)), Anchor(Span(3.0, 4.0), False)))
     mixture = tiny.noise(2, 1.0)
     np.testing.assert_array_equal(separated(way, [spoken], mixture)[0], 0.5 * mixture)
     anchors = gain.opened[0][0][0].anchors
@@ -272,7 +272,9 @@ def test_spans_reach_a_ranker_window_by_window():
             self.seen.append([(s.start_s, s.end_s) for s in spans or []])
             return super().rank(candidates, mixture, prompt, spans)
 
-    spoken = Condition("a", VECTOR, (Anchor(Span(0.5, 1.25)), Anchor(Span(2.0, 3.0), False)))
+    spoken = Condition(
+        "a", VECTOR, text="a", anchors=(Anchor(Span(0.5, 1.25)), Anchor(Span(2.0, 3.0), False))
+    )
     ranker = Remembers()
     choose([Candidate("", GainModel(1))], [spoken], recording(tiny.noise(1, 3.0)), FakeJudge(), ranker=ranker)
     assert ranker.seen == [[(0.5, 1.0)], [(0.0, 0.25)], []]

@@ -48,6 +48,8 @@ def test_every_option_can_be_set_and_the_others_stay(read):
         "start": 1,
         "duration": 2.5,
         "strength": 0.5,
+        "judge": False,
+        "candidates": 3,
     }
     assert values.keys() == _OPTION_KEYS.keys()
     (job,) = read({"mixture": "a", "track": "t", **values})

@@ -57,10 +57,10 @@ def test_nano_is_the_default_where_it_is_installed(monkeypatch):
 @pytest.mark.parametrize(
     ("condition", "vector_dim", "expected"),
     [
-        (Condition("dog", VECTOR), 384, VECTOR),
-        (Condition("dog", VECTOR), None, "dog"),
-        (Condition("dog", VECTOR[:7]), 384, "dog"),
-        (TextCondition("dog", None, tokens=np.zeros((2, 3), np.float32)), 384, "dog"),
+        (Condition("dog", VECTOR, text="dog"), 384, VECTOR),
+        (Condition("dog", VECTOR, text="dog"), None, "dog"),
+        (Condition("dog", VECTOR[:7], text="dog"), 384, "dog"),
+        (TextCondition("dog", None, text="dog", tokens=np.zeros((2, 3), np.float32)), 384, "dog"),
         (SPANS, 384, None),
         (SPANS, None, None),
     ],
@@ -81,7 +81,7 @@ def test_stems_are_heard_in_mono_at_the_judges_rate(rate, channels):
     judge = FakeJudge(sample_rate=16_000)
     mixture = tiny.noise(channels, 2.5, rate)
     stems = np.stack([0.5 * mixture, 0.25 * mixture, mixture])
-    listener = StemJudge(judge, [Condition("a", VECTOR), Condition("b", VECTOR)], rate)
+    listener = StemJudge(judge, [Condition("a", VECTOR, text="a"), Condition("b", VECTOR, text="b")], rate)
     for start in range(0, mixture.shape[-1], 5_000):
         listener.push(mixture[:, start : start + 5_000], stems[..., start : start + 5_000])
     half, quarter = listener.finish()
@@ -92,7 +92,7 @@ def test_stems_are_heard_in_mono_at_the_judges_rate(rate, channels):
 def test_what_cannot_be_asked_is_not_judged():
     judge = FakeJudge()
     mixture = tiny.noise(1, 1.0)
-    listener = StemJudge(judge, [SPANS, Condition("dog", VECTOR)], 48_000)
+    listener = StemJudge(judge, [SPANS, Condition("dog", VECTOR, text="dog")], 48_000)
     listener.push(mixture, np.stack([mixture, 0.5 * mixture]))
     nothing, dog = listener.finish()
     assert nothing is None and dog.overall == pytest.approx(3)
@@ -103,7 +103,9 @@ def test_what_cannot_be_asked_is_not_judged():
 
 
 def test_a_judge_that_gives_up_is_no_disaster():
-    listener = StemJudge(FakeJudge(fails="the sound is too odd"), [Condition("dog", VECTOR)], 48_000)
+    listener = StemJudge(
+        FakeJudge(fails="the sound is too odd"), [Condition("dog", VECTOR, text="dog")], 48_000
+    )
     for _ in range(5):
         listener.push(tiny.noise(1, 1.0), tiny.noise(1, 1.0)[None])
     assert listener.finish() == [None]
@@ -112,7 +114,9 @@ def test_a_judge_that_gives_up_is_no_disaster():
 
 def test_nothing_at_all_can_be_judged(tmp_path):
     listener = StemJudge(
-        load_judge(str(tiny_judge.save(tmp_path / "j.safetensors"))), [Condition("a", VECTOR)], 8_000
+        load_judge(str(tiny_judge.save(tmp_path / "j.safetensors"))),
+        [Condition("a", VECTOR, text="a")],
+        8_000,
     )
     assert listener.finish() == [Judgement(5, 5, 5, 5, 0)]
 

@@ -18,7 +18,7 @@ import tiny
 
 import sam_audio.cli
 from sam_audio import registry as registry_module
-from sam_audio.errors import OutputExistsError, PromptError, UserError
+from sam_audio.errors import ModelError, OutputExistsError, PromptError, UserError
 from sam_audio.hookspecs import Caption, Option, hookimpl
 from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts import Prompt, resolve
@@ -26,6 +26,7 @@ from sam_audio.prompts.asking import Prompted
 from sam_audio.prompts.recording import Recording
 from sam_audio.registry import Registry
 from sam_audio.scaffold import new_plugin
+from sam_audio.separator import ModelOptions, load
 
 ROOT = Path(__file__).parent.parent
 
@@ -196,8 +197,8 @@ def test_what_is_not_there_is_one_sentence():
     found, _ = find()
     with pytest.raises(UserError, match="there is no exporter 'tape': .* remux"):
         found.get("exporters", "tape")
-    with pytest.raises(UserError, match="there is no ranker 'best': a plugin"):
-        found.get("rankers", "best")
+    with pytest.raises(UserError, match="there is no separator 'grand': a plugin"):
+        found.get("separators", "grand")
 
 
 def test_python_warns_of_broken_plugins(installed):
@@ -217,11 +218,34 @@ def test_hook_prompt_types(installed):
 def test_hook_separators(installed, model):
     found = installed(point("s", separators=[thing("grand", load=lambda device: model)]))
     assert found.get("separators", "grand").load("cpu") is model
+    assert load("grand") is model
+    with pytest.raises(UserError, match="the model grand has no --steps"):
+        load("grand", options=ModelOptions(steps=4))
+    with pytest.raises(ModelError, match="use nano, grand, a .safetensors file"):
+        load("petite")
 
 
-def test_hook_rankers(installed):
-    found = installed(point("r", rankers=[thing("best", load=lambda device: "a ranker")]))
-    assert found.get("rankers", "best").load("cpu") == "a ranker"
+class Quietest:
+    """A ranker that likes silence."""
+
+    sample_rate = 48_000
+
+    def rank(self, candidates, mixture, prompt, spans=None):
+        return np.array([-float(np.abs(samples).mean()) for samples in candidates])
+
+
+def test_hook_rankers(installed, run):
+    loaded = []
+    installed(point("r", rankers=[thing("quiet", load=lambda device: loaded.append(device) or Quietest())]))
+    asked = ("mix.wav", "-p", "dog", "--candidates", "3", "--ranker")
+    code, out, _ = run(*asked, "quiet", "--json")
+    (stem,) = json.loads(out)["files"][0]["stems"]
+    tried = stem["candidates"]
+    assert (code, loaded) == (0, ["cpu"])
+    assert [one["candidate"] for one in tried if one["chosen"]] == ["strength x1.4"]
+    assert stem["scores"] is None and tried[0]["score"] < 0
+    code, _, err = run(*asked, "loudest")
+    assert (code, err.count("\n")) == (2, 1) and "similarity, activity, quiet" in err
 
 
 def test_hook_exporters(installed, run, tmp_path):

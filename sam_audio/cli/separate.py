@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -18,10 +17,8 @@ import typer
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from sam_audio.api import Separator
-    from sam_audio.hookspecs import Exporter, PostProcessor
+    from sam_audio.hookspecs import Exporter, PostProcessor, RankerType
     from sam_audio.jobs import Job
-    from sam_audio.prompts import Request
     from sam_audio.render import Progress, RenderReport
     from sam_audio.separator import ModelOptions
 
@@ -175,6 +172,14 @@ def separate(
         int,
         typer.Option(metavar="N", min=1, help="Separate in N ways; the judge keeps the best of each stem."),
     ] = 1,
+    ranker: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="NAME",
+            help="What chooses among them: similarity, activity, or a plugin's.",
+            show_default="the judge",
+        ),
+    ] = None,
     fail_if_absent: Annotated[
         bool, typer.Option("--fail-if-absent", help="Exit code 3 when a sound is not in the mix.")
     ] = False,
@@ -226,6 +231,11 @@ def separate(
     options.check()
     if fail_if_absent and not judge:
         raise UserError("only the judge knows what is absent: leave out --no-judge or --fail-if-absent")
+    if candidates > 1 and not judge and ranker is None:
+        raise UserError(
+            "candidates are chosen by a judge: leave out --no-judge, name a --ranker, or ask for one candidate"
+        )
+    chooser = None if ranker is None else registry().get("rankers", ranker)
     prompts, clues = tuple(prompt or ()), given(context)
     if mixtures and not prompts and not clues:
         raise UserError("nothing is asked for: give at least one --prompt, for example --prompt guitar")
@@ -276,6 +286,7 @@ def separate(
         exporters,
         post_processors,
         judge_model,
+        chooser,
     )
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     if report is not None:
@@ -334,13 +345,12 @@ def _run(
     exporters: Sequence[Exporter] = (),
     post: Sequence[PostProcessor] = (),
     judge: str = "auto",
+    ranker: RankerType | None = None,
 ) -> dict[str, Any]:
     """Does every job; one that fails does not keep the others from being done."""
-    from sam_audio.prompts import resolve
-
     files: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
-    separator = None
+    separator = chooser = None
     for job in work:
         mixture = "" if isinstance(job, UserError) else job.mixture
         try:
@@ -350,12 +360,15 @@ def _run(
                 from sam_audio.api import Separator
 
                 separator = Separator(model, device, threads, options, judge)
-            requests = resolve(job.prompts, job.clues)
+                chooser = None if ranker is None else ranker.load(separator.device)
             with console.progress(mixture) as progress:
-                done = _asking(separator, requests, job, post).render(
+                done = separator.render(
                     job.mixture,
-                    [request.name for request in requests],
+                    job.prompts,
                     job.options,
+                    clues=job.clues,
+                    post=post,
+                    ranker=chooser,
                     track=job.track,
                     progress=progress,
                 )
@@ -371,26 +384,6 @@ def _run(
             errors.append({"mixture": mixture, "message": str(error)})
             console.error(error)
     return {"files": files, "errors": errors}
-
-
-def _asking(
-    separator: Separator, requests: Sequence[Request], job: Job, post: Sequence[PostProcessor]
-) -> Separator:
-    """The separator, asked with more than texts where there is more."""
-    if not post and not any(request.clues for request in requests):
-        from sam_audio.registry import registry
-
-        if not registry().all("text_normalisers"):
-            return separator
-    from sam_audio.prompts.asking import Prompted
-    from sam_audio.prompts.recording import Recording
-
-    recording = Recording(
-        job.mixture, separator.model, start_s=job.options.start_s, duration_s=job.options.duration_s
-    )
-    asking = copy.copy(separator)
-    asking.model = Prompted(requests, recording, post)
-    return asking
 
 
 class _Console:

@@ -109,7 +109,7 @@ class OfficialSeparator:
             return []
         features, valid = self.model.text_encoder(prompts)
         return [
-            TextCondition(prompt, None, tokens=tokens[real].cpu().numpy())
+            TextCondition(prompt, None, text=prompt, tokens=tokens[real].cpu().numpy())
             for prompt, tokens, real in zip(prompts, features, valid, strict=True)
         ]
 

@@ -42,8 +42,8 @@ def load(name: str, device: str = "cpu", options: ModelOptions | None = None) ->
     """Loads a separation model.
 
     Args:
-        name: ``nano``, the path of a safetensors file with weights of the nano network, or an official model: its
-            hub id (``facebook/sam-audio-small``) or folder.
+        name: ``nano``, the path of a safetensors file with weights of the nano network, an official model: its hub id
+            (``facebook/sam-audio-small``) or folder, or what a plugin calls its model.
         device: ``cpu``, ``cuda``, ``mps``.
         options: see :class:`ModelOptions`.
 
@@ -57,9 +57,18 @@ def load(name: str, device: str = "cpu", options: ModelOptions | None = None) ->
         return _load_nano(name, device, given)
     if path.is_dir() or "/" in name or name.startswith("sam-audio-"):
         return _load_official(name, device, given)
-    raise ModelError(
-        f"there is no model called {name}: use nano, a .safetensors file, or one like facebook/sam-audio-small"
-    )
+    from sam_audio.registry import registry
+
+    brought = {kind.name: kind for kind in registry().all("separators")}
+    if name not in brought:
+        known = ", ".join(["nano", *brought])
+        raise ModelError(
+            f"there is no model called {name}: use {known}, a .safetensors file, or one like facebook/sam-audio-small"
+        )
+    if given:
+        raise UserError(f"the model {name} has no {_option(given)}: leave it out, or name an official model")
+    model: SeparationModel = brought[name].load(device)
+    return model
 
 
 def _load_nano(name: str, device: str, given: dict[str, object]) -> SeparationModel:

@@ -97,7 +97,7 @@ class NanoSeparator:
     def encode(self, prompts: list[str]) -> list[Condition]:
         """Text prompts as vectors of the joint space."""
         vectors = self.text_tower.embed(prompts).numpy()
-        return [Condition(prompt, vector) for prompt, vector in zip(prompts, vectors, strict=True)]
+        return [Condition(text, vector, text=text) for text, vector in zip(prompts, vectors, strict=True)]
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
         """Starts on a new recording."""

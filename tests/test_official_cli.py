@@ -101,7 +101,9 @@ finally:
 def run_apart(*arguments) -> tuple[bool, int]:
     """Runs ``separate`` in a process of its own: was transformers imported, and the peak memory."""
     command = [sys.executable, "-c", RUN, *QUICK, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # freed memory goes back at once: what malloc keeps for later differs from run to run
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     imported, peak = done.stdout.splitlines()[-1].split()
     return imported == "True", int(peak)
 

@@ -16,10 +16,12 @@ from sam_audio.separator.bands import features
 from sam_audio.separator.nano import PREDICT_SPANS, load_network
 from sam_audio.separator.network import Conditions
 from sam_audio.training import separator as training
+from sam_audio.training.examples import Examples, build_examples, load_examples
 from sam_audio.training.mixing import HOP, Mixture, Prompt, Source
 from sam_audio.training.separator import (
     MixtureStream,
-    PhraseVectors,
+    PromptRows,
+    PromptVectors,
     Recipe,
     collate,
     export_weights,
@@ -39,7 +41,7 @@ SAMPLES, FRAMES = 61_440, 64
 
 @pytest.fixture(scope="module")
 def vectors():
-    return PhraseVectors()
+    return PromptVectors(Examples.none())
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +70,8 @@ def mixture() -> Mixture:
 
 
 def batch_of(n: int = 2, recipe: Recipe = RECIPE, seed: int = 0) -> dict[str, torch.Tensor]:
-    index = {phrase: i for i, phrase in enumerate(phrase_list())}
-    arrays = collate([mixture() for _ in range(n)], index, recipe, np.random.default_rng(seed))
+    rows = PromptRows(Examples.none())
+    arrays = collate([mixture() for _ in range(n)], rows, recipe, np.random.default_rng(seed))
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -87,7 +89,7 @@ def test_collate_shapes_and_meaning():
     assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == {
         "sources": (2, 5, SAMPLES),
         "members": (2, 6, 5),
-        "phrase": (2, 6),
+        "asked": (2, 6),
         "vector_valid": (2, 6),
         "present": (2, 6),
         "absent": (2, 6),
@@ -96,14 +98,14 @@ def test_collate_shapes_and_meaning():
     assert batch["present"][0].tolist() == [True, True, False, False, False, False]
     assert batch["absent"][0].tolist() == [False, False, True, False, False, False]
     assert batch["members"][0, 1].tolist() == [1, 1, 0, 0, 0]
-    assert [phrase_list()[i] for i in batch["phrase"][0, :3]] == ["piano", "music", "dog barking"]
+    assert [phrase_list()[i] for i in batch["asked"][0, :3]] == ["piano", "music", "dog barking"]
 
 
 def test_a_prompt_whose_sound_is_not_in_the_excerpt_is_absent():
     quiet = mixture()
     quiet.sources[0].samples[:] = 0
-    index = {phrase: i for i, phrase in enumerate(phrase_list())}
-    batch = collate([quiet], index, RECIPE, np.random.default_rng(0))
+    rows = PromptRows(Examples.none())
+    batch = collate([quiet], rows, RECIPE, np.random.default_rng(0))
     assert batch["absent"][0, :3].tolist() == [True, False, True]
 
 
@@ -114,6 +116,34 @@ def test_tracks_are_known_for_a_share_of_mixtures():
         assert any(batch["tracks"][:, :, 2:].any() for batch in batches) == bool(share)
         assert all((batch["tracks"][:, :, 1] == share).all() for batch in batches)
         assert any(not batch["vector_valid"].all() for batch in batches) == bool(share)
+
+
+def test_examples_take_the_place_of_words_for_a_share_of_prompts():
+    rows = PromptRows(Examples(np.zeros((3, 384), np.float32), {"piano": np.array([0, 2])}))
+    rng = np.random.default_rng(0)
+    n = len(phrase_list())
+    piano, other = Prompt("piano", [0], ["piano"]), Prompt("violin", [0], ["violin"])
+    assert {rows.draw(piano, 1.0, rng) for _ in range(20)} == {n, n + 2}
+    assert rows.draw(piano, 0.0, rng) == rows.of_phrase["piano"]
+    assert rows.draw(other, 1.0, rng) == rows.of_phrase["violin"]
+
+
+def test_examples_are_made_of_training_recordings_and_pictures(bank_dir, tmp_path, monkeypatch):
+    import shutil
+
+    bank = tmp_path / "bank"
+    shutil.copytree(bank_dir, bank)
+    assert not load_examples(bank).rows
+    monkeypatch.setattr(
+        "sam_audio.training.examples._pictures", lambda data: [("owl", np.eye(384, dtype=np.float32)[0])]
+    )
+    build_examples(tmp_path, bank)
+    made = load_examples(bank)
+    assert made.vectors[made.rows["owl"]][0, 0] == 1
+    assert {"piano", "owl"} <= made.rows.keys()
+    np.testing.assert_allclose(np.linalg.norm(made.vectors, axis=1), 1, atol=1e-3)
+    table = PromptVectors(made).table
+    assert len(table) == len(phrase_list()) + len(made.vectors)
 
 
 def test_text_is_left_out_only_where_spans_are_known():
@@ -141,7 +171,7 @@ def test_activity_is_told_where_it_is_known_and_the_prompt_has_words(vectors):
     batch["tracks"][1, :, 1] = 0
     batch["vector_valid"][0, 1] = False
     activity = torch.rand(2, 6, FRAMES)
-    tracks = training.asked(batch, vectors(batch["phrase"]), activity).tracks
+    tracks = training.asked(batch, vectors(batch["asked"]), activity).tracks
     torch.testing.assert_close(tracks[0, 0, 0], activity[0, 0])
     assert tracks[0, 0, 1].all() and not tracks[0, 1].any() and not tracks[1].any()
 
@@ -232,7 +262,7 @@ def test_a_gradient_that_is_not_finite_is_skipped(vectors, tmp_path):
 
 
 def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, monkeypatch):
-    monkeypatch.setattr(training, "PhraseVectors", lambda: vectors)
+    monkeypatch.setattr(training, "PromptVectors", lambda examples: vectors)
     monkeypatch.setattr(
         training, "validation_set", lambda bank, recipe: validation_set(bank, recipe, n_batches=2)
     )
@@ -266,7 +296,7 @@ def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, m
 
 
 def test_a_sitting_of_no_time_keeps_the_log_readable(bank_dir, tmp_path, vectors, monkeypatch):
-    monkeypatch.setattr(training, "PhraseVectors", lambda: vectors)
+    monkeypatch.setattr(training, "PromptVectors", lambda examples: vectors)
     monkeypatch.setattr(
         training, "validation_set", lambda bank, recipe: validation_set(bank, recipe, n_batches=1)
     )

@@ -44,12 +44,14 @@ def separator(
     """Train the nano separator: prepares the data, resumes from the last state, exports weights."""
     from sam_audio.errors import UserError
     from sam_audio.paths import cache_dir
+    from sam_audio.training.examples import build_examples
     from sam_audio.training.prepare import prepare
     from sam_audio.training.separator import RECIPES, export_weights, plot_log, train
 
     if recipe not in RECIPES:
         raise UserError(f"there is no recipe called {recipe}: use {', '.join(RECIPES)}")
     bank = prepare(data_dir)
+    build_examples(data_dir, bank)
     run = run or cache_dir() / "runs" / recipe
     state = train(bank, run, hours, RECIPES[recipe], threads)
     plot_log(run)

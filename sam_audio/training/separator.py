@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,10 @@ from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, hear, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
+from sam_audio.training.examples import Examples, load_examples
 from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import BandStatistics, Energies, separation_loss
-from sam_audio.training.mixing import Mixer, Mixture
+from sam_audio.training.mixing import Mixer, Mixture, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Recipe:
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same
     tracks_share: float = 0.5  # of mixtures where activity or spans may be known
     no_vector_share: float = 0.3  # of prompts with spans that have no text
+    example_share: float = 0.25  # of prompts that are a sound or a picture in place of words
     activity_share: float = 0.5  # of mixtures where the audio tower says when each prompt sounds
     validate_minutes: float = 10.0
     save_minutes: float = 4.0
@@ -84,18 +86,35 @@ class MixtureStream(IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         mixer = Mixer(Bank(self.bank_dir), self.split, self.recipe.seconds, self.seed)
-        index = {phrase: i for i, phrase in enumerate(phrase_list())}
+        rows = PromptRows(load_examples(self.bank_dir))
         while True:
-            yield collate([mixer.mixture() for _ in range(self.recipe.batch)], index, self.recipe, mixer.rng)
+            mixtures = [mixer.mixture() for _ in range(self.recipe.batch)]
+            yield collate(mixtures, rows, self.recipe, mixer.rng)
+
+
+class PromptRows:
+    """Where in the table of vectors (:class:`PromptVectors`) phrases are, and the examples of labels."""
+
+    def __init__(self, examples: Examples) -> None:
+        phrases = phrase_list()
+        self.of_phrase = {phrase: row for row, phrase in enumerate(phrases)}
+        self.of_label = {label: len(phrases) + rows for label, rows in examples.rows.items()}
+
+    def draw(self, prompt: Prompt, example_share: float, rng: np.random.Generator) -> int:
+        """The row of one way to ask."""
+        examples = self.of_label.get(prompt.label)
+        if examples is not None and rng.random() < example_share:
+            return int(examples[rng.integers(len(examples))])
+        return self.of_phrase[prompt.phrases[rng.integers(len(prompt.phrases))]]
 
 
 def collate(
-    mixtures: list[Mixture], phrase_index: dict[str, int], recipe: Recipe, rng: np.random.Generator
+    mixtures: list[Mixture], rows: PromptRows, recipe: Recipe, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Packs B mixtures into arrays.
 
     Returns:
-        ``sources`` (B, S, samples) float32, ``members`` (B, N, S) float32, ``phrase`` (B, N) int64,
+        ``sources`` (B, S, samples) float32, ``members`` (B, N, S) float32, ``asked`` (B, N) int64,
         ``vector_valid``, ``present``, ``absent`` (B, N) bool, ``tracks`` (B, N, 4, frames) float32.
     """
     n_samples = len(mixtures[0].sources[0].samples)
@@ -104,7 +123,7 @@ def collate(
     batch: dict[str, np.ndarray] = {
         "sources": np.zeros((shape[0], recipe.max_sources, n_samples), np.float32),
         "members": np.zeros((*shape, recipe.max_sources), np.float32),
-        "phrase": np.zeros(shape, np.int64),
+        "asked": np.zeros(shape, np.int64),
         "vector_valid": np.ones(shape, bool),
         "present": np.zeros(shape, bool),
         "absent": np.zeros(shape, bool),
@@ -116,7 +135,7 @@ def collate(
         batch["tracks"][b, :, 1] = rng.random() < recipe.activity_share
         with_tracks = rng.random() < recipe.tracks_share
         for n, prompt in enumerate(mixture.prompts[: recipe.max_prompts]):
-            batch["phrase"][b, n] = phrase_index[prompt.phrases[rng.integers(len(prompt.phrases))]]
+            batch["asked"][b, n] = rows.draw(prompt, recipe.example_share, rng)
             members = [i for i in prompt.members if i < recipe.max_sources]
             batch["members"][b, n, members] = 1
             target = batch["sources"][b, members].sum(axis=0)
@@ -185,13 +204,14 @@ def spectral_statistics(sources: Tensor, members: Tensor) -> BandStatistics:
     return BandStatistics(mixture * scale, target * scale, cross * scale)
 
 
-class PhraseVectors:
-    """Joint-space vectors of all training phrases, from the shipped text tower."""
+class PromptVectors:
+    """Joint-space vectors of all training phrases, from the shipped text tower, and of examples."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: Examples) -> None:
         from peav.nano.text import TextTower
 
-        self.table = TextTower.from_pretrained("nano").embed(phrase_list())
+        words = TextTower.from_pretrained("nano").embed(phrase_list())
+        self.table = torch.cat([words, torch.from_numpy(examples.vectors)])
 
     def __call__(self, indices: Tensor, noise: float = 0.0) -> Tensor:
         vectors = self.table[indices]
@@ -301,7 +321,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
     run_dir.mkdir(parents=True, exist_ok=True)
     state_path = run_dir / "state.pt"
     state = load_state(state_path, recipe)
-    vectors = PhraseVectors()
+    vectors = PromptVectors(load_examples(bank_dir))
     stream = MixtureStream(bank_dir, "train", recipe, seed=state.mixtures + 1)
     batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     validation = validation_set(bank_dir, recipe)
@@ -371,7 +391,7 @@ def _rate(progress: float, steps: int, recipe: Recipe) -> float:
 def training_step(
     state: State,
     batch: dict[str, Tensor],
-    vectors: PhraseVectors,
+    vectors: PromptVectors,
     listener: Listener,
     recipe: Recipe,
     rng: np.random.Generator,
@@ -381,7 +401,7 @@ def training_step(
     with torch.no_grad():
         stats = spectral_statistics(batch["sources"], batch["members"])
         inputs = features(stats.mixture[:, 0])
-        prompts = vectors(batch["phrase"], recipe.vector_noise)
+        prompts = vectors(batch["asked"], recipe.vector_noise)
         maps, activity = listener(batch["sources"], prompts, rng)
         conditions = asked(batch, prompts, activity)
     for group in state.optimizer.param_groups:
@@ -405,7 +425,7 @@ def training_step(
 def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[dict[str, Tensor]]:
     """The same held-out mixtures every time: pairs and triples at -5..5 dB, each with an absent prompt."""
     mixer = Mixer(Bank(bank_dir), "valid", recipe.seconds, seed=0)
-    index = {phrase: i for i, phrase in enumerate(phrase_list())}
+    rows, recipe = PromptRows(Examples.none()), replace(recipe, example_share=0.0)
     kinds = [
         ("event", "event"),
         ("speech", "event"),
@@ -420,7 +440,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
             mixture = mixer.pair(kind, list(mixer.rng.uniform(-5, 5, len(kind))))
             mixture.prompts = mixer.prompts(mixture.sources)
             mixtures.append(mixture)
-        arrays = collate(mixtures, index, recipe, mixer.rng)
+        arrays = collate(mixtures, rows, recipe, mixer.rng)
         arrays["tracks"][:] = 0
         arrays["tracks"][:, :, 1] = PREDICT_SPANS
         arrays["vector_valid"][:] = True
@@ -430,13 +450,13 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
 
 @torch.inference_mode()
 def validate(
-    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PhraseVectors, listener: Listener
+    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PromptVectors, listener: Listener
 ) -> dict[str, float]:
     """SI-SDR improvement over the mixture in dB (from band energies), and the level of absent prompts."""
     gains, absent = [], []
     for batch in batches:
         stats = spectral_statistics(batch["sources"], batch["members"])
-        prompts = vectors(batch["phrase"])
+        prompts = vectors(batch["asked"])
         maps, activity = listener(batch["sources"], prompts)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(features(stats.mixture[:, 0]), asked(batch, prompts, activity), maps)

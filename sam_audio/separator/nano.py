@@ -220,13 +220,11 @@ class NanoStream:
         tower = self.model.audio_tower
         if tower is None:
             return None, None
-        length = -(-n_frames // TIME_MULTIPLE) * TIME_MULTIPLE * HOP
-        sound = self._heard[None, :, : n_frames * HOP]
-        before = -length % WINDOW  # the newest sound is at the end of a window: the tower pads there
-        maps = hear(tower, F.pad(sound, (before, length - sound.shape[-1])))
+        maps = hear(tower, self._heard[None], n_frames)
         if not self.model.predict_spans:
             return maps, None
-        frames = tower.from_maps(maps, (before + length) // FRAME).frames[0, before // FRAME :]
+        n_heard = maps[0].shape[2]
+        frames = tower.from_maps(maps, n_heard).frames[0, n_heard - _padded(n_frames) * HOP // FRAME :]
         logits = tower.logits(self._vectors[0][0] @ frames.T, FRAME_LEVEL)
         return maps, logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)[:, :n_frames]
 
@@ -305,16 +303,28 @@ class NanoStream:
         return out[..., skipped:]
 
 
-def hear(tower: AudioTower, sound: Tensor) -> list[Tensor]:
-    """Maps of the audio tower's trunk for sound (B, C, samples) of any level; see :class:`network.Hearing`.
+def hear(tower: AudioTower, sound: Tensor, n_frames: int) -> list[Tensor]:
+    """Maps of the audio tower's trunk for the first frames of a sound; see :class:`network.Hearing`.
 
     Channels meet as energies: a sound that cancels in mono is heard too.
+
+    Args:
+        sound: (B, C, samples) at any level.
+        n_frames: of the network's 20 ms; the maps end with the last of them, padded to TIME_MULTIPLE.
     """
+    length = _padded(n_frames) * HOP
+    sound = sound[..., : n_frames * HOP]
+    # silence goes before the sound: the newest is then heard with all that led to it
+    sound = F.pad(sound, (-length % WINDOW, length - sound.shape[-1]))
     level = level_gain(
         sound.square().mean(dim=1), at_most=1e6
     )  # stems do not depend on the recording's level
     mel = tower.mel((sound * level[..., None]).flatten(0, 1)).unflatten(0, sound.shape[:2])
     return tower.trunk((torch.logsumexp(2 * mel, dim=1) - math.log(sound.shape[1])) / 2)
+
+
+def _padded(n_frames: int) -> int:
+    return -(-n_frames // TIME_MULTIPLE) * TIME_MULTIPLE
 
 
 def _stack_vectors(conditions: list[Condition], config: NetworkConfig) -> tuple[Tensor, Tensor]:

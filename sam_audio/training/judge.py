@@ -73,7 +73,11 @@ class StemMaker:
         network = self.networks[rng.integers(len(self.networks))]
         energies = to_bands(power(mixed))
         with torch.autocast("cpu", torch.bfloat16):
-            maps = hear(self.audio, sources.sum(0)[None, None]) if network.config.hears else None
+            maps = (
+                hear(self.audio, sources.sum(0)[None, None], energies.shape[-1])
+                if network.config.hears
+                else None
+            )
             analysis = network.analyse(features(energies[None]), maps)
             conditions = Conditions(vectors[None], torch.ones(1, len(prompts), dtype=torch.bool))
             masks = network.mask_logits(analysis, conditions)[0].float().sigmoid()

@@ -236,7 +236,7 @@ class Listener:
         """
         mixture = sources.sum(dim=1, keepdim=True)
         with torch.autocast("cpu", torch.bfloat16):
-            maps = hear(self.tower, mixture)
+            maps = hear(self.tower, mixture, mixture.shape[-1] // HOP)
             frames = self.tower.from_maps(maps, mixture.shape[-1] // FRAME).frames
         logits = self.tower.logits(torch.einsum("bnd,btd->bnt", vectors, frames.float()), FRAME_LEVEL)
         if noise is not None:

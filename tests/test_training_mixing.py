@@ -39,7 +39,7 @@ def test_no_recording_is_in_two_splits(bank):
     assert sum(map(len, indices)) == len(set.union(*indices)) == len(bank)
     for split, pool in zip(tiny.SPLITS, pools, strict=True):
         assert {split_of(bank.clips[i].song or bank.clips[i].key) for i in pool.canonical} == {split}
-        assert set(pool.by_group) == set(label_table.GROUPS)
+        assert set(pool.by_group) == {*label_table.GROUPS, "common", "ESC-10"}
 
 
 def test_songs_stay_whole(bank):
@@ -135,6 +135,15 @@ def test_bands_are_stems_of_the_song_in_time(bank):
 def test_a_split_without_songs_has_no_bands(bank):
     mixer = Mixer(bank, "valid", SECONDS, seed=0)
     assert "band" not in {mixer.mixture().scene for _ in range(40)}
+
+
+def test_groups_that_cut_across_the_others(bank):
+    pools = Mixer(bank, "train", SECONDS, seed=0).pools
+    assert set(pools.by_group["ESC-10"]) == {"dog barking", "rain falling"}
+    assert set(pools.by_group["common"]) <= set(pools.by_group["event"] + pools.by_group["ambience"])
+    mixer = Mixer(bank, "train", SECONDS, seed=0)
+    mixture = mixer.pair(("ESC-10", "ESC-10"), [0.0, 0.0])
+    assert {source.label for source in mixture.sources} == {"dog barking", "rain falling"}
 
 
 @pytest.mark.parametrize("levels", [(0.0, 0.0), (0.0, -5.0), (3.0, 5.0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -16,6 +17,18 @@ app.command("classification")(evaluate_embeddings.classification)
 app.command("localization")(evaluate_embeddings.localization)
 
 
+class Split(str, Enum):
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+class Ask(str, Enum):
+    label = "label"
+    phrase = "phrase"
+    spans = "spans"
+
+
 @app.callback()
 def _group() -> None:
     pass
@@ -26,6 +39,10 @@ def separation(
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="Separation model.")] = "nano",
     per_scenario: Annotated[int, typer.Option("-n", min=1, help="Mixtures of each kind.")] = 60,
     seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
+    split: Annotated[Split, typer.Option(help="Which recordings.")] = Split.test,
+    ask: Annotated[
+        Ask, typer.Option(help="By the label's own words, in other words, or by spans alone.")
+    ] = Ask.label,
     bank: Annotated[
         Optional[Path],
         typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
@@ -43,9 +60,9 @@ def separation(
     from sam_audio.separator import load
     from sam_audio.training.prepare import bank_dir
 
-    items = list(measure.mixtures(bank or bank_dir(), per_scenario, seed=seed))
+    items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed))
     shown = track(items, description="separating", console=Console(stderr=True), transient=True)
-    result = measure.evaluate(load(model), shown)
+    result = measure.evaluate(load(model), shown, ask.value)
     rows = result.summary()
     if json_summary:
         print(json.dumps({"table": rows, "absent_median_db": round(result.absent_median_db(), 1)}, indent=2))

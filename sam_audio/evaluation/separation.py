@@ -19,12 +19,14 @@ import numpy as np
 import torch
 
 from judge.metrics import level_db, si_sdr
+from judge.rank import FRAME_S, sounding
 from sam_audio.separator.bands import istft, power, stft, to_bands, to_bins
 from sam_audio.training.bank import SAMPLE_RATE, Bank
-from sam_audio.training.mixing import Mixer, Mixture
-from sam_audio.types import SeparationModel
+from sam_audio.training.mixing import Mixer, Mixture, Prompt
+from sam_audio.types import Anchor, Condition, SeparationModel, Span
 
 BAND = "stems of a rendered band"
+ESC_10 = "ESC-10 classes in pairs at 0 dB"
 # name -> groups of the sources; the figure is about the first one unless "all"
 SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "events in pairs": (("event", "event"), "all"),
@@ -38,6 +40,7 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "event, instrument, speech": (("event", "instrument", "speech"), "all"),
     "three events": (("event", "event", "event"), "all"),
     BAND: ((), "all"),
+    ESC_10: (("ESC-10", "ESC-10"), "all"),
 }
 SECONDS = 6.0
 
@@ -105,19 +108,28 @@ def mixtures(
     bank = Bank(bank_dir)
     for offset, (name, (groups, _)) in enumerate(SCENARIOS.items()):
         mixer = Mixer(bank, split, SECONDS, seed=seed * 1000 + offset)
-        if name == BAND and not mixer.pools.songs:
+        if not (mixer.pools.songs if name == BAND else all(mixer.pools.by_group[g] for g in groups)):
             continue
         for _ in range(per_scenario):
             if name == BAND:
                 mixture = mixer.band()
             else:
-                mixture = mixer.pair(groups, [0.0, *mixer.rng.uniform(-5, 5, len(groups) - 1)])
+                spread = 0.0 if name == ESC_10 else 5.0
+                others = mixer.rng.uniform(-spread, spread, len(groups) - 1)
+                mixture = mixer.pair(groups, [0.0, *others])
             yield name, mixture, mixer.absent_label([s.label for s in mixture.sources])
 
 
-def evaluate(model: SeparationModel, items: Iterable[tuple[str, Mixture, str | None]]) -> Evaluation:
-    """Separates every mixture and measures every prompt."""
+def evaluate(
+    model: SeparationModel, items: Iterable[tuple[str, Mixture, str | None]], ask: str = "label"
+) -> Evaluation:
+    """Separates every mixture and measures every prompt.
+
+    Args:
+        ask: how to: by the ``label``, by a ``phrase`` of other words, or by ``spans`` alone.
+    """
     result = Evaluation([], [])
+    rng = np.random.default_rng(0)
     for scenario, mixture, absent in items:
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
@@ -126,7 +138,12 @@ def evaluate(model: SeparationModel, items: Iterable[tuple[str, Mixture, str | N
         if not asked:  # every prompt could mean two of the sources
             continue
         targets = np.stack([sources[p.members].sum(axis=0) for p in asked])
-        estimates = separate_prompts(model, mixed, [p.label for p in asked])
+        conditions = [
+            condition
+            for p, target in zip(asked, targets, strict=True)
+            for condition in _asked(model, p, target, ask, rng)
+        ]
+        estimates = separate_conditions(model, mixed, conditions)
         ideal = ideal_band_mask(targets, mixed)
         before, after, best = (si_sdr(x, targets) for x in (mixed[None], estimates, ideal))
         for p, improvement, ceiling, start in zip(asked, after - before, best - before, before, strict=True):
@@ -137,10 +154,33 @@ def evaluate(model: SeparationModel, items: Iterable[tuple[str, Mixture, str | N
     return result
 
 
+def _asked(
+    model: SeparationModel, prompt: Prompt, target: np.ndarray, ask: str, rng: np.random.Generator
+) -> list[Condition]:
+    if ask == "label":
+        return model.encode([prompt.label])
+    if ask == "phrase":
+        others = [phrase for phrase in prompt.phrases if phrase != prompt.label] or [prompt.label]
+        return model.encode([others[rng.integers(len(others))]])
+    return [Condition(prompt.label, None, tuple(Anchor(span) for span in _sounding(target)))]
+
+
+def _sounding(target: np.ndarray) -> list[Span]:
+    """Where a source sounds, as somebody would mark it."""
+    heard = np.pad(sounding(target, SAMPLE_RATE, -35.0).astype(int), 1)
+    edges = np.flatnonzero(np.diff(heard)).reshape(-1, 2) * FRAME_S
+    return [Span(float(start), float(end)) for start, end in edges]
+
+
 def separate_prompts(model: SeparationModel, mixed: np.ndarray, prompts: list[str]) -> np.ndarray:
     """All prompts at once; mono (T,) at 48 kHz -> (N, T)."""
+    return separate_conditions(model, mixed, model.encode(prompts))
+
+
+def separate_conditions(model: SeparationModel, mixed: np.ndarray, conditions: list[Condition]) -> np.ndarray:
+    """All conditions at once; mono (T,) at 48 kHz -> (N, T)."""
     assert model.sample_rate == SAMPLE_RATE
-    stream = model.open(model.encode(prompts), channels=1)
+    stream = model.open(conditions, channels=1)
     samples = mixed[None].astype(np.float32)
     return np.concatenate([stream.push(samples), stream.finish()], axis=-1)[:, 0]
 

@@ -47,10 +47,10 @@ class Recipe:
     batch: int = 8  # many small steps learn faster than few large ones at this scale
     max_prompts: int = 6
     max_sources: int = 5
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 6e-4  # twice as much was right for the first 50,000 mixtures
     weight_decay: float = 0.01
     warmup_steps: int = 300
-    cooldown: float = 0.35  # last share of the sitting, learning rate falling linearly to 3 %
+    cooldown: float = 0.6  # last share of the sitting, learning rate falling linearly to 3 %
     ema: float = 0.999
     clip_norm: float = 1.0
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same

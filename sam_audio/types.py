@@ -77,6 +77,19 @@ class MaskPrior(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class MaskedVideo:
+    """Pictures in which the thing that is wanted is blacked out, as published SAM-Audio takes them.
+
+    Args:
+        times_s: N, ascending, from where the separation starts.
+        frames: (N, 3, H, W) uint8.
+    """
+
+    times_s: tuple[float, ...]
+    frames: NDArray[np.uint8]
+
+
 @dataclass(frozen=True)
 class Condition:
     """One prompt as a separator understands it.
@@ -85,6 +98,7 @@ class Condition:
         name: what the stem will be called.
         vector: unit vector of the joint space, (384,) float32, or None when only spans or masks are given.
         text: what was asked for in words, for those who read words; None if nothing was.
+        video: what is seen making it, for models that take that in place of a vector.
         anchors: spans where the sound is, or is not.
         masks: what is known beforehand of its time, frequency and place; all of them are multiplied.
         against: unit vectors (384,) of sounds that are not wanted in the stem.
@@ -96,6 +110,7 @@ class Condition:
     masks: tuple[MaskPrior, ...] = ()
     against: tuple[Samples, ...] = ()
     text: str | None = None
+    video: MaskedVideo | None = None
 
     def towards(self, vector: Samples) -> Condition:
         """The same with a vector; where there is one already, the direction between the two."""

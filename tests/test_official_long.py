@@ -15,7 +15,7 @@ from sam_audio.official.long import BlendedVelocity, Continuation, Windows, blen
 from sam_audio.official.ode import Solver
 from sam_audio.official.separator import OfficialOptions, OfficialSeparator
 from sam_audio.pipeline import separate_blocks
-from sam_audio.types import Anchor, Condition, Span
+from sam_audio.types import Anchor, Condition, MaskedVideo, Span
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,38 @@ class TestStream:
         out = run(separator(model, raw=True), sound)
         np.testing.assert_allclose(out[0, 0], whole.target[0][: sound.shape[1]].numpy(), atol=1e-5)
         np.testing.assert_array_equal(out[0, 0], out[0, 1])
+
+    def test_what_is_seen_reaches_the_model_as_in_a_batch(self, model):
+        from sam_audio.official.batch import SAMAudioProcessor
+
+        sound = noise(3.0)
+        frames = torch.randint(0, 255, (75, 3, 20, 30), dtype=torch.uint8)
+        batch = SAMAudioProcessor(400, 16)(
+            audios=[sound], descriptions=["dog barking"], masked_videos=[frames]
+        )
+        whole = model.separate(batch, seed=0, ode_opt={"options": {"step_size": 0.5}})
+        one = separator(model, raw=True)
+        (spoken,) = one.encode(["dog barking"])
+        video = MaskedVideo(tuple(k / 25 for k in range(75)), frames.numpy())
+        out = run(one, sound, [replace(spoken, video=video)])
+        np.testing.assert_allclose(out[0, 0], whole.target[0][: sound.shape[1]].numpy(), atol=1e-5)
+        assert np.abs(out - run(one, sound, [spoken])).max() > 1e-5
+
+    def test_pictures_are_told_by_their_times_in_every_window(self, model):
+        """Half the pictures, twice as long each, in a recording of several windows; a stem beside it sees nothing."""
+        sound = noise(9.0)
+        frames = np.random.default_rng(0).integers(0, 255, (225, 3, 20, 30), np.uint8)
+        frames[1::2] = frames[:-1:2]
+        times = [k / 25 for k in range(225)]
+        every = MaskedVideo(tuple(times), frames)
+        fewer = MaskedVideo(tuple(t + 0.01 for t in times[::2]), frames[::2])
+        one = separator(model, raw=True)
+        spoken = one.encode(["dog barking", "rain"])
+        a, b = (run(one, sound, [replace(spoken[0], video=v), spoken[1]]) for v in (every, fewer))
+        np.testing.assert_allclose(a, b, atol=1e-5)
+        plain = run(one, sound, spoken)
+        assert np.abs(a[0] - plain[0]).max() > 1e-5
+        np.testing.assert_allclose(a[1], plain[1], atol=1e-5)
 
     def test_cutting_shows_neither_in_encoding_nor_in_decoding(self, model):
         """The stream gives what encoding and decoding the whole recording at once would give."""

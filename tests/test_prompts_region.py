@@ -79,6 +79,26 @@ def encode(path, **clues):
     return seen[0]
 
 
+def test_models_that_watch_get_the_video_without_the_thing(clip, tmp_path):
+    class Watcher:
+        takes = frozenset({"anchors", "video"})
+
+    white = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    white[30:62, 20:52] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), white)
+    for clues in ({"region": "20,30,32,32"}, {"mask": tmp_path / "mask.png"}):
+        kinds = SimpleNamespace(all=lambda hook: [Region()])
+        ((kind, value),) = resolve(Prompt(**clues), registry=kinds)[0].clues
+        condition = kind.encode(value, Condition("region", None), Recording(clip, Watcher(), start_s=1.0))
+        video = condition.video
+        assert condition.vector is None
+        assert video.frames.shape == (len(video.times_s), 3, SIZE[1], SIZE[0])
+        assert video.times_s[0] == pytest.approx(1.0, abs=0.13)
+        assert (video.frames[0].sum(axis=0) == 0).mean() == pytest.approx(
+            32 * 32 / SIZE[0] / SIZE[1], rel=0.2
+        )
+
+
 def redness(crops) -> np.ndarray:
     return (crops[:, 0].astype(float) - crops[:, 2]).mean(axis=(1, 2))
 

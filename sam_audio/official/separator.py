@@ -84,6 +84,8 @@ class OfficialSeparator:
         options: how to separate.
     """
 
+    takes = frozenset({"anchors", "video"})
+
     def __init__(self, model: SAMAudio, name: str, options: OfficialOptions | None = None):
         self.model = model
         self.name = name
@@ -132,6 +134,7 @@ class OfficialStream:
             [("+" if a.present else "-", a.span.start_s, a.span.end_s) for a in c.anchors] for c in conditions
         ]
         self.text = self._text(conditions)
+        self._watch(conditions)
         self.windows = Windows(
             length=max(2, round(self.options.window_s * rate / self.hop)),
             overlap=max(1, round(self.options.overlap_s * rate / self.hop)),
@@ -203,6 +206,35 @@ class OfficialStream:
         counted = pad_sequence([torch.ones(len(t), dtype=torch.bool) for t in tokens], batch_first=True)
         return pad_sequence(tokens, batch_first=True).to(self.model.device), counted.to(self.model.device)
 
+    @torch.inference_mode()
+    def _watch(self, conditions: list[Condition]) -> None:
+        """Sees every picture once: features (M, C) of all videos, and for each stem its times and its rows."""
+        self._videos: list[tuple[Tensor, Tensor] | None] = []
+        for condition in conditions:
+            video = condition.video
+            if video is None:
+                self._videos.append(None)
+                continue
+            frames = torch.from_numpy(video.frames)
+            features = self.model.encode_video([frames], len(frames))[0].T
+            self._videos.append((torch.tensor(video.times_s, dtype=torch.float64), features))
+
+    def _seen(self, n_frames: int) -> Tensor:
+        """What the section that begins at self._first shows, as the flow takes it: (N, T, D), or (D,) for nothing."""
+        aligner = self.model.align_masked_video
+        if not any(self._videos):
+            return aligner.without_video()
+        codec = self.model.config.audio_codec
+        at_s = (self._first + torch.arange(n_frames, dtype=torch.float64)) * codec.hop / codec.sample_rate
+        shape = self.n_stems, self.model.config.vision_encoder.dim, n_frames
+        features = torch.zeros(shape, device=self.model.device)
+        for n, video in enumerate(self._videos):
+            if video is not None:
+                times_s, seen = video
+                nearest = (at_s[:, None] - times_s).abs().argmin(dim=1)  # of two the earlier one
+                features[n] = seen[nearest.to(seen.device)].T
+        return aligner(features)
+
     def _solve(self, n_frames: int, last: bool) -> Tensor:
         """Runs the flow on the next section; returns the sound of the frames that are now settled."""
         model, keep = self.model, 0 if last else self.windows.overlap
@@ -232,9 +264,7 @@ class OfficialStream:
         codec = model.config.audio_codec
         anchors = lay_out(self.anchors, valid, (codec.sample_rate, codec.hop), self._first)
         both = torch.cat([features, features], dim=-1).expand(self.n_stems, -1, -1)
-        return model.condition(
-            both, *self.text, video=model.align_masked_video.without_video(), anchors=anchors
-        )
+        return model.condition(both, *self.text, video=self._seen(n_frames), anchors=anchors)
 
     def _render(self, last: bool) -> Tensor:
         """Decodes all frames whose surroundings are settled, and makes stems of them."""

@@ -16,7 +16,13 @@ from sam_audio.types import Anchor, Condition, Grid, MaskPrior, Samples, Separat
 
 # what every model takes that does not say itself what it takes
 _DEFAULT = frozenset({"anchors"})
-_OPTIONS = {"vector": "an example or a picture", "anchors": "spans", "masks": "masks", "against": "negatives"}
+_OPTIONS = {
+    "vector": "an example or a picture",
+    "anchors": "spans",
+    "masks": "masks",
+    "against": "negatives",
+    "video": "video",
+}
 
 
 class Prompted:
@@ -69,7 +75,7 @@ class Prompted:
                 if name not in takes and getattr(condition, name) is not getattr(before, name):
                     flag = kind.options[0].flag
                     raise UserError(f"the model {self.name} takes no {what}: leave {flag} out, or use nano")
-        known = condition.vector is not None or condition.masks or condition.against
+        known = condition.vector is not None or condition.masks or condition.against or condition.video
         if request.text is None and not known and not any(anchor.present for anchor in condition.anchors):
             raise PromptError("the spans say only where the sound is not: add where it is, or a --prompt")
         return _from_start(condition, self.recording.start_s)
@@ -92,7 +98,11 @@ def _from_start(condition: Condition, start_s: float) -> Condition:
         for a in condition.anchors
         if a.span.end_s > start_s
     )
-    return replace(condition, anchors=anchors, masks=tuple(_Later(m, start_s) for m in condition.masks))
+    video = condition.video
+    if video is not None:
+        video = replace(video, times_s=tuple(t - start_s for t in video.times_s))
+    masks = tuple(_Later(m, start_s) for m in condition.masks)
+    return replace(condition, anchors=anchors, masks=masks, video=video)
 
 
 @dataclass(frozen=True)

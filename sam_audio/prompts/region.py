@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from sam_audio.prompts.recording import Recording
     from sam_audio.prompts.tracking import Box
-    from sam_audio.types import Condition
+    from sam_audio.types import Condition, MaskedVideo, Samples
 
-_TRACKED_HZ, _MOST_TRACKED = 8.0, 160  # pictures that the tracker sees; fewer a second in long videos
+# pictures a second that the tracker sees, and how many at most: fewer a second in long videos
+_TRACKED = 8.0, 160
+_WHOLE_VIDEO = 25.0, 750  # for models that watch: one for each of their latent frames
 _MOST_EMBEDDED = 32
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -63,12 +65,11 @@ class Region:
         return _selection(values[marked[0]], marked[0], names, preview)
 
     def encode(self, value: Selection, condition: Condition, recording: Recording) -> Condition:
-        import numpy as np
-        import torch
+        from sam_audio.prompts.tracking import write_preview
 
-        from sam_audio.prompts.tracking import crop, write_preview
-
-        pictures = _read(recording.path, recording)
+        whole = "video" in getattr(recording.model, "takes", ())
+        limits = _WHOLE_VIDEO if whole else _TRACKED
+        pictures = _read(recording.path, recording, limits)
         frames = pictures.frames
         if value.mask is None:
             at = _nearest(pictures, value.at_s, recording)
@@ -76,14 +77,39 @@ class Region:
             masks: list[Any] = [None] * len(frames)
             wanted = _filled(boxes[at], frames[at].shape[1:])
         else:
-            boxes, masks, at = _masked(value.mask, pictures, recording)
+            boxes, masks, at = _masked(value.mask, pictures, recording, limits)
             wanted = masks[at]
         if value.preview is not None:
             write_preview(value.preview, frames[at], wanted)
-        marked = np.array([i for i, box in enumerate(boxes) if box is not None])
-        places = np.linspace(0, len(marked) - 1, min(len(marked), _MOST_EMBEDDED)).round().astype(int)
-        crops = [crop(frames[i], boxes[i], masks[i]) for i in marked[places]]
-        return condition.towards(recording.embedder().embed_frames(torch.from_numpy(np.stack(crops))))
+        if whole:
+            return replace(condition, video=_blacked_out(pictures, boxes, masks))
+        return condition.towards(_seen(frames, boxes, masks, recording))
+
+
+def _seen(frames: list[Any], boxes: list[Any], masks: list[Any], recording: Recording) -> Samples:
+    """The vector of what is marked, (384,)."""
+    import numpy as np
+    import torch
+
+    from sam_audio.prompts.tracking import crop
+
+    marked = np.array([i for i, box in enumerate(boxes) if box is not None])
+    places = np.linspace(0, len(marked) - 1, min(len(marked), _MOST_EMBEDDED)).round().astype(int)
+    crops = [crop(frames[i], boxes[i], masks[i]) for i in marked[places]]
+    return recording.embedder().embed_frames(torch.from_numpy(np.stack(crops)))
+
+
+def _blacked_out(pictures: Pictures, boxes: list[Any], masks: list[Any]) -> MaskedVideo:
+    """The pictures without what is marked."""
+    import numpy as np
+
+    from sam_audio.types import MaskedVideo
+
+    frames = np.stack(pictures.frames)
+    for frame, box, mask in zip(frames, boxes, masks, strict=True):
+        if box is not None:
+            frame[:, _filled(box, frame.shape[1:]) if mask is None else mask] = 0
+    return MaskedVideo(tuple(pictures.times_s), frames)
 
 
 def _preview(value: Any) -> Path | None:
@@ -124,8 +150,8 @@ class Pictures:
     size: tuple[int, int]
 
 
-def _read(path: Path, recording: Recording) -> Pictures:
-    """Pictures of the part that is separated.
+def _read(path: Path, recording: Recording, limits: tuple[float, int]) -> Pictures:
+    """Pictures of the part that is separated, at most so many a second and in all (twice that if nobody can tell).
 
     Raises:
         AudioReadError: there are none.
@@ -134,7 +160,8 @@ def _read(path: Path, recording: Recording) -> Pictures:
     from sam_audio.prompts.tracking import shrunk
 
     seconds = recording.duration_s or max((recording.seconds or 0.0) - recording.start_s, 0.0)
-    rate = min(_TRACKED_HZ, _MOST_TRACKED / max(seconds, 1e-3))
+    most_hz, most = limits
+    rate = min(most_hz, most / max(seconds, 1e-3))
     times, frames, size = [], [], (0, 0)
     for time_s, frame in read_frames(
         path, start_s=recording.start_s, duration_s=recording.duration_s, rate_hz=rate
@@ -142,7 +169,7 @@ def _read(path: Path, recording: Recording) -> Pictures:
         times.append(time_s)
         frames.append(shrunk(frame))
         size = frame.shape[2], frame.shape[1]
-        if len(times) == 2 * _MOST_TRACKED:  # the file did not tell how long it is
+        if len(times) == 2 * most:  # the file did not tell how long it is
             break
     return Pictures(times, frames, size)
 
@@ -191,7 +218,9 @@ def _filled(box: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return mask
 
 
-def _masked(path: Path, pictures: Pictures, recording: Recording) -> tuple[list[Any], list[Any], int]:
+def _masked(
+    path: Path, pictures: Pictures, recording: Recording, limits: tuple[float, int]
+) -> tuple[list[Any], list[Any], int]:
     """Boxes, masks (H, W), and the index of the first picture that is marked."""
     from sam_audio.io.pictures import read_picture
     from sam_audio.prompts.tracking import box_of, shrunk, track
@@ -202,7 +231,7 @@ def _masked(path: Path, pictures: Pictures, recording: Recording) -> tuple[list[
             picture = read_picture(path)
             given = Pictures([0.0], [shrunk(picture)], (picture.shape[2], picture.shape[1]))
         else:
-            given = _read(path, recording)
+            given = _read(path, recording, limits)
     except AudioReadError as error:
         raise PromptError(f"the mask cannot be used: {error}") from None
     if given.size != pictures.size:

@@ -1,4 +1,4 @@
-"""Follows a thing through the pictures of a video, with OpenCV's MIL tracker (Babenko et al. 2009)."""
+"""Follows a thing through the pictures of a video, with OpenCV's CSRT tracker (Lukezic et al. 2017)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,7 @@ def _follow(frames: Sequence[NDArray[np.uint8]], box: Box) -> list[Box]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if len(frames) == 1 or min(box[2], box[3]) * scale < 4 or (box[2] >= width - 1 and box[3] >= height - 1):
         return [box] * len(frames)  # nothing to follow, or too small to be followed
-    cv2.setRNGSeed(0)  # the tracker draws samples: the same every time
-    tracker = cv2.TrackerMIL_create()
+    tracker = cv2.TrackerCSRT_create()
     found = [box]
     for number, frame in enumerate(frames):
         small = cv2.resize(np.ascontiguousarray(frame.transpose(1, 2, 0)[..., ::-1]), size)

@@ -74,7 +74,7 @@ COMMANDS = [
 COMMANDS += [["train", name] for name in ("text", "audio", "video", "judge")]
 COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge"))]
 COMMANDS += [["eval", name] for name in ("retrieval", "classification", "localization")]
-COMMANDS += [["locate"], ["search"], ["classify"], ["embed"]]
+COMMANDS += [["locate"], ["search"], ["classify"], ["embed"], ["app"]]
 COMMANDS += [["plugins"], ["plugins", "new"]]
 for _name in sam_audio.cli.OPTIONAL:
     if find_spec(f"sam_audio.cli.{_name}") is not None:

@@ -11,6 +11,7 @@ import typer
 
 from sam_audio.cli import (
     classify,
+    editor,
     embed,
     evaluate,
     locate,
@@ -35,6 +36,7 @@ app.command("locate")(locate.locate)
 app.command("search")(search.search)
 app.command("classify")(classify.classify)
 app.command("embed")(embed.embed)
+app.command("app")(editor.editor)  # a module called app would hide the name above
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")

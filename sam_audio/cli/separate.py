@@ -19,7 +19,7 @@ from sam_audio.errors import UserError
 if TYPE_CHECKING:
     from sam_audio.hookspecs import Exporter, PostProcessor, RankerType
     from sam_audio.jobs import Job
-    from sam_audio.render import Progress, RenderReport
+    from sam_audio.render import Progress, RenderOptions, RenderReport
     from sam_audio.separator import ModelOptions
 
 
@@ -147,6 +147,10 @@ def separate(
             metavar="FILE.jsonl", help="One JSON object a line: mixture, prompts, out...", show_default=False
         ),
     ] = None,
+    session: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="FOLDER", help="A session that the editor saved.", show_default=False),
+    ] = None,
     remux: Annotated[
         bool, typer.Option("--remux", help="Of a video, also write videos with the separated sounds.")
     ] = False,
@@ -211,7 +215,7 @@ def separate(
         raise UserError(f"--{depths[0]} and --{depths[1]} exclude each other: choose one")
     if json_summary and out == "-":
         raise UserError("standard output cannot take both sound and JSON: use --report FILE for the summary")
-    if not mixtures and jobs is None:
+    if not mixtures and jobs is None and not session:
         raise UserError("no recording is given: separate MIX --prompt TEXT")
     options = RenderOptions(
         out=out,
@@ -254,6 +258,9 @@ def separate(
     work: list[Job | UserError] = [Job(mixture, prompts, options, clues=clues) for mixture in mixtures or []]
     if jobs is not None:
         work += read_jobs(jobs, options, prompts, clues)
+    if session:
+        model, saved = _sessions(context, session, options, prompts, clues)
+        work += saved
     if not work:
         raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
     if len(mixtures or []) > 1 and (out == "-" or "{track}" not in filename):
@@ -297,6 +304,36 @@ def separate(
         raise typer.Exit(2)
     if fail_if_absent:
         _fail_if_absent(summary)
+
+
+def _sessions(
+    context: typer.Context,
+    folders: list[str],
+    options: RenderOptions,
+    prompts: tuple[str, ...],
+    clues: dict[str, Any],
+) -> tuple[str, list[Job]]:
+    """The model and the jobs of saved sessions; what the command line says itself comes first."""
+    from dataclasses import replace
+
+    from sam_audio.jobs import Job
+    from sam_audio.session import read_session
+
+    def given(name: str) -> bool:
+        return getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
+
+    saved = [read_session(folder) for folder in folders]
+    models = {context.params["model"]} if given("model") else {one.model for one in saved}
+    if len(models) > 1:
+        raise UserError(f"the sessions use the models {', '.join(sorted(models))}: choose one with --model")
+    made = []
+    for one in saved:
+        own = options if given("strength") else replace(options, strength=one.strength)
+        asked = prompts or one.asked()
+        if not asked and not clues:
+            raise UserError(f"nothing is asked for in the session {one.name}: give a --prompt")
+        made.append(Job(str(one.mixture), asked, own, Path(one.title).stem, clues))
+    return models.pop(), made
 
 
 def _fail_if_absent(summary: dict[str, Any]) -> None:

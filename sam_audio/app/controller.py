@@ -1,0 +1,437 @@
+"""The editor without its page: one `Editor` for each visitor, and what they all share.
+
+An editor holds the history of one project and a private folder. What a project needs is worked out beside the page
+and kept by its content: stems by `Project.key`, overviews and detected sounds by the recording, excerpts by stem and
+time. Asking twice, or undoing and redoing, does no work twice.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from sam_audio.app import listen, masks, media, mixdown, project
+from sam_audio.app.project import Ask, History, Media, Project
+from sam_audio.app.work import CANCELLED, FAILED, Queue, Task
+from sam_audio.errors import UserError
+from sam_audio.naming import RESIDUAL, slug
+from sam_audio.session import (
+    FILE,
+    SavedSession,
+    pack_session,
+    read_session,
+    unpack_session,
+    write_session,
+)
+
+if TYPE_CHECKING:
+    from sam_audio.api import Separator
+    from sam_audio.embedding import Locator
+    from sam_audio.localize import Spectrogram
+
+MIXTURE = "mixture"  # the track of the recording itself
+MOST_RESULTS = 8  # of a visitor, on disk; older ones are made again when they are asked for
+MOST_MODELS = 2
+MOST_DOWNLOAD_BYTES = 1_000_000_000  # the server holds a download in memory while it is sent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``sam-audio app`` was started with.
+
+    Args:
+        file: a recording or session folder to open for every visitor.
+        sessions: folder of named sessions; None where visitors must not see each other's.
+        most_bytes: of an upload.
+        at_once: how many separations run at a time.
+        model: that is chosen at first.
+        device: see `sam_audio.api.choose_device`.
+    """
+
+    file: str | None = None
+    sessions: str | None = None
+    most_bytes: int = 500_000_000
+    at_once: int = 1
+    model: str = "nano"
+    device: str = "auto"
+
+
+class Shared:
+    """What all visitors of a server use together: loaded models, the queue, and the root of private folders."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.separations = Queue(settings.at_once)
+        self.reading = Queue(2)  # overviews and excerpts: short, and never behind a separation
+        self.root = Path(tempfile.mkdtemp(prefix="sam-audio-app-"))  # 0700
+        atexit.register(self.close)  # the server may end while visitors are there
+        self._lock = threading.Lock()
+        self._separators: OrderedDict[str, Separator] = OrderedDict()
+        self._locator: Locator | None = None
+
+    def separator(self, model: str) -> Separator:
+        """Loaded once for everybody; the least recently used of more than MOST_MODELS is let go."""
+        from sam_audio.api import Separator
+
+        with self._lock:
+            if model not in self._separators:
+                while len(self._separators) >= MOST_MODELS:
+                    self._separators.popitem(last=False)
+                self._separators[model] = Separator(model, self.settings.device)
+            self._separators.move_to_end(model)
+            return self._separators[model]
+
+    def locator(self) -> Locator:
+        from sam_audio.embedding import load_locator
+
+        with self._lock:
+            self._locator = self._locator or load_locator("nano")
+            return self._locator
+
+    def close(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Stems:
+    """What a separation made.
+
+    Args:
+        files: float32 wav by the name of the stem, the residual last.
+        level_db: against the mixture.
+        scores: of the judge by stem: overall, recall, precision, faithfulness (1..5); empty without one.
+        in_mixture: whether the sound is there at all; None where nobody can tell.
+        warnings: sentences for people.
+        seconds: how long it took.
+    """
+
+    files: Mapping[str, Path]
+    level_db: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    in_mixture: Mapping[str, bool | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Editor:
+    """One visitor's work. Its methods return at once; what takes longer is a `Task`."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.folder = Path(tempfile.mkdtemp(prefix="visitor-", dir=shared.root))
+        weakref.finalize(
+            self, shutil.rmtree, self.folder, ignore_errors=True
+        )  # when the visitor is forgotten
+        self.history = History(Project(model=shared.settings.model))
+        self.name = ""  # of the session, once it has one
+        self._stems: OrderedDict[str, Stems] = OrderedDict()
+        self._tasks: dict[tuple[Any, ...], Task[Any]] = {}
+
+    @property
+    def project(self) -> Project:
+        return self.history.now
+
+    def do(self, action: Callable[..., Project], *values: Any) -> None:
+        """Takes an action of `project` and remembers what was before."""
+        self.history = self.history.do(action(self.project, *values))
+
+    def undo(self) -> None:
+        self.history = self.history.undo()
+
+    def redo(self) -> None:
+        self.history = self.history.redo()
+
+    def close(self) -> None:
+        """Ends all work and removes everything that belongs to this visitor."""
+        for task in self._tasks.values():
+            task.cancel()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- recordings ----------------------------------------------------------------------------------
+
+    def upload(self, source: BinaryIO, name: str) -> Task[Any]:
+        """Takes a recording, or a saved session as a zip file."""
+        folder = Path(tempfile.mkdtemp(prefix="upload-", dir=self.folder))
+        try:
+            path = media.receive(source, name, folder, self.shared.settings.most_bytes)
+        except UserError as error:
+            problem = error
+
+            def refuse(task: Task[Any]) -> Any:
+                raise problem
+
+            return self.shared.reading.put(refuse)
+        if path.suffix.lower() == ".zip":
+            return self.shared.reading.put(lambda task: self._opened_zip(path))
+        return self.open_file(path, name)
+
+    def open_file(self, path: Path, name: str | None = None) -> Task[Any]:
+        """Looks at a recording, or opens a session folder; a problem with it is the task's."""
+        if (path / FILE).is_file():
+            return self.shared.reading.put(lambda task: self._opened(path))
+        return self.shared.reading.put(lambda task: self._looked_at(path, name or path.name))
+
+    def _looked_at(self, path: Path, name: str) -> Project:
+        found, overview = media.look(path, name)
+        self._keep_overview(found, overview)
+        return project.load(self.project, found)
+
+    def _opened_zip(self, archive: Path) -> tuple[Project, SavedSession]:
+        limit = 8 * self.shared.settings.most_bytes
+        return self._opened(unpack_session(archive, archive.with_suffix(""), limit))
+
+    def _opened(self, folder: Path) -> tuple[Project, SavedSession]:
+        saved = read_session(folder)
+        found, overview = media.look(saved.mixture, saved.title)
+        self._keep_overview(found, overview)
+        asks = tuple(map(Ask.of, saved.prompts))
+        opened = Project(found, asks, saved.model, saved.strength, dict(saved.faders))
+        if saved.stems and opened.key is not None:
+            told = {key: saved.report[key] for key in _TOLD if key in saved.report}
+            self._stems[opened.key] = Stems(dict(saved.stems), **told)
+        return opened, saved
+
+    def loaded(self, task: Task[Any]) -> None:
+        """Goes on with what `upload` or `open_file` found; a session brings its name and starts a new history."""
+        if isinstance(task.result, Project):
+            self.history, self.name = History(task.result), ""
+        elif task.result is not None:
+            opened, saved = task.result
+            self.history, self.name = History(opened), saved.name
+
+    def _keep_overview(self, found: Media, overview: Spectrogram) -> None:
+        done: Task[Spectrogram] = Task(lambda task: overview)
+        done.run()
+        self._tasks["overview", found.sha256] = done
+
+    @property
+    def overview(self) -> Spectrogram | None:
+        current = self.project.media
+        return None if current is None else self._tasks["overview", current.sha256].result
+
+    def keep_example(self, source: BinaryIO, name: str) -> Ask:
+        """An example sound as a clue.
+
+        Raises:
+            UserError: it is no sound.
+        """
+        from sam_audio.io import open_audio
+
+        folder = Path(tempfile.mkdtemp(prefix="example-", dir=self.folder))
+        path = media.receive(source, name, folder, self.shared.settings.most_bytes)
+        with open_audio(path):
+            pass
+        kept = path.rename(folder / f"{media.digest(path)[:16]}{path.suffix}")
+        return Ask("", (("like", str(kept)),))
+
+    # ---- separation ----------------------------------------------------------------------------------
+
+    @property
+    def stems(self) -> Stems | None:
+        """What belongs to the project as it is, if it has been separated."""
+        key = self.project.key
+        if key is None:
+            return None
+        task = self._tasks.get(("stems", key))
+        if task is not None and task.result is not None:
+            del self._tasks["stems", key]
+            self._keep(key, task.result)
+        found = self._stems.get(key)
+        if found is not None and not all(path.exists() for path in found.files.values()):
+            del self._stems[key]  # a session folder that was saved anew, or moved
+            return None
+        return found
+
+    def separation(self, again: bool = False) -> Task[Stems] | None:
+        """The work on the project as it is, started if need be; None if there is nothing to do.
+
+        Args:
+            again: whether what failed or was cancelled is tried once more.
+        """
+        current, key = self.project, self.project.key
+        if key is None or self.stems is not None:
+            return None
+        task = self._tasks.get(("stems", key))
+        if task is None or (again and task.state in (FAILED, CANCELLED)):
+            for name, other in self._tasks.items():
+                if name[0] == "stems":  # of a project that is not looked at any more
+                    other.cancel()
+            task = self.shared.separations.put(lambda task: self._separate(current, key, task))
+            self._tasks["stems", key] = task
+        return task
+
+    def _separate(self, current: Project, key: str, task: Task[Stems]) -> Stems:
+        from sam_audio.render import RenderOptions
+
+        assert current.media is not None
+        kept = self.folder / "masks" / f"{replace(current, strength=1.0).key}.f32"
+        separator = masks.with_memory(self.shared.separator(current.model), kept)
+        options = RenderOptions(
+            out=self.folder / "stems" / key[:16],
+            filename="{stem}.{ext}",
+            depth="float32",
+            strength=current.strength,
+            overwrite=True,
+        )
+        report = separator.render(
+            current.media.path, [ask.prompt() for ask in current.asks], options, progress=task.progress
+        )
+        made = dict(zip(current.names, report.stems, strict=True))
+        assert report.residual is not None
+        everything = {**made, RESIDUAL: report.residual}
+        return Stems(
+            {name: Path(stem.path) for name, stem in everything.items()},
+            {name: stem.level_db for name, stem in everything.items()},
+            {name: asdict(stem.scores) for name, stem in made.items() if stem.scores is not None},
+            {name: stem.in_mixture for name, stem in made.items()},
+            tuple(report.warnings),
+            report.elapsed_s,
+        )
+
+    def _keep(self, key: str, stems: Stems) -> None:
+        self._stems[key] = stems
+        while len(self._stems) > MOST_RESULTS:
+            _, old = self._stems.popitem(last=False)
+            for path in old.files.values():
+                if path.is_relative_to(self.folder):
+                    path.unlink(missing_ok=True)
+
+    def position(self, task: Task[Any]) -> int:
+        """How many separations of all visitors come before this one."""
+        return self.shared.separations.before(task)
+
+    # ---- listening and looking -----------------------------------------------------------------------
+
+    def listening(self, start: bool = False) -> Task[list[listen.Heard]] | None:
+        """What is in the recording; None until it is started."""
+        current = self.project.media
+        if current is None:
+            return None
+        name = ("heard", current.sha256)
+        if start and (name not in self._tasks or self._tasks[name].state in (FAILED, CANCELLED)):
+            self._tasks[name] = self.shared.separations.put(
+                lambda task: listen.what_is_in(
+                    current.path, self.shared.locator(), current.seconds, task.progress
+                )
+            )
+        return self._tasks.get(name)
+
+    def excerpts(self, start_s: float) -> dict[str, Task[media.Excerpt]]:
+        """The mixture and all stems from a time on, for the browser."""
+        current = self.project.media
+        if current is None:
+            return {}
+        tracks = {MIXTURE: (current.sha256, current.path)}
+        if self.stems is not None and self.project.key is not None:
+            for name, path in self.stems.files.items():
+                tracks[name] = (self.project.key + name, path)
+        duration_s = min(media.EXCERPT_S, current.seconds - start_s)
+        return {name: self._excerpt(*track, start_s, duration_s) for name, track in tracks.items()}
+
+    def _excerpt(self, content: str, path: Path, start_s: float, duration_s: float) -> Task[media.Excerpt]:
+        name = ("excerpt", content, round(start_s, 3))
+        if name not in self._tasks:
+            others = [key for key in self._tasks if key[:2] == name[:2]]
+            for old in others[:-3]:  # few stretches of each track are kept
+                task: Task[media.Excerpt] = self._tasks.pop(old)
+                if task.result is not None:
+                    task.result.path.unlink(missing_ok=True)
+            folder = self.folder / "excerpts"
+            folder.mkdir(exist_ok=True)
+            out = folder / f"{slug(content)[:70]}-{len(self._tasks)}-{os.urandom(4).hex()}.ogg"
+            self._tasks[name] = self.shared.reading.put(
+                lambda task: media.excerpt(path, out, start_s, duration_s)
+            )
+        return self._tasks[name]
+
+    # ---- what leaves ---------------------------------------------------------------------------------
+
+    def export(self, what: str, chosen: list[str], format: str, depth: str | None) -> Task[Path]:
+        """Writes files for download.
+
+        Args:
+            what: ``mix`` (as it is heard), ``stems`` (those ``chosen``), or a format of `sam_audio.export.FORMATS`.
+            format, depth: of the sound; for workstations it is always float32 wav.
+        """
+        current, stems = self.project, self.stems
+        assert current.media is not None and stems is not None
+        found, files = current.media, stems.files
+        out = Path(tempfile.mkdtemp(prefix="export-", dir=self.folder))
+
+        def work(task: Task[Path]) -> Path:
+            if what == "mix":
+                made = mixdown.write_mix(found, files, current.faders, out, format, depth)
+            elif what == "stems":
+                paths = mixdown.write_stems(found, files, chosen, out, format, depth)
+                title = slug(Path(found.name).stem)
+                made = paths[0] if len(paths) == 1 else mixdown.zipped(paths, out / f"{title}-stems.zip")
+            else:
+                made = mixdown.write_session(found, files, current.faders, out, what)
+            if made.stat().st_size > MOST_DOWNLOAD_BYTES:
+                size = made.stat().st_size // 10**6
+                shutil.rmtree(out, ignore_errors=True)
+                raise UserError(
+                    f"this would be a download of {size} MB: choose flac or mp3, fewer stems, or save the session"
+                )
+            return made
+
+        return self.shared.reading.put(work)
+
+    def saved(self, name: str) -> SavedSession:
+        """The project as a session.
+
+        Raises:
+            UserError: there is nothing to save, or no name for it.
+        """
+        current, stems = self.project, self.stems
+        if current.media is None:
+            raise UserError("there is nothing to save yet: load a recording first")
+        if not name.strip():
+            raise UserError("the session needs a name: type one")
+        report = {key: getattr(stems, key) for key in _TOLD} if stems is not None else {}
+        return SavedSession(
+            name.strip(),
+            current.media.path,
+            current.media.name,
+            tuple(ask.saved() for ask in current.asks),
+            current.model,
+            current.strength,
+            dict(current.faders),
+            dict(stems.files) if stems is not None else {},
+            report,
+        )
+
+    def save(self, name: str) -> Path:
+        """Saves to the folder of named sessions; one that this visitor opened or saved under that name is replaced."""
+        if self.shared.settings.sessions is None:
+            raise UserError("this server keeps no sessions: download the session instead")
+        folder = Path(self.shared.settings.sessions) / slug(name)
+        path = write_session(folder, self.saved(name), overwrite=name == self.name)
+        self.name = name.strip()
+        return path
+
+    def packed(self, name: str) -> Path:
+        """The session as a zip file, without stems: they are separated again when it is opened."""
+        out = Path(tempfile.mkdtemp(prefix="session-", dir=self.folder))
+        folder = write_session(out / slug(name or "session"), self.saved(name), with_stems=False)
+        return pack_session(folder, folder.with_suffix(".zip"))
+
+    def sessions(self) -> dict[str, Path]:
+        """Named sessions by name."""
+        if self.shared.settings.sessions is None:
+            return {}
+        root = Path(self.shared.settings.sessions)
+        found = sorted(root.glob(f"*/{FILE}")) if root.is_dir() else []
+        return {path.parent.name: path.parent for path in found}
+
+
+_TOLD = ("level_db", "scores", "in_mixture")

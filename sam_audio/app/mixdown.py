@@ -1,0 +1,201 @@
+"""Stems and mixes as files: chosen stems, the mix as it is heard, zips, and sessions for workstations."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sam_audio.app.project import Media
+from sam_audio.errors import UserError
+from sam_audio.export import FORMATS, export, session_of
+from sam_audio.io import AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
+from sam_audio.naming import RESIDUAL, slug
+from sam_audio.resample import Resampler
+from sam_audio.session import Fader
+from sam_audio.types import Samples
+
+_BLOCK_S = 1.0
+
+
+def heard(faders: Mapping[str, Fader]) -> dict[str, Fader]:
+    """The tracks that sound: those that are soloed if any is, and never those that are muted."""
+    solo = any(fader.solo for fader in faders.values())
+    return {name: f for name, f in faders.items() if not f.mute and (f.solo or not solo)}
+
+
+def mixed(parts: Mapping[str, Samples], faders: Mapping[str, Fader], channels: int) -> Samples:
+    """Parts (C, n) through their faders, summed: (``channels``, n).
+
+    Pan is a balance, as in a rack: it turns one side down and moves nothing. It counts for stereo only; mono is
+    given to both sides first.
+    """
+    frames = next(iter(parts.values())).shape[-1]
+    out = np.zeros((channels, frames), np.float32)
+    for name, fader in heard(faders).items():
+        part = parts[name] * np.float32(10 ** (fader.gain_db / 20))
+        if len(part) == 1 and channels == 2:
+            part = np.repeat(part, 2, axis=0)
+        if fader.pan and channels == 2:
+            part = part * np.array([[min(1 - fader.pan, 1)], [min(1 + fader.pan, 1)]], np.float32)
+        out += part
+    return out
+
+
+def write_mix(
+    media: Media,
+    stems: Mapping[str, Path],
+    faders: Mapping[str, Fader],
+    out: Path,
+    format: str = "wav",
+    depth: str | None = None,
+) -> Path:
+    """Writes what the mixer plays; it may exceed full scale, which integer formats clip.
+
+    Raises:
+        UserError: nothing would sound, or the format cannot hold it.
+    """
+    faders = {name: faders.get(name, Fader()) for name in stems}
+    if not heard(faders):
+        raise UserError("every track is muted: unmute one to export the mix")
+    panned = media.channels == 1 and any(fader.pan for fader in faders.values())
+    channels = 2 if panned else media.channels
+    spec = _spec(media, format, depth, channels)
+    path = out / f"{slug(Path(media.name).stem)}-mix{spec.extension}"
+    writer = AudioWriter(
+        path,
+        sample_rate=spec.sample_rate,
+        channels=channels,
+        format=spec.format,
+        subtype=spec.subtype,
+        overwrite=True,
+    )
+    resampler = Resampler(media.sample_rate, spec.sample_rate, channels)
+    with writer:
+        for parts in _blocks(stems):
+            writer.write(resampler.push(mixed(parts, faders, channels)))
+        writer.write(resampler.finish())
+    return path
+
+
+def write_stems(
+    media: Media,
+    stems: Mapping[str, Path],
+    chosen: Sequence[str],
+    out: Path,
+    format: str = "wav",
+    depth: str | None = None,
+) -> list[Path]:
+    """Writes stems as they were separated, without their faders.
+
+    In integer formats stems are rounded, and the residual makes up for it: together they are the mixture.
+    """
+    if not chosen:
+        raise UserError("no stem is chosen: choose at least one to export")
+    spec = _spec(media, format, depth, media.channels)
+    paths = {name: out / f"{stems[name].stem}{spec.extension}" for name in stems if name in chosen}
+    with WriterGroup() as group:
+        writers = {}
+        for name, path in paths.items():
+            writers[name] = AudioWriter(
+                path,
+                sample_rate=spec.sample_rate,
+                channels=media.channels,
+                format=spec.format,
+                subtype=spec.subtype,
+                overwrite=True,
+            )
+            group.add(writers[name])
+        resamplers = {
+            name: Resampler(media.sample_rate, spec.sample_rate, media.channels) for name in writers
+        }
+        for parts in _blocks(stems):
+            if spec.subtype.startswith("PCM") and spec.sample_rate == media.sample_rate:
+                parts = _rounded(parts, spec.subtype)
+            for name, writer in writers.items():
+                writer.write(resamplers[name].push(parts[name]))
+        for name, writer in writers.items():
+            writer.write(resamplers[name].finish())
+    return list(paths.values())
+
+
+def _rounded(parts: Mapping[str, Samples], subtype: str) -> dict[str, Samples]:
+    mixture = np.sum(list(parts.values()), axis=0, dtype=np.float32)
+    rounded = {name: quantise(part, subtype) for name, part in parts.items() if name != RESIDUAL}
+    rest = mixture - np.sum(list(rounded.values()), axis=0, dtype=np.float32)
+    return {**rounded, RESIDUAL: np.asarray(rest, np.float32)}
+
+
+def write_session(
+    media: Media,
+    stems: Mapping[str, Path],
+    faders: Mapping[str, Fader],
+    out: Path,
+    format: str,
+) -> Path:
+    """A session for a workstation with the sounds that it refers to, zipped; a stem.mp4 is one file by itself.
+
+    Args:
+        format: one of `sam_audio.export.FORMATS`.
+    """
+    title = slug(Path(media.name).stem)
+    folder = out / title
+    (folder / "stems").mkdir(parents=True, exist_ok=True)
+    mixture = folder / f"{title}{media.path.suffix}"
+    shutil.copyfile(media.path, mixture)
+    for path in stems.values():
+        shutil.copyfile(path, folder / "stems" / path.name)
+    file_names = {path.stem: name for name, path in stems.items()}
+    session = session_of(
+        mixture,
+        folder / "stems",
+        names=file_names,
+        gains_db={stem: faders[name].gain_db for stem, name in file_names.items() if name in faders},
+        pans={stem: faders[name].pan for stem, name in file_names.items() if name in faders},
+    )
+    states = {name: faders.get(name, Fader()) for name in stems}
+    tracks = [
+        replace(track, mute=states[track.name].mute, solo=states[track.name].solo)
+        if track.name in states
+        else track
+        for track in session.tracks
+    ]
+    made = export(
+        replace(session, tracks=tuple(tracks)),
+        folder / f"{title}{FORMATS[format][1]}",
+        format,
+        overwrite=True,
+    )
+    return made if format == "stem.mp4" else zipped([folder], out / f"{title}-{format}.zip")
+
+
+def zipped(paths: Sequence[Path], out: Path) -> Path:
+    """Files and folders as one zip; sound does not get smaller, so it is stored as it is."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as packed:
+        for path in paths:
+            files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+            for file in files:
+                packed.write(file, file.relative_to(path.parent).as_posix())
+    return out
+
+
+def _spec(media: Media, format: str, depth: str | None, channels: int) -> OutputSpec:
+    class Source:
+        sample_rate, subtype = media.sample_rate, media.subtype
+
+    Source.channels = channels  # type: ignore[attr-defined]
+    return resolve_output(format, depth, Source())  # type: ignore[arg-type]
+
+
+def _blocks(stems: Mapping[str, Path]) -> Iterator[dict[str, Samples]]:
+    """The same stretch of every stem, (C, n) each, from beginning to end."""
+    with ExitStack() as stack:
+        readers = {name: stack.enter_context(open_audio(path)) for name, path in stems.items()}
+        each = [reader.blocks(round(reader.sample_rate * _BLOCK_S)) for reader in readers.values()]
+        for blocks in zip(*each, strict=True):
+            yield dict(zip(readers, blocks, strict=True))

@@ -1,0 +1,221 @@
+"""What is being edited: an immutable state, the actions that make the next one, and undo.
+
+Stems are not part of it: they follow from it, and are found again by `Project.key`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sam_audio.errors import UserError
+from sam_audio.naming import RESIDUAL, check_prompts, distinct, slug
+from sam_audio.prompts import Prompt, resolve
+from sam_audio.session import Fader
+
+MOST_PROMPTS = 12
+GAIN_DB = (-60.0, 12.0)
+Clue = str | float | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Media:
+    """A recording that has been looked at.
+
+    Args:
+        path: of the file.
+        name: as it was called where it came from.
+        sha256: of its content.
+        sample_rate: in Hz.
+        channels: C.
+        frames: its length in samples.
+        subtype: encoding of its samples, see `sam_audio.io.AudioReader`.
+        picture: width and height of its video in pixels, None without one.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    sample_rate: int
+    channels: int
+    frames: int
+    subtype: str = "PCM_16"
+    picture: tuple[int, int] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One stem: a text, clues by their keys (see `sam_audio.prompts`), or both."""
+
+    text: str = ""
+    clues: tuple[tuple[str, Clue], ...] = ()
+
+    @classmethod
+    def of(cls, prompt: str | Mapping[str, Any]) -> Ask:
+        """From a text or an object of a session file."""
+        if isinstance(prompt, str):
+            return cls(prompt)
+        clues = {k: tuple(v) if isinstance(v, list) else v for k, v in prompt.items() if k != "text"}
+        return cls(prompt.get("text") or "", tuple(sorted(clues.items())))
+
+    def saved(self) -> str | dict[str, Any]:
+        """The inverse of `of`."""
+        if not self.clues:
+            return self.text
+        clues = {k: list(v) if isinstance(v, tuple) else v for k, v in self.clues}
+        return {"text": self.text, **clues} if self.text else clues
+
+    def prompt(self) -> Prompt:
+        """For `Separator`."""
+        saved = self.saved()
+        return Prompt(self.text) if isinstance(saved, str) else Prompt(**saved)
+
+    @property
+    def hint(self) -> str:
+        """What narrows it down, in words."""
+        return ", ".join(_HINTS.get(key, key).format(_shown(value)) for key, value in self.clues)
+
+
+_HINTS = {
+    "spans": "in {} s",
+    "not_spans": "not in {} s",
+    "point": "at {} in the picture",
+    "region": "box {} in the picture",
+    "like": "like an example",
+}
+
+
+def _shown(value: Clue) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class Project:
+    """All that can be undone."""
+
+    media: Media | None = None
+    asks: tuple[Ask, ...] = ()
+    model: str = "nano"
+    strength: float = 1.0
+    faders: Mapping[str, Fader] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the stems, in the order of the asks."""
+        return distinct([request.name for request in resolve([a.prompt() for a in self.asks])], [RESIDUAL])
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the stems' files without extension, as `render` makes them; the residual last."""
+        requests = resolve([ask.prompt() for ask in self.asks])
+        return [*distinct([slug(request.name) for request in requests], [RESIDUAL]), RESIDUAL]
+
+    @property
+    def key(self) -> str | None:
+        """Says which stems belong to this; None if nothing is asked for."""
+        if self.media is None or not self.asks:
+            return None
+        asked = [self.media.sha256, self.model, self.strength, [ask.saved() for ask in self.asks]]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+    def fader(self, name: str) -> Fader:
+        return self.faders.get(name, Fader())
+
+
+# ---- actions: a project in, the next one out -----------------------------------------------------------
+
+
+def load(project: Project, media: Media) -> Project:
+    """Starts on a recording; the model and the strength are kept."""
+    return Project(media, model=project.model, strength=project.strength)
+
+
+def ask_for(project: Project, ask: Ask) -> Project:
+    """Adds a prompt.
+
+    Raises:
+        UserError: it is empty, cannot be understood, is there already, or is one too many.
+    """
+    if ask.text.strip() or not ask.clues:
+        ask = replace(ask, text=check_prompts([ask.text])[0])
+    if ask in project.asks:
+        raise UserError(f"{ask.text or ask.hint} is a track already: ask for something else")
+    if len(project.asks) == MOST_PROMPTS:
+        raise UserError(f"there are {MOST_PROMPTS} tracks already: remove one first")
+    resolve([ask.prompt()])
+    return replace(project, asks=(*project.asks, ask))
+
+
+def drop(project: Project, index: int) -> Project:
+    """Removes a prompt; its fader is forgotten."""
+    gone = project.names[index]
+    asks = project.asks[:index] + project.asks[index + 1 :]
+    return replace(project, asks=asks, faders={k: v for k, v in project.faders.items() if k != gone})
+
+
+def set_strength(project: Project, strength: float) -> Project:
+    """Raises UserError beyond 0..2."""
+    if not 0 <= strength <= 2:
+        raise UserError(f"a strength of {strength:g} is out of range: use 0 to 2")
+    return replace(project, strength=round(float(strength), 2))
+
+
+def set_model(project: Project, model: str) -> Project:
+    """Another model, by name or path."""
+    if not model.strip():
+        raise UserError("a model needs a name: nano, a hub id or a folder")
+    return replace(project, model=model.strip())
+
+
+def set_faders(project: Project, faders: Mapping[str, Mapping[str, Any]]) -> Project:
+    """What the mixer reports, by the name of the track; unknown tracks are left out and values kept in range."""
+    known = [*project.names, RESIDUAL] if project.asks else []
+    heard = {}
+    for name in known:
+        if name in faders:
+            values = faders[name]
+            gain = min(max(float(values.get("gain_db", 0)), GAIN_DB[0]), GAIN_DB[1])
+            pan = min(max(float(values.get("pan", 0)), -1.0), 1.0)
+            mute, solo = bool(values.get("mute")), bool(values.get("solo"))
+            heard[name] = Fader(round(gain, 1), round(pan, 2), mute, solo)
+    changed = {**project.faders, **heard}
+    return replace(project, faders={k: v for k, v in changed.items() if v != Fader()})
+
+
+# ---- history -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class History:
+    """Where we are, what was before, and what was undone."""
+
+    now: Project = field(default_factory=Project)
+    past: tuple[Project, ...] = ()
+    future: tuple[Project, ...] = ()
+
+    def do(self, project: Project) -> History:
+        """The next state; what had been undone is gone. Nothing is added where nothing changes."""
+        if project == self.now:
+            return self
+        return History(project, (*self.past, self.now)[-MOST_STEPS:], ())
+
+    def undo(self) -> History:
+        if not self.past:
+            return self
+        return History(self.past[-1], self.past[:-1], (self.now, *self.future))
+
+    def redo(self) -> History:
+        if not self.future:
+            return self
+        return History(self.future[0], (*self.past, self.now), self.future[1:])
+
+
+MOST_STEPS = 200

@@ -1,0 +1,72 @@
+"""A server of the editor and a Chromium to look at it with; both live for the whole run.
+
+A plain ``pytest`` takes one of these tests, ``pytest -m browser`` all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from driving import WIDE, Server
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+SMOKE = "test_a_span_selected_on_the_waveform"
+
+
+def pytest_collection_modifyitems(config, items):
+    here = Path(__file__).parent
+    ours = [item for item in items if item.path.is_relative_to(here)]
+    for item in ours:
+        item.add_marker("browser")
+        if CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="needs Chromium: apt-get install chromium"))
+    if "browser" not in " ".join([config.getoption("markexpr"), *map(str, config.args)]):
+        left_out = [item for item in ours if item.name != SMOKE]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    one = Server(tmp_path_factory.mktemp("server"), "--max-upload", "20MB")
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, server):
+    """A visitor; whatever the page tries to fetch from elsewhere is a failure."""
+    context = chromium.new_context(viewport=WIDE, accept_downloads=True)
+    one = context.new_page()
+    one.set_default_timeout(60_000)
+    problems: list[str] = []
+    one.on("pageerror", lambda error: problems.append(str(error)))
+    one.on(
+        "request",
+        lambda request: (
+            problems.append(request.url)
+            if request.url.startswith("http") and "127.0.0.1" not in request.url
+            else None
+        ),
+    )
+    one.goto(server.url)
+    yield one
+    if os.environ.get("SAM_AUDIO_LAST"):  # how it looked in the end, for those who mend a test
+        one.screenshot(path=os.environ["SAM_AUDIO_LAST"], full_page=True)
+    context.close()
+    assert not problems

@@ -1,0 +1,184 @@
+"""What the browser tests do again and again."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
+WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+PICTURES = (
+    ROOT / "docs" / "editor" if os.environ.get("SAM_AUDIO_PICTURES") else None
+)  # else nothing is written
+
+FIND = "[...document.querySelectorAll('*')].find((one) => one.mixer)?.mixer"
+
+
+def upload(page, path) -> None:
+    page.locator("input[type=file]").first.set_input_files(path)
+
+
+def load(page, path: Path) -> None:
+    upload(page, path)
+    page.get_by_role("heading", name=path.name).wait_for()
+    page.wait_for_function(f"{FIND}?.tracks.get('mixture')?.url")
+
+
+def ask(page, text: str) -> None:
+    page.get_by_label("What do you want to hear?").fill(text)
+    page.get_by_role("button", name="Separate", exact=True).click()
+
+
+def track(page, name: str) -> None:
+    """Waits for a stem that can be played."""
+    page.wait_for_function(f"(name) => {FIND}?.tracks.get(name)?.url", arg=name)
+    settle(page)
+
+
+def settle(page) -> None:
+    """Waits until Streamlit is done."""
+    page.wait_for_timeout(250)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", state="attached")
+
+
+def state(page, what: str):
+    """Something of the mixer, as JavaScript says it."""
+    return page.evaluate(f"() => {{ const mixer = {FIND}; return {what}; }}")
+
+
+def level(page, over_s: float = 0.4) -> float:
+    """How loud the mixer plays: the highest of a few looks."""
+    levels = []
+    for _ in range(8):
+        page.wait_for_timeout(1000 * over_s / 8)
+        levels.append(state(page, "mixer.level()"))
+    return max(levels)
+
+
+def download(page, button) -> bytes:
+    with page.expect_download() as waiting:
+        button.click()
+    return Path(waiting.value.path()).read_bytes()
+
+
+def export(page, what: str, samples: str = "32 bit float") -> bytes:
+    page.get_by_text(what, exact=True).click()
+    settle(page)
+    page.get_by_label("Samples").click()
+    page.get_by_role("option", name=samples).click()
+    settle(page)
+    page.get_by_role("button", name="Prepare the download").click()
+    ready = page.get_by_role("button", name=re.compile("^Download .*MB"))
+    ready.wait_for()
+    settle(page)
+    return download(page, ready)
+
+
+def sounds(data: bytes) -> dict[str, np.ndarray]:
+    """The wav files of a zip, or one by itself, (channels, T) by name."""
+    if not data.startswith(b"PK"):
+        return {"": soundfile.read(BytesIO(data), dtype="float32", always_2d=True)[0].T}
+    with zipfile.ZipFile(BytesIO(data)) as packed:
+        return {
+            Path(name).stem: soundfile.read(BytesIO(packed.read(name)), dtype="float32", always_2d=True)[0].T
+            for name in packed.namelist()
+        }
+
+
+def picture(page, name: str, at: str | None = None) -> None:
+    """Screenshots of this state, wide and narrow, scrolled to an element, if pictures are asked for."""
+    if PICTURES is None:
+        return
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for suffix, size in (("wide", WIDE), ("narrow", NARROW)):
+        page.set_viewport_size(size)
+        settle(page)
+        if at is not None:
+            page.locator(at).first.evaluate("(one) => one.scrollIntoView({block: 'start'})")
+        page.wait_for_timeout(400)
+        page.screenshot(path=PICTURES / f"{name}-{suffix}.png", full_page=False)
+    page.set_viewport_size(WIDE)
+    settle(page)
+
+
+def video(path: Path, seconds: int = 2, fps: int = 4, size=(320, 192)) -> Path:
+    """A red square that moves over blue noise; it hums while another tone whistles."""
+    import av
+
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 4_000_000
+        sound = out.add_stream("aac", rate=48_000, layout="mono")
+        for i in range(seconds * fps):
+            frame = np.zeros((size[1], size[0], 3), np.uint8)
+            frame[..., 2] = rng.integers(60, 120, frame.shape[:2])
+            frame[60:124, 40 + 4 * i : 104 + 4 * i] = (230, 20, 20)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        out.mux(stream.encode(None))
+        t = np.arange(seconds * 48_000) / 48_000
+        wave = 0.1 * np.sin(2 * np.pi * 220 * t) + 0.05 * np.sin(2 * np.pi * 3000 * t) * (t % 1 < 0.5)
+        one = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
+        one.sample_rate, one.pts, one.time_base = 48_000, 0, Fraction(1, 48_000)
+        split = av.AudioResampler("fltp", "mono", 48_000, frame_size=1024)
+        for part in [*split.resample(one), *split.resample(None)]:
+            out.mux(sound.encode(part))
+        out.mux(sound.encode(None))
+    return path
+
+
+class Server:
+    """``sam-audio app`` in a process of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder = folder
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(parents=True)
+        self.sessions = folder / "sessions"
+        command = [sys.executable, "-c", "from sam_audio.cli import main; main()", "app", "--no-browser"]
+        command += ["--port", str(self.port), "--sessions", str(self.sessions), *options]
+        with (folder / "log.txt").open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(self.temporary)}
+            )
+        self.url = f"http://127.0.0.1:{self.port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
+                return
+            except OSError:
+                assert self.process.poll() is None, self.log()
+                time.sleep(0.1)
+        raise AssertionError(self.log())
+
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()
+
+    def memory_mb(self) -> float:
+        """Resident memory of the server."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def visitors(self) -> list[Path]:
+        """Private folders that exist."""
+        return sorted(self.temporary.glob("sam-audio-app-*/visitor-*"))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)

@@ -1,0 +1,386 @@
+"""One visitor's work without a page: loading, separating, mixing, exporting, saving."""
+
+from __future__ import annotations
+
+import io
+import stat
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sam_audio.app import controller, masks, mixdown, project, views
+from sam_audio.app.controller import MIXTURE, Editor, Settings, Shared
+from sam_audio.app.listen import Heard, Label, _distinct, labels, what_is_in
+from sam_audio.app.media import EXCERPT_S, excerpt, playable, receive
+from sam_audio.app.project import Ask
+from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
+from sam_audio.errors import UserError
+from sam_audio.session import Fader
+
+RATE = 16_000
+
+
+@pytest.fixture
+def shared(separator, tmp_path):
+    made = Shared(Settings(model="tiny", sessions=str(tmp_path / "sessions"), most_bytes=10**6))
+    made._separators["tiny"] = separator
+    yield made
+    made.close()
+    assert not made.root.exists()
+
+
+def recording(path: Path, seed: int = 0, seconds: float = 2.0, channels: int = 2) -> Path:
+    sound = np.random.default_rng(seed).normal(0, 0.1, (int(seconds * RATE), channels))
+    soundfile.write(path, sound, RATE)
+    return path
+
+
+@pytest.fixture
+def editor(shared, tmp_path):
+    return loaded(Editor(shared), recording(tmp_path / "mix.wav"))
+
+
+def loaded(editor: Editor, path: Path) -> Editor:
+    task = editor.open_file(path).wait(20)
+    assert task.state == DONE, task.problem
+    editor.loaded(task)
+    return editor
+
+
+def separated(editor: Editor, *texts: str) -> Editor:
+    for text in texts:
+        editor.do(project.ask_for, Ask(text))
+    task = editor.separation()
+    assert task is None or task.wait(30).state == DONE, task.problem
+    assert editor.stems is not None
+    return editor
+
+
+def read(path: Path) -> np.ndarray:
+    return soundfile.read(path, dtype="float32", always_2d=True)[0].T
+
+
+# ---- loading ---------------------------------------------------------------------------------------------
+
+
+def test_a_recording_is_looked_at(editor):
+    found = editor.project.media
+    assert (found.sample_rate, found.channels, found.frames, found.picture) == (RATE, 2, 2 * RATE, None)
+    assert editor.overview.duration_s == 2.0
+    assert views.about(found) == "0:02.0 · 16 kHz · stereo"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("notes.wav", b"dear diary " * 99, "notes.wav is a text file"),
+        ("nothing.wav", b"", "nothing.wav is empty"),
+        ("noise.mp3", bytes(range(256)) * 20, "noise.mp3"),
+        ("stuff.zip", b"PK\x03\x04" + bytes(99), "neither a recording nor a saved session"),
+        ("big.wav", bytes(1_000_001), "larger than 1 MB"),
+        ("../../evil.wav", b"", "evil.wav is empty"),
+    ],
+)
+def test_bad_uploads_are_one_sentence(shared, name, content, says):
+    editor = Editor(shared)
+    task = editor.upload(io.BytesIO(content), name).wait(20)
+    assert task.state == FAILED and says in task.problem and "\n" not in task.problem
+    assert str(editor.folder) not in task.problem
+    assert editor.project.media is None
+
+
+def test_names_cannot_lead_out_of_the_folder(tmp_path):
+    for name in ("../../x.wav", "/etc/x.wav", "..\\..\\x.wav", "x.wav"):
+        assert receive(io.BytesIO(b"a"), name, tmp_path / "in", 10) == tmp_path / "in" / "x.wav"
+    assert receive(io.BytesIO(b"a"), "...", tmp_path / "in", 10).parent == tmp_path / "in"
+
+
+def test_folders_are_private_and_removed(shared, editor, tmp_path):
+    assert stat.S_IMODE(shared.root.stat().st_mode) == 0o700
+    assert stat.S_IMODE(editor.folder.stat().st_mode) == 0o700
+    separated(editor, "guitar")
+    editor.close()
+    assert not editor.folder.exists()
+    assert (tmp_path / "mix.wav").exists()  # what was opened where it lay stays
+
+
+# ---- separating ------------------------------------------------------------------------------------------
+
+
+def test_stems_are_those_of_the_api(editor, separator):
+    separated(editor, "guitar", "drums")
+    result = separator.separate(editor.project.media.path, ["guitar", "drums"])
+    for name, stem in {**result.stems, "residual": result.residual}.items():
+        np.testing.assert_array_equal(read(editor.stems.files[name]), stem.samples)
+
+
+def test_finished_work_is_not_done_again(editor, separator, monkeypatch):
+    runs = []
+    render = type(separator).render
+    monkeypatch.setattr(type(separator), "render", lambda *a, **k: runs.append(1) or render(*a, **k))
+    separated(editor, "guitar")
+    separated(editor, "drums")
+    first = editor.stems
+    editor.undo()
+    assert editor.separation() is None and editor.stems is not None
+    editor.redo()
+    assert editor.stems is first
+    editor.do(project.set_faders, {"guitar": {"gain_db": -6}})
+    assert editor.separation() is None and len(runs) == 2
+
+
+def test_another_strength_needs_no_network(editor, separator, monkeypatch):
+    separated(editor, "guitar")
+    plain = separator.separate(editor.project.media.path, ["guitar"], strength=1.5)
+    monkeypatch.setattr(type(separator.model.network), "analyse", None)  # would raise if it ran
+    editor.do(project.set_strength, 1.5)
+    assert editor.separation().wait(20).state == DONE, editor.separation().problem
+    np.testing.assert_array_equal(read(editor.stems.files["guitar"]), plain.stems["guitar"].samples)
+
+
+def test_models_that_keep_their_masks_to_themselves_are_left_alone(separator, tmp_path):
+    class Other:
+        model = object()
+
+    assert masks.with_memory(Other, tmp_path / "a") is Other
+    assert masks.with_memory(separator, tmp_path / "a").model.name == separator.model.name
+
+
+def test_cancel_and_try_again(editor):
+    shared = editor.shared
+    gate = threading.Event()
+    shared.separations.put(lambda task: gate.wait(20))
+    editor.do(project.ask_for, Ask("guitar"))
+    task = editor.separation()
+    assert editor.position(task) == 1
+    task.cancel()
+    gate.set()
+    assert task.wait(20).state == CANCELLED
+    assert editor.separation() is task and editor.stems is None
+    assert editor.separation(again=True).wait(20).state == DONE
+    assert editor.stems is not None
+
+
+def test_what_fails_says_why(editor):
+    editor.do(project.ask_for, Ask("", (("point", "3,4"),)))
+    task = editor.separation().wait(20)
+    assert task.state == FAILED and "picture" in task.problem
+
+
+def test_old_results_are_let_go(editor, monkeypatch):
+    monkeypatch.setattr(controller, "MOST_RESULTS", 2)
+    for text in ("a", "b", "c"):
+        separated(editor, text)
+    assert len(list((editor.folder / "stems").glob("*/a.wav"))) == 2
+    editor.undo(), editor.undo()
+    assert editor.stems is None and editor.separation().wait(20).state == DONE
+
+
+def test_nothing_is_left_of_a_visitor_who_is_forgotten(shared):
+    import gc
+
+    editor = Editor(shared)
+    folder = editor.folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    del editor
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_visitors_do_not_see_each_other(shared, tmp_path):
+    editors = [loaded(Editor(shared), recording(tmp_path / f"{n}.wav", n, seconds=1.0)) for n in range(4)]
+    for editor in editors:
+        editor.do(project.ask_for, Ask("guitar"))
+    tasks = [editor.separation() for editor in editors]
+    assert all(task.wait(60).state == DONE for task in tasks)
+    for n, editor in enumerate(editors):
+        files = editor.stems.files
+        assert all(path.is_relative_to(editor.folder) for path in files.values())
+        total = sum(read(path) for path in files.values())
+        np.testing.assert_allclose(total, read(tmp_path / f"{n}.wav"), atol=1e-6)
+
+
+# ---- listening and looking -------------------------------------------------------------------------------
+
+
+def test_excerpts_are_short_and_kept(editor, tmp_path):
+    separated(editor, "guitar")
+    tasks = editor.excerpts(0.0)
+    assert list(tasks) == [MIXTURE, "guitar", "residual"]
+    assert all(task.wait(20).state == DONE for task in tasks.values())
+    assert editor.excerpts(0.0)["guitar"] is tasks["guitar"]
+    rows = views.tracks(editor.project, editor.stems, {k: t.result for k, t in tasks.items()}, lambda p, n: n)
+    assert [row["kind"] for row in rows] == ["mixture", "stem", "residual"]
+    long = recording(tmp_path / "long.wav", seconds=EXCERPT_S + 30, channels=1)
+    made = excerpt(long, tmp_path / "out.ogg", 20.0)
+    assert made.duration_s == pytest.approx(EXCERPT_S) and len(made.peaks) <= 901
+    assert soundfile.info(made.path).frames == EXCERPT_S * RATE
+    assert made.path.stat().st_size < 2_000_000
+
+
+def test_many_channels_become_two():
+    assert playable(np.ones((1, 4), np.float32)).shape == (1, 4)
+    np.testing.assert_array_equal(playable(np.arange(4, dtype=np.float32)[:, None]), [[1], [2]])
+
+
+class Fake:
+    """Hears the second half of everything."""
+
+    frame_rate = 25.0
+
+    def activity_blocks(self, windows, prompts):
+        for window in windows:
+            rows = np.zeros((len(prompts), len(window) // 1920), np.float32)
+            rows[prompts.index("dog barking"), rows.shape[1] // 2 :] = 0.9
+            yield rows
+
+
+def test_what_is_in_here(tmp_path):
+    path = recording(tmp_path / "a.wav")
+    told = []
+    heard = what_is_in(path, Fake(), 2.0, lambda done, total: told.append((done, total)))
+    assert [one.name for one in heard] == ["dog barking"] and told == [(50, 50)]
+    assert heard[0].spans == ((1.0, 2.0),) and heard[0].score == pytest.approx(0.9, abs=0.01)
+    lane = views.lane(heard[0], 2.0)
+    assert "left:50.00%;width:50.00%" in lane and "dog barking: 0:01.0 to 0:02.0" in lane
+    assert len(labels()) > 100
+
+
+def test_one_sound_has_one_name():
+    piano = Label("piano", "keyboard", frozenset({"harp"}))
+    organ, harp = Label("organ", "keyboard", frozenset()), Label("harp", "strings", frozenset())
+    early, late = ((0.0, 1.0),), ((1.0, 2.0),)
+    found = [(organ, Heard("organ", 0.8, early)), (piano, Heard("piano", 0.9, early))]
+    assert [one.name for one in _distinct([*found, (harp, Heard("harp", 0.7, late))])] == ["piano", "harp"]
+    assert [one.name for one in _distinct([*found, (harp, Heard("harp", 0.7, early))])] == ["piano"]
+
+
+# ---- what leaves -----------------------------------------------------------------------------------------
+
+
+def exported(editor: Editor, *what) -> Path:
+    task = editor.export(*what).wait(30)
+    assert task.state == DONE, task.problem
+    return task.result
+
+
+def test_exported_stems_are_the_stems(editor):
+    separated(editor, "guitar", "drums")
+    one = exported(editor, "stems", ["guitar"], "wav", "float32")
+    np.testing.assert_array_equal(read(one), read(editor.stems.files["guitar"]))
+    with zipfile.ZipFile(exported(editor, "stems", list(editor.stems.files), "wav", "int16")) as packed:
+        assert sorted(packed.namelist()) == ["drums.wav", "guitar.wav", "residual.wav"]
+        parts = [soundfile.read(io.BytesIO(packed.read(n)), dtype="int16")[0] for n in packed.namelist()]
+    mixture = soundfile.read(editor.project.media.path, dtype="int16")[0]
+    np.testing.assert_array_equal(np.sum(parts, axis=0), mixture)  # to the last bit, though rounded
+
+
+def test_the_mix_is_what_the_faders_say(editor):
+    separated(editor, "guitar", "drums")
+    plain = read(exported(editor, "mix", [], "wav", "float32"))
+    np.testing.assert_allclose(plain, read(editor.project.media.path), atol=1e-6)
+    editor.do(project.set_faders, {"guitar": {"gain_db": -6, "pan": 0.5}, "residual": {"mute": True}})
+    stems = {name: read(path) for name, path in editor.stems.files.items()}
+    wanted = stems["guitar"] * 10 ** (-6 / 20) * [[0.5], [1]] + stems["drums"]
+    np.testing.assert_allclose(read(exported(editor, "mix", [], "wav", "float32")), wanted, atol=1e-6)
+    editor.do(project.set_faders, {"drums": {"solo": True}})
+    np.testing.assert_array_equal(read(exported(editor, "mix", [], "wav", "float32")), stems["drums"])
+    editor.do(project.set_faders, {"drums": {"solo": True, "mute": True}})
+    task = editor.export("mix", [], "wav", None).wait(20)
+    assert task.state == FAILED and "muted" in task.problem
+
+
+def test_mono_can_be_panned():
+    parts = {"a": np.ones((1, 3), np.float32)}
+    out = mixdown.mixed(parts, {"a": Fader(pan=-1)}, 2)
+    np.testing.assert_array_equal(out, [[1, 1, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("format", ["dawproject", "reaper", "audacity"])
+def test_workstations_get_sounds_and_faders(editor, format):
+    separated(editor, "guitar")
+    editor.do(project.set_faders, {"guitar": {"gain_db": -3, "mute": True}})
+    with zipfile.ZipFile(exported(editor, format, [], "wav", None)) as packed:
+        names = packed.namelist()
+    assert {"mix/mix.wav", "mix/stems/guitar.wav", "mix/stems/residual.wav"} <= set(names)
+    assert len(names) == 4
+
+
+def test_sessions_are_saved_and_reopened(editor, shared):
+    separated(editor, "guitar")
+    editor.do(project.set_faders, {"guitar": {"gain_db": -3}})
+    before, stems = editor.project, editor.stems
+    editor.save("Take 3")
+    editor.save("Take 3")  # its own may be replaced
+    assert list(editor.sessions()) == ["take-3"]
+    other = Editor(shared)
+    with pytest.raises(UserError, match="load a recording"):
+        other.save("x")
+    loaded(other, other.sessions()["take-3"])
+    assert other.name == "Take 3" and other.project.asks == before.asks
+    assert other.project.faders == before.faders and other.separation() is None
+    np.testing.assert_array_equal(read(other.stems.files["guitar"]), read(stems.files["guitar"]))
+    with pytest.raises(UserError, match="already exists"):
+        loaded(Editor(shared), before.media.path).save("Take 3")
+
+
+def test_sessions_travel_as_zips(editor, shared):
+    separated(editor, "guitar")
+    packed = editor.packed("Take 3")
+    other = Editor(shared)
+    task = other.upload(io.BytesIO(packed.read_bytes()), packed.name).wait(20)
+    other.loaded(task)
+    assert other.project.key == editor.project.key
+    assert other.project.media.path.is_relative_to(other.folder)
+    assert other.separation().wait(20).state == DONE
+
+
+def test_servers_for_many_keep_no_sessions(tmp_path):
+    shared = Shared(Settings())
+    editor = loaded(Editor(shared), recording(tmp_path / "mix.wav"))
+    assert editor.sessions() == {}
+    with pytest.raises(UserError, match="download the session"):
+        editor.save("x")
+    shared.close()
+
+
+# ---- work ------------------------------------------------------------------------------------------------
+
+
+def test_tasks_say_how_they_end(capsys):
+    def broken(task):
+        raise RuntimeError("boom")
+
+    def refused(task):
+        raise UserError("no")
+
+    def halfway(task):
+        task.progress(1, 2)
+        return task.share
+
+    ends = [Task(work) for work in (broken, refused, halfway)]
+    for task in ends:
+        task.run()
+    assert [task.state for task in ends] == [FAILED, FAILED, DONE]
+    assert "RuntimeError" in ends[0].problem and ends[1].problem == "no" and ends[2].result == 0.5
+    assert "boom" in capsys.readouterr().err
+
+
+def test_the_queue_works_in_order_and_no_more_than_allowed():
+    queue, lock, running, most = Queue(2), threading.Lock(), [0], [0]
+
+    def work(task):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        threading.Event().wait(0.02)
+        with lock:
+            running[0] -= 1
+
+    tasks = [queue.put(work) for _ in range(8)]
+    assert all(task.wait(10).state == DONE for task in tasks)
+    assert most[0] <= 2 and queue.before(tasks[0]) == 0

@@ -1,0 +1,107 @@
+"""Actions on a project, and undo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sam_audio.app.project import (
+    MOST_PROMPTS,
+    Ask,
+    History,
+    Media,
+    Project,
+    ask_for,
+    drop,
+    load,
+    set_faders,
+    set_model,
+    set_strength,
+)
+from sam_audio.errors import UserError
+from sam_audio.session import Fader
+
+MEDIA = Media(Path("a.wav"), "a.wav", "0" * 64, 48_000, 2, 96_000)
+
+
+@pytest.fixture
+def project() -> Project:
+    return load(Project(), MEDIA)
+
+
+def test_actions_make_new_states(project):
+    asked = ask_for(project, Ask(" guitar "))
+    assert project.asks == () and asked.asks == (Ask("guitar"),)
+    assert asked.names == ["guitar"]
+    assert drop(asked, 0) == project
+    assert MEDIA.seconds == 2.0
+
+
+def test_what_is_asked_is_what_can_be_separated(project):
+    span = Ask("", (("spans", ("1-2",)),))
+    both = ask_for(ask_for(project, span), Ask("Dog barking", (("point", "3,4@1"),)))
+    assert both.names == ["span", "Dog barking"]
+    assert both.files == ["span", "dog-barking", "residual"]
+    assert [Ask.of(ask.saved()) for ask in both.asks] == list(both.asks)
+    assert both.asks[1].prompt().clues == {"point": "3,4@1"}
+    assert both.asks[1].hint == "at 3,4@1 in the picture" and span.hint == "in 1-2 s"
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (Ask(""), "empty"),
+        (Ask("guitar"), "already"),
+        (Ask("x", (("spans", ("2-1",)),)), "ends before it starts"),
+    ],
+)
+def test_prompts_that_cannot_be(project, ask, says):
+    with pytest.raises(UserError, match=says):
+        ask_for(ask_for(project, Ask("guitar")), ask)
+
+
+def test_there_is_an_end_to_tracks(project):
+    for n in range(MOST_PROMPTS):
+        project = ask_for(project, Ask(f"sound {n}"))
+    with pytest.raises(UserError, match="remove one"):
+        ask_for(project, Ask("one more"))
+
+
+def test_the_key_is_that_of_the_stems(project):
+    asked = ask_for(project, Ask("guitar"))
+    assert project.key is None
+    others = [
+        ask_for(asked, Ask("drums")),
+        set_strength(asked, 1.5),
+        set_model(asked, "other"),
+        replace(asked, media=replace(MEDIA, sha256="1" * 64)),
+    ]
+    assert len({asked.key, *(other.key for other in others)}) == 5
+    moved = replace(asked, media=replace(MEDIA, path=Path("b.wav"), name="b"))
+    assert set_faders(moved, {"guitar": {"gain_db": -3}}).key == asked.key
+
+
+def test_faders_stay_in_range_and_belong_to_tracks(project):
+    asked = ask_for(project, Ask("guitar"))
+    heard = set_faders(asked, {"guitar": {"gain_db": 99, "pan": -9, "solo": 1}, "stranger": {"gain_db": 1}})
+    assert heard.faders == {"guitar": Fader(12.0, -1.0, False, True)}
+    assert set_faders(heard, {"guitar": {}}).faders == {}
+    assert drop(heard, 0).faders == {}
+    for wrong in (-0.1, 2.1, float("nan")):
+        with pytest.raises(UserError):
+            set_strength(project, wrong)
+    with pytest.raises(UserError):
+        set_model(project, " ")
+
+
+def test_undo_and_redo(project):
+    first = History(project)
+    asked = ask_for(project, Ask("guitar"))
+    second = first.do(asked)
+    assert second.do(asked) is second
+    assert second.undo().now == project and second.undo().redo() == second
+    assert first.undo() is first and second.redo() is second
+    other = second.undo().do(set_strength(project, 2))
+    assert other.future == () and other.undo().now == project

@@ -1,0 +1,122 @@
+"""Session folders: written whole, read back the same, and never trusted."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from sam_audio import Prompt
+from sam_audio.errors import OutputExistsError, UserError
+from sam_audio.session import Fader, SavedSession, pack_session, read_session, unpack_session, write_session
+
+
+@pytest.fixture
+def session(tmp_path):
+    for name in ("mix", "guitar", "residual", "bark"):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(100, 0.1), 8000, subtype="FLOAT")
+    return SavedSession(
+        "My band",
+        tmp_path / "mix.wav",
+        "take 3.wav",
+        ("guitar", {"text": "dog", "spans": ["1-2"], "like": str(tmp_path / "bark.wav")}),
+        "nano",
+        1.5,
+        {"guitar": Fader(-3, 0.5, True, False)},
+        {"guitar": tmp_path / "guitar.wav", "residual": tmp_path / "residual.wav"},
+        {"level_db": {"guitar": -6.0}},
+    )
+
+
+def test_what_is_written_is_read(session, tmp_path):
+    folder = write_session(tmp_path / "saved" / "my-band", session)
+    found = read_session(folder)
+    assert (found.name, found.title, found.model, found.strength) == ("My band", "take 3.wav", "nano", 1.5)
+    assert found.faders == session.faders and found.report == session.report
+    assert list(found.stems) == ["guitar", "residual"]
+    assert found.stems["guitar"].read_bytes() == session.stems["guitar"].read_bytes()
+    assert found.mixture.read_bytes() == session.mixture.read_bytes()
+    like = str(folder / "clues" / "1-like.wav")
+    assert found.asked() == ("guitar", Prompt("dog", spans=["1-2"], like=like))
+    assert [p.name for p in (tmp_path / "saved").iterdir()] == ["my-band"]
+
+
+def test_a_session_is_replaced_only_if_it_is_one_and_may_be(session, tmp_path):
+    folder = write_session(tmp_path / "a", session)
+    with pytest.raises(OutputExistsError):
+        write_session(folder, session)
+    again = write_session(folder, read_session(folder), overwrite=True)  # its own files are its sources
+    assert read_session(again).stems["guitar"].is_file()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(OutputExistsError):
+        write_session(tmp_path / "other", session, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mixture": "../mix.wav"}, "outside"),
+        ({"mixture": "/etc/passwd"}, "outside"),
+        ({"stems": {"guitar": "stems/gone.wav"}}, "lacks its file"),
+        ({"prompts": [{"text": "dog", "like": "../../mix.wav"}]}, "outside"),
+        ({"format": "something"}, "no session"),
+        ({"version": 2}, "newer"),
+        ({"prompts": 3}, "damaged"),
+        ({"strength": "much"}, "damaged"),
+    ],
+)
+def test_sessions_of_other_people_are_not_trusted(session, tmp_path, change, says):
+    folder = write_session(tmp_path / "a", session)
+    file = folder / "session.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(UserError, match=says) as caught:
+        read_session(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_no_sessions(tmp_path):
+    with pytest.raises(UserError, match="holds no session"):
+        read_session(tmp_path)
+    (tmp_path / "session.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_session(tmp_path)
+
+
+def test_zips(session, tmp_path):
+    folder = write_session(tmp_path / "a", session, with_stems=False)
+    packed = pack_session(folder, tmp_path / "a.zip")
+    found = read_session(unpack_session(packed, tmp_path / "b", 10**6))
+    assert found.prompts[0] == "guitar" and not found.stems
+    with pytest.raises(UserError, match="more than 0 MB"):
+        unpack_session(packed, tmp_path / "c", 100)
+    for name, content in (("evil", {"../x": "", "session.json": "{}"}), ("plain", {"a.txt": "hello"})):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as zipped:
+            for path, text in content.items():
+                zipped.writestr(path, text)
+        with pytest.raises(UserError, match="neither a recording nor a saved session"):
+            unpack_session(tmp_path / f"{name}.zip", tmp_path / name, 10**6)
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "broken.zip").write_bytes(packed.read_bytes()[:200])
+    with pytest.raises(UserError, match="neither"):
+        unpack_session(tmp_path / "broken.zip", tmp_path / "d", 10**6)
+
+
+def test_the_command_line_separates_a_session(session, tmp_path, tiny_weights):
+    from typer.testing import CliRunner
+
+    from sam_audio.cli import separate_app
+
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "mix.wav", rng.normal(0, 0.1, 8000), 8000)
+    folder = write_session(
+        tmp_path / "a", SavedSession("a", tmp_path / "mix.wav", "take 3.wav", ("guitar",), str(tiny_weights))
+    )
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        separate_app, ["--session", str(folder), "-o", str(out)], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in (out / "take 3").iterdir()) == ["guitar.wav", "residual.wav"]

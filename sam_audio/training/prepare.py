@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sam_audio.errors import UserError
 from sam_audio.paths import cache_dir
-from sam_audio.training.bank import build_manifest_shards, build_song_shards
+from sam_audio.training.bank import build_manifest_shards, build_shards, build_song_shards
 from sam_audio.training.collect import fetch
+from sam_audio.training.more_sounds import more_sounds
 from sam_audio.training.music import find_soundfonts, render_many
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
     """
     bank = bank_dir()
     build_manifest_shards(data_dir, bank, workers)
+    build_shards(more_sounds(), data_dir, bank, workers)
     fonts = None
     for kind, total, per_shard in (("solo", N_SOLOS, SOLOS_PER_SHARD), ("song", N_SONGS, SONGS_PER_SHARD)):
         first = _next_seed(bank, kind)

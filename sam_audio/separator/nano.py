@@ -41,7 +41,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 # neighbouring windows are cross-faded, and synthesis is one overlap-add over the whole recording: no seams.
 WINDOW_FRAMES = 768
 OVERLAP_FRAMES = 128
-PREDICT_SPANS = False
+PREDICT_SPANS = True
 SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
 
 

@@ -81,26 +81,27 @@ def test_nano_has_strengths_spans_and_shifts(model):
         "strength x1",
         "strength x0.7",
         "strength x1.4",
-        "strength x1, predicted spans",
-        "strength x0.7, predicted spans",
-        "strength x1.4, predicted spans",
+        "strength x1, no predicted spans",
+        "strength x0.7, no predicted spans",
+        "strength x1.4, no predicted spans",
         "strength x1, shift 10 ms",
         "strength x0.7, shift 10 ms",
     ]
     assert len({way.label for way in ways}) == 24
-    assert ways[0].model is model and not model.predict_spans
-    assert ways[3].model.predict_spans and ways[3].model.audio_tower is not None
+    assert ways[0].model is model and model.predict_spans
+    assert not ways[3].model.predict_spans and ways[3].model.audio_tower is model.audio_tower
     assert ways[3].model.network is model.network  # no weights are copied
     assert (ways[0].name, ways[0].sample_rate) == (model.name, model.sample_rate)
 
 
-def test_spans_are_left_out_where_they_were_predicted(model):
+def test_spans_are_predicted_where_they_were_left_out(model):
     import copy
 
     listening = copy.copy(model)
-    listening.predict_spans = True
+    listening.predict_spans, listening.audio_tower = False, None
     way = candidates(listening, 4)[3]
-    assert way.label == "strength x1, no predicted spans" and not way.model.predict_spans
+    assert way.label == "strength x1, predicted spans" and way.model.predict_spans
+    assert way.model.audio_tower is not None
 
 
 def test_a_model_that_only_asks_differently_is_looked_into(model):
@@ -108,8 +109,8 @@ def test_a_model_that_only_asks_differently_is_looked_into(model):
 
     asked = Prompted([], SimpleNamespace(model=model, start_s=0.0))
     way = candidates(asked, 4)[3]
-    assert isinstance(way.model, Prompted) and way.model.model.predict_spans
-    assert asked.model is model and not model.predict_spans
+    assert isinstance(way.model, Prompted) and not way.model.model.predict_spans
+    assert asked.model is model and model.predict_spans
 
 
 def test_official_models_have_noises():

@@ -155,3 +155,20 @@ def test_what_cannot_work_is_said(arguments, message):
 def test_options_are_checked():
     with pytest.raises(UserError, match="16 frames"):
         LiveOptions(context=4)
+
+
+def test_the_delay_holds_for_a_while_at_other_rates():
+    """The converters' blocks drift against those of the network: the latest comes after some seconds."""
+    from sam_audio.host.live import LiveModel
+    from sam_audio.host.stage import stage_latency
+
+    class Clock:
+        block_samples, sample_rate, name = LiveModel.block_samples, 48_000, "clock"
+        options = LiveOptions()
+        emitted = LiveModel.emitted
+
+        def encode(self, prompts): ...
+        def open(self, conditions, channels, strength=1.0): ...
+
+    assert stage_latency(Clock(), 48_000) < 0.13 * 48_000
+    assert 7_300 <= stage_latency(Clock(), 44_100) < 0.2 * 44_100  # 4 s of playing it through found less

@@ -129,7 +129,7 @@ def stage_latency(model: SeparationModel, sample_rate: int) -> int:
 def _clock(model: SeparationModel) -> tuple[Callable[[int], int], float]:
     """When samples come, and after how many seconds that pattern has shown itself."""
     if isinstance(model, Clocked):
-        return model.emitted, 4.0
+        return model.emitted, 80.0  # the converters take their time to show how far they fall behind
     from sam_audio.separator.nano import NanoSeparator
 
     if isinstance(model, NanoSeparator):

@@ -251,7 +251,7 @@ def but_not(mixer, folder):
     return (target + other)[None], target[None], Prompt(but_not=[unwanted])
 
 
-DATA = Path(os.environ.get("SAM_AUDIO_DATA", "/work/shared/data"))  # with images.tsv.gz
+DATA = Path(os.environ.get("SAM_AUDIO_DATA", ROOT.parent / "shared" / "data"))  # with images.tsv.gz
 
 
 @cache

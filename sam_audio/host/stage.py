@@ -104,6 +104,10 @@ def feed_size(model: SeparationModel, sample_rate: int) -> int:
     return max(1, round(BLOCK_S * sample_rate))
 
 
+# Windows of nano come every 13 s, and rate converters take their time to show how far they fall behind.
+SETTLE_S = 80.0
+
+
 def stage_latency(model: SeparationModel, sample_rate: int) -> int:
     """How far, in samples at ``sample_rate``, a stage's output can fall behind its input.
 
@@ -112,13 +116,13 @@ def stage_latency(model: SeparationModel, sample_rate: int) -> int:
     Raises:
         UserError: the model does not say when its samples come.
     """
-    emitted, settle_s = _clock(model)
+    emitted = _clock(model)
     block = feed_size(model, sample_rate)
     inwards = Resampler(sample_rate, model.sample_rate, 1)
     outwards = Resampler(model.sample_rate, sample_rate, 1)
-    zeros = np.zeros((1, max(block, round(settle_s * model.sample_rate))), np.float32)
+    zeros = np.zeros((1, max(block, round(SETTLE_S * model.sample_rate))), np.float32)
     pushed = given = out = behind = 0
-    for n in range(1, round(settle_s * sample_rate) // block + 2):
+    for n in range(1, round(SETTLE_S * sample_rate) // block + 2):
         behind = max(behind, n * block - 1 - out)  # just before this block is complete
         pushed += inwards.push(zeros[:, :block]).shape[-1]
         ready, given = emitted(pushed) - given, emitted(pushed)
@@ -126,14 +130,14 @@ def stage_latency(model: SeparationModel, sample_rate: int) -> int:
     return behind
 
 
-def _clock(model: SeparationModel) -> tuple[Callable[[int], int], float]:
-    """When samples come, and after how many seconds that pattern has shown itself."""
+def _clock(model: SeparationModel) -> Callable[[int], int]:
+    """When samples come."""
     if isinstance(model, Clocked):
-        return model.emitted, 80.0  # the converters take their time to show how far they fall behind
+        return model.emitted
     from sam_audio.separator.nano import NanoSeparator
 
     if isinstance(model, NanoSeparator):
-        return _nano_emitted, 80.0
+        return _nano_emitted
     raise UserError(
         f"{model.name} does not tell its delay, so it cannot work in blocks: give the rack the whole recording"
     )

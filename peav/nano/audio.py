@@ -91,11 +91,9 @@ def mel_filters() -> Tensor:
     """Triangular filters over 125 to 7500 Hz on the HTK mel scale, (N_BINS, N_MELS)."""
 
     # numpy: a tower is built on the meta device, where these could not be computed
-    bins = np.log1p(np.arange(_N_BINS) * SAMPLE_RATE / _N_FFT / 700)[:, None]
-    edges = np.linspace(np.log1p(125 / 700), np.log1p(7500 / 700), N_MELS + 2)
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.from_numpy(np.minimum(rising, falling).clip(0).astype(np.float32))
+    band = mel_position(np.arange(_N_BINS) * SAMPLE_RATE / _N_FFT)[:, None] * (N_MELS + 1)
+    centres = np.arange(1, N_MELS + 1)  # each triangle reaches from one neighbour's centre to the other's
+    return torch.from_numpy((1 - np.abs(band - centres)).clip(0).astype(np.float32))
 
 
 def log_mel(waveform: Tensor, filters: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import tiny
@@ -33,3 +35,50 @@ def model(separator):
 @pytest.fixture(scope="session")
 def bank_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_bank(tmp_path_factory.mktemp("bank"))
+
+
+class Finished(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_command(monkeypatch, capfd):
+    """Runs ``sam-audio`` or ``separate`` as its entry point does; gives exit code, stdout and stderr."""
+    import sam_audio.cli
+
+    entry_points = {"sam-audio": sam_audio.cli.main, "separate": sam_audio.cli.separate_main}
+
+    def run(name, *arguments):
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            entry_points[name]()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        return Finished(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def cli(run_command):
+    """Runs ``sam-audio``; modules that test one command of it override this."""
+    return partial(run_command, "sam-audio")
+
+
+@pytest.fixture
+def refused(cli):
+    """Runs the module's ``cli``, which has to fail with one sentence; gives that."""
+
+    def run(*arguments):
+        code, out, err = cli(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
+        return err
+
+    return run

@@ -9,25 +9,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import fake_embedding
 import numpy as np
 import pytest
 import soundfile
-import typer
 from fake_embedding import DIM, HEIGHTS, FakeEmbedder, tone
 
-import sam_audio.cli
-from sam_audio.cli.classify import classify
-from sam_audio.cli.embed import embed
-from sam_audio.cli.locate import locate
-from sam_audio.cli.search import search
 from sam_audio.cli.shared import clock
 from sam_audio.errors import MissingExtraError
 
 RATE = 48_000
-COMMANDS = {"embed": embed, "search": search, "locate": locate, "classify": classify}
+COMMANDS = ("embed", "search", "locate", "classify")
 
 
 @pytest.fixture(autouse=True)
@@ -37,25 +30,10 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cli(monkeypatch, capfd):
-    """Runs a command as ``sam-audio`` does, with a model made of spectral centroids."""
+def cli(cli, monkeypatch):
+    """Runs ``sam-audio`` with a model made of spectral centroids."""
     monkeypatch.setitem(sys.modules, "sam_audio.embedding", fake_embedding)
-    app = typer.Typer(pretty_exceptions_enable=False)
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["sam-audio", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            sam_audio.cli._run(app)
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    return run
+    return cli
 
 
 def write(name: str, *parts: np.ndarray, rate: int = RATE, subtype: str = "FLOAT") -> str:
@@ -68,16 +46,6 @@ def files(folder=".") -> list[str]:
     """All that was made, but for the cache."""
     found = (str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
     return sorted(name for name in found if not name.startswith("cache"))
-
-
-def assert_one_sentence(result, *says: str) -> None:
-    """Exit code 2, nothing on stdout, one line on stderr that says these."""
-    assert result.code == 2, result
-    assert not result.out
-    assert result.err.startswith("error: ")
-    assert result.err.count("\n") == 1 and result.err.endswith("\n")
-    for part in says:
-        assert part in result.err
 
 
 @pytest.fixture
@@ -131,9 +99,10 @@ def test_embed_text_alone(cli):
         assert saved["text_embeddings"].shape == (1, DIM)
 
 
-def test_embed_keeps_what_is_there(cli, sounds):
+def test_embed_keeps_what_is_there(cli, refused, sounds):
     Path("e.npz").write_text("mine")
-    assert_one_sentence(cli("embed", "sounds/hum.wav", "--out", "e.npz"), "already exists", "--overwrite")
+    says = refused("embed", "sounds/hum.wav", "--out", "e.npz")
+    assert "already exists" in says and "--overwrite" in says
     assert Path("e.npz").read_text() == "mine"
     assert cli("embed", "sounds/hum.wav", "--out", "e.npz", "--overwrite").code == 0
     assert np.load("e.npz")["paths"].tolist() == ["sounds/hum.wav"]
@@ -150,8 +119,9 @@ def test_embed_goes_on_after_a_bad_file(cli, sounds):
         assert "frames_1" in saved and "frames_2" not in saved
 
 
-def test_embed_of_nothing_but_bad_files_writes_nothing(cli):
-    assert_one_sentence(cli("embed", "gone.wav", "--out", "new/e.npz"), "gone.wav", "does not exist")
+def test_embed_of_nothing_but_bad_files_writes_nothing(refused):
+    says = refused("embed", "gone.wav", "--out", "new/e.npz")
+    assert "gone.wav" in says and "does not exist" in says
     assert files() == [] and not Path("new").exists()
 
 
@@ -212,13 +182,13 @@ def test_search_finds_what_came_later(cli, sounds):
     assert "sounds/other hum.wav" in cli("search", "hum", sounds, "-k", 2, "--no-update").out
 
 
-def test_search_with_an_index_of_ones_own(cli, sounds):
+def test_search_with_an_index_of_ones_own(cli, refused, sounds):
     assert cli("search", "hum", sounds, "--index", "idx").code == 0
     assert sorted(os.listdir("idx"))[0] == "index.sqlite" and not Path("cache").exists()
     assert cli("search", "hum", "idx", "--no-update").out.splitlines()[0].endswith("hum.wav")
-    assert_one_sentence(cli("search", "hum", "idx", "--index", "other"), "is an index itself")
+    assert "is an index itself" in refused("search", "hum", "idx", "--index", "other")
     Path("elsewhere").mkdir()
-    assert_one_sentence(cli("search", "hum", "elsewhere", "--index", "idx"), "is the index of")
+    assert "is the index of" in refused("search", "hum", "elsewhere", "--index", "idx")
 
 
 def test_search_reports_what_it_skips(cli, sounds):
@@ -256,10 +226,10 @@ def test_pictures_have_no_times(cli, sounds):
         (["sounds", "--like", "silence.wav"], "silent"),
     ],
 )
-def test_searches_that_cannot_work(cli, sounds, arguments, says):
+def test_searches_that_cannot_work(refused, sounds, arguments, says):
     Path("void").mkdir()
     write("silence.wav", np.zeros((1, RATE)))
-    assert_one_sentence(cli("search", *arguments), says)
+    assert says in refused("search", *arguments)
     assert not Path("cache").exists()
 
 
@@ -319,11 +289,9 @@ def test_locate_writes_every_format_at_once(cli, scene):
     assert Path("o/a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_locate_writes_all_or_nothing(cli, scene, monkeypatch):
+def test_locate_writes_all_or_nothing(cli, refused, scene, monkeypatch):
     Path("a.csv").write_text("mine")
-    assert_one_sentence(
-        cli("locate", scene, "-p", "hum", "--json", "a.json", "--csv", "a.csv"), "already exists"
-    )
+    assert "already exists" in refused("locate", scene, "-p", "hum", "--json", "a.json", "--csv", "a.csv")
     assert files() == ["a.csv", "scene.wav"]
     assert cli("locate", scene, "-p", "hum", "--json", "a.json", "--csv", "a.csv", "--overwrite").code == 0
 
@@ -331,7 +299,7 @@ def test_locate_writes_all_or_nothing(cli, scene, monkeypatch):
         raise MissingExtraError("plots need matplotlib", "search")
 
     monkeypatch.setattr("sam_audio.localize.plot", no_plot)
-    assert_one_sentence(cli("locate", scene, "-p", "hum", "--csv", "b.csv", "--plot", "b.png"), "matplotlib")
+    assert "matplotlib" in refused("locate", scene, "-p", "hum", "--csv", "b.csv", "--plot", "b.png")
     assert files() == ["a.csv", "a.json", "scene.wav"]
 
 
@@ -369,8 +337,8 @@ def test_locate_in_silence_and_scraps(cli):
         (["scene.wav", "-p", "hum", "--model", "huge"], "no model called huge"),
     ],
 )
-def test_locating_that_cannot_work(cli, scene, arguments, says):
-    assert_one_sentence(cli("locate", *arguments), says)
+def test_locating_that_cannot_work(refused, scene, arguments, says):
+    assert says in refused("locate", *arguments)
     assert files() == ["scene.wav"]
 
 
@@ -415,10 +383,11 @@ def test_classify_pictures_and_silence(cli, labels):
         (b"\xff\xfe\x00d", "not UTF-8"),
     ],
 )
-def test_labels_that_cannot_be_used(cli, sounds, content, says):
+def test_labels_that_cannot_be_used(refused, sounds, content, says):
     if content is not None:
         Path("l.txt").write_bytes(content)
-    assert_one_sentence(cli("classify", "sounds/hum.wav", "--labels", "l.txt"), "l.txt", says)
+    said = refused("classify", "sounds/hum.wav", "--labels", "l.txt")
+    assert "l.txt" in said and says in said
 
 
 @pytest.mark.parametrize(
@@ -431,8 +400,8 @@ def test_labels_that_cannot_be_used(cli, sounds, content, says):
         (["sounds", "--labels", "labels.txt"], "is a folder"),
     ],
 )
-def test_classifying_that_cannot_work(cli, sounds, labels, arguments, says):
-    assert_one_sentence(cli("classify", *arguments), says)
+def test_classifying_that_cannot_work(refused, sounds, labels, arguments, says):
+    assert says in refused("classify", *arguments)
 
 
 # ---- every command -----------------------------------------------------------------------------------------
@@ -464,10 +433,10 @@ CALLS = {
 
 @pytest.mark.parametrize(("make", "says"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_bad_recordings(cli, sounds, labels, call, make, says):
+def test_bad_recordings(refused, sounds, labels, call, make, says):
     make()
     before = files()
-    assert_one_sentence(cli(*call("bad.wav")), says)
+    assert says in refused(*call("bad.wav"))
     assert files() == before and not Path("cache").exists()
 
 
@@ -481,7 +450,7 @@ def test_unusual_recordings(cli, sounds, labels, call, samples):
 
 
 @pytest.mark.parametrize("command", ["embed", "locate"])
-def test_outputs_that_cannot_be_written(cli, sounds, command, monkeypatch):
+def test_outputs_that_cannot_be_written(refused, sounds, command, monkeypatch):
     if os.geteuid() == 0:  # root may write anywhere
         from sam_audio.io import target
 
@@ -491,13 +460,13 @@ def test_outputs_that_cannot_be_written(cli, sounds, command, monkeypatch):
         monkeypatch.setattr(target, "_open_hidden", refuse)
     else:
         os.chmod(".", 0o500)
-    result = cli(*CALLS[command]("sounds/hum.wav"))
+    says = refused(*CALLS[command]("sounds/hum.wav"))
     os.chmod(".", 0o700)
-    assert_one_sentence(result, "write-protected")
+    assert "write-protected" in says
 
 
 @pytest.mark.parametrize("command", ["embed", "locate"])
-def test_a_full_disk(cli, sounds, command, monkeypatch):
+def test_a_full_disk(refused, sounds, command, monkeypatch):
     from sam_audio.io.target import FileTarget
 
     def full(self):
@@ -505,7 +474,7 @@ def test_a_full_disk(cli, sounds, command, monkeypatch):
 
     monkeypatch.setattr(FileTarget, "sync", full)
     before = files()
-    assert_one_sentence(cli(*CALLS[command]("sounds/hum.wav")), "no space left")
+    assert "no space left" in refused(*CALLS[command]("sounds/hum.wav"))
     assert files() == before
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ import tiny
 import tiny_judge
 from tiny_judge import FakeJudge
 
-import sam_audio.cli
 from sam_audio.cli.judge import prompt_of
 
 KEYS = ["overall", "recall", "precision", "faithfulness", "present"]
@@ -31,24 +30,18 @@ def write(name: str, level: float = 1.0, seconds: float = 1.5, rate: int = 48_00
 
 
 @pytest.fixture
-def cli(monkeypatch, capfd):
-    """Runs ``sam-audio judge`` with a fake judge; gives exit code, stdout and stderr."""
+def fake_judge(monkeypatch):
+    """The judge that ``cli`` finds."""
     judge = FakeJudge()
     monkeypatch.setattr("sam_audio.judging.load_judge", lambda name, device: judge)
+    return judge
 
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["sam-audio", "judge", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        capfd.readouterr()
-        try:
-            sam_audio.cli.main()
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err, prompts=[p for _, (p,) in judge.heard])
 
-    return run
+@pytest.fixture
+def cli(run_command, fake_judge, monkeypatch):
+    """Runs ``sam-audio judge`` with a fake judge."""
+    monkeypatch.setenv("COLUMNS", "160")
+    return partial(run_command, "sam-audio", "judge")
 
 
 @pytest.fixture
@@ -62,12 +55,9 @@ def library():
     write("separated/b/guitar-2.wav", 0.25)
 
 
-def assert_one_sentence(result, *says: str) -> None:
-    assert (result.code, result.out) == (2, ""), result
-    assert result.err.startswith("error: ") and result.err.count("\n") == 1
-    assert "Traceback" not in result.err
-    for part in says:
-        assert part in result.err
+def asked_of(judge: FakeJudge) -> set[str]:
+    """The prompts that it has heard stems for."""
+    return {prompt for _, (prompt,) in judge.heard}
 
 
 # ---- files ---------------------------------------------------------------------------------------------
@@ -82,19 +72,21 @@ def test_one_stem_as_json(cli):
     assert (answer["mixture"], answer["stem"], answer["prompt"]) == ("mix.wav", "stem.wav", "dog barking")
 
 
-def test_a_table(cli):
+def test_a_table(cli, fake_judge):
     result = cli(write("mix.wav"), write("a.wav", 0.5), write("b.wav"), "-p", "dog", "-p", "absent cat")
     head, a, b = result.out.splitlines()
     assert result.code == 0 and head.split()[0] == "stem"
     assert a.split()[:2] == ["a.wav", "3.0"] and "yes (90 %)" in a
     assert "not in the mix (10 %)" in b
-    assert set(result.prompts) == {"dog", "absent cat"}
+    assert asked_of(fake_judge) == {"dog", "absent cat"}
 
 
-def test_one_prompt_for_all_or_none_at_all(cli):
+def test_one_prompt_for_all_or_none_at_all(cli, fake_judge):
     mix, stems = write("mix.wav"), [write("big-dog.wav"), write("cat.wav")]
-    assert set(cli(mix, *stems, "-p", "animal").prompts) == {"animal"}
-    assert set(cli(mix, *stems).prompts) == {"animal", "big dog", "cat"}
+    cli(mix, *stems, "-p", "animal")
+    assert asked_of(fake_judge) == {"animal"}
+    cli(mix, *stems)
+    assert asked_of(fake_judge) == {"animal", "big dog", "cat"}
 
 
 def test_several_as_json(cli):
@@ -108,29 +100,19 @@ def test_rates_and_channels_may_differ(cli):
     assert cli(mix, write("stem.wav", rate=8_000, channels=1), "-p", "dog").code == 0
 
 
-def test_with_the_real_thing(monkeypatch, capfd, tmp_path):
+def test_with_the_real_thing(run_command, tmp_path):
     weights = tiny_judge.save(tmp_path / "random.safetensors")
-    arguments = ["judge", write("mix.wav"), write("dog.wav", 0.5), "--json", "--model", str(weights)]
-    monkeypatch.setattr("sys.argv", ["sam-audio", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        sam_audio.cli.main()
-        raise SystemExit(0)
-    assert not caught.value.code
-    answer = json.loads(capfd.readouterr().out)
+    stem = write("dog.wav", 0.5)
+    result = run_command("sam-audio", "judge", write("mix.wav"), stem, "--json", "--model", weights)
+    assert result.code == 0
+    answer = json.loads(result.out)
     assert all(1 <= answer[key] <= 5 for key in KEYS[:4]) and 0 <= answer["present"] <= 1
 
 
-def test_silence_has_scores(monkeypatch, capfd, tmp_path):
+def test_silence_has_scores(run_command, tmp_path):
     weights = tiny_judge.save(tmp_path / "random.safetensors")
-    for name in ("mix.wav", "dog.wav"):
-        write(name, 0.0)
-    monkeypatch.setattr(
-        "sys.argv", ["sam-audio", "judge", "mix.wav", "dog.wav", "--json", "--model", str(weights)]
-    )
-    with pytest.raises(SystemExit):
-        sam_audio.cli.main()
-        raise SystemExit(0)
-    answer = json.loads(capfd.readouterr().out)
+    silent = [write(name, 0.0) for name in ("mix.wav", "dog.wav")]
+    answer = json.loads(run_command("sam-audio", "judge", *silent, "--json", "--model", weights).out)
     assert [answer[key] for key in KEYS] == [5, 5, 5, 5, 0]
 
 
@@ -214,29 +196,29 @@ def test_prompts_come_from_names(tmp_path, name, beside, prompt):
 # ---- bad input -----------------------------------------------------------------------------------------
 
 
-def test_nothing_to_judge(cli):
-    assert_one_sentence(cli(), "no stem is given")
-    assert_one_sentence(cli(write("mix.wav")), "no stem is given")
-    assert_one_sentence(cli("-", write("a.wav")), "standard input")
+def test_nothing_to_judge(refused):
+    assert "no stem is given" in refused()
+    assert "no stem is given" in refused(write("mix.wav"))
+    assert "standard input" in refused("-", write("a.wav"))
     Path("empty").mkdir()
-    assert_one_sentence(cli(write("mix.wav"), "empty"), "empty holds no stems")
+    assert "empty holds no stems" in refused(write("mix.wav"), "empty")
 
 
-def test_prompts_that_do_not_fit(cli):
+def test_prompts_that_do_not_fit(refused):
     files = [write(name) for name in ("mix.wav", "a.wav", "b.wav", "c.wav")]
-    assert_one_sentence(cli(*files, "-p", "x", "-p", "y"), "3 stems and 2 prompts")
-    assert_one_sentence(cli(*files, "-p", " "), "prompt is empty")
+    assert "3 stems and 2 prompts" in refused(*files, "-p", "x", "-p", "y")
+    assert "prompt is empty" in refused(*files, "-p", " ")
 
 
-def test_files_that_do_not_fit(cli):
+def test_files_that_do_not_fit(refused):
     mix = write("mix.wav", seconds=2)
-    assert_one_sentence(cli(mix, write("a.wav", seconds=1)), "a.wav lasts 1.00 s and mix.wav 2.00 s")
-    assert_one_sentence(cli(mix, "missing.wav"), "missing.wav does not exist")
-    assert_one_sentence(cli("missing.wav", write("a.wav")), "missing.wav does not exist")
+    assert "a.wav lasts 1.00 s and mix.wav 2.00 s" in refused(mix, write("a.wav", seconds=1))
+    assert "missing.wav does not exist" in refused(mix, "missing.wav")
+    assert "missing.wav does not exist" in refused("missing.wav", write("a.wav"))
     Path("text.wav").write_text("hello")
-    assert_one_sentence(cli(mix, "text.wav"), "text file")
+    assert "text file" in refused(mix, "text.wav")
     soundfile.write("nan.wav", np.full((96_000, 1), np.nan), 48_000, "FLOAT")
-    assert_one_sentence(cli(mix, "nan.wav"), "NaN")
+    assert "NaN" in refused(mix, "nan.wav")
 
 
 def test_mixtures_that_could_be_two(cli, library):
@@ -245,14 +227,10 @@ def test_mixtures_that_could_be_two(cli, library):
     assert result.code == 2 and "a.flac and a.wav could be the mixture" in result.err
 
 
-def test_no_such_judge(monkeypatch, capfd):
-    monkeypatch.setattr(
-        "sys.argv", ["sam-audio", "judge", write("a.wav"), write("b.wav"), "--model", "no.safetensors"]
-    )
-    with pytest.raises(SystemExit) as caught:
-        sam_audio.cli.main()
-    out, err = capfd.readouterr()
-    assert caught.value.code == 2 and "no.safetensors" in err and err.count("\n") == 1
+def test_no_such_judge(run_command):
+    files = write("a.wav"), write("b.wav")
+    code, _, err = run_command("sam-audio", "judge", *files, "--model", "no.safetensors")
+    assert code == 2 and "no.safetensors" in err and err.count("\n") == 1
 
 
 def test_help_is_instant(monkeypatch):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import official_tiny
@@ -13,7 +14,6 @@ import parity
 import pytest
 import tiny_official
 
-import sam_audio.cli
 from peav.official import PEAudioFrame, PEAudioVideo, hub
 from sam_audio import catalogue
 from sam_audio.official.about import DTYPES, about
@@ -22,33 +22,9 @@ SMALL = "facebook/sam-audio-small"
 
 
 @pytest.fixture
-def cli(monkeypatch, capfd):
-    """Runs ``sam-audio models``; gives exit code, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["sam-audio", "models", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            sam_audio.cli.main()
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        return code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def refused(cli):
-    """Runs it, which has to fail with one sentence; gives that."""
-
-    def run(*arguments):
-        code, out, err = cli(*arguments)
-        assert (code, out) == (2, "")
-        assert err.startswith("error: ") and err.count("\n") == 1, err
-        return err
-
-    return run
+def cli(run_command):
+    """Runs ``sam-audio models``."""
+    return partial(run_command, "sam-audio", "models")
 
 
 class FakeHub:

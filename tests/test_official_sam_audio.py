@@ -13,6 +13,7 @@ import soundfile
 import tiny_official
 import torch
 from safetensors.torch import save_file
+from tiny_video import write_video
 
 from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError
 from sam_audio.official import ranking
@@ -411,15 +412,8 @@ class TestVideo:
         ) == list("aabbc")
 
     def test_files_are_read_at_the_times_of_the_latents(self, tmp_path):
-        av = pytest.importorskip("av")
-        path = tmp_path / "a.mp4"
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("mpeg4", rate=10)
-            stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
-            for shade in range(10):
-                picture = np.full((16, 32, 3), 20 * shade, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode(None))
+        frames = [np.full((16, 32, 3), 20 * shade, np.uint8) for shade in range(10)]
+        path = write_video(tmp_path / "a.mp4", frames, 10)
         (video,) = make_batch([1.0], masked_videos=[path]).masked_video
         assert video.shape == (25, 3, 16, 32)
         shades = (video.float().mean(dim=(1, 2, 3)) / 20).round().int().tolist()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from tiny_video import RATE, write_video
 
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.prompts import Prompt, resolve
@@ -15,7 +15,7 @@ from sam_audio.prompts.recording import Recording
 from sam_audio.prompts.region import Region
 from sam_audio.types import Condition
 
-av = pytest.importorskip("av")
+pytest.importorskip("av")
 cv2 = pytest.importorskip("cv2")
 from sam_audio.prompts.tracking import box_around, box_of, crop, shrunk, track  # noqa: E402
 
@@ -34,25 +34,9 @@ def picture(x: int, y: int = 30, side: int = 32) -> np.ndarray:
 
 
 def video(path, frames, sound=True):
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("mpeg4", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.bit_rate = 4_000_000
-        audio = out.add_stream("aac", rate=48_000, layout="mono") if sound else None
-        for frame in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        out.mux(stream.encode(None))
-        if audio is not None:
-            length = len(frames) * 48_000 // FPS
-            t = np.arange(length) / 48_000
-            swept = 0.1 * np.sin(2 * np.pi * (300 + 400 * t) * t).astype(np.float32)
-            one = av.AudioFrame.from_ndarray(swept[None], "fltp", "mono")
-            one.sample_rate, one.pts, one.time_base = 48_000, 0, Fraction(1, 48_000)
-            split = av.AudioResampler("fltp", "mono", 48_000, frame_size=1024)
-            for part in [*split.resample(one), *split.resample(None)]:
-                out.mux(audio.encode(part))
-            out.mux(audio.encode(None))
-    return path
+    t = np.arange(len(frames) * RATE // FPS) / RATE
+    swept = 0.1 * np.sin(2 * np.pi * (300 + 400 * t) * t)
+    return write_video(path, frames, FPS, swept if sound else None)
 
 
 @pytest.fixture(scope="module")

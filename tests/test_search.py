@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from fake_embedding import DIM, HEIGHTS, FakeEmbedder, tone
+from tiny_video import write_video
 
 from sam_audio import search
 from sam_audio.errors import MissingExtraError, ModelError, UserError
@@ -122,7 +123,7 @@ def test_a_folder_of_silence_is_an_index_without_answers(tmp_path):
 
 def test_pictures_and_videos(open_index, folder, monkeypatch):
     (folder / "dark.png").write_bytes(b"\x89PNG\x00")
-    make_video(folder / "film.mp4", 14)
+    write_video(folder / "film.mp4", [np.zeros((32, 32, 3), np.uint8)] * 14 * 5, 5)
     index = open_index()
     assert update(index)[0] == 7
     queries = dict(
@@ -137,16 +138,6 @@ def test_pictures_and_videos(open_index, folder, monkeypatch):
     assert Path(by_kind["audio"][0].path).stem == "hum"
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert index.search(queries, 2) == hits[:2]
-
-
-def make_video(path: Path, seconds: int) -> None:
-    av = pytest.importorskip("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=5)
-        stream.width = stream.height = 32
-        for _ in range(5 * seconds):
-            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
-        container.mux(stream.encode())
 
 
 # ---- keeping up --------------------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ import sys
 import time
 import urllib.request
 import zipfile
-from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from tiny_video import RATE, write_video
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -116,28 +116,16 @@ def picture(page, name: str, at: str | None = None) -> None:
 
 def video(path: Path, seconds: int = 2, fps: int = 4, size=(320, 192)) -> Path:
     """A red square that moves over blue noise; it hums while another tone whistles."""
-    import av
-
     rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("mpeg4", rate=fps)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 4_000_000
-        sound = out.add_stream("aac", rate=48_000, layout="mono")
-        for i in range(seconds * fps):
-            frame = np.zeros((size[1], size[0], 3), np.uint8)
-            frame[..., 2] = rng.integers(60, 120, frame.shape[:2])
-            frame[60:124, 40 + 4 * i : 104 + 4 * i] = (230, 20, 20)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        out.mux(stream.encode(None))
-        t = np.arange(seconds * 48_000) / 48_000
-        wave = 0.1 * np.sin(2 * np.pi * 220 * t) + 0.05 * np.sin(2 * np.pi * 3000 * t) * (t % 1 < 0.5)
-        one = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
-        one.sample_rate, one.pts, one.time_base = 48_000, 0, Fraction(1, 48_000)
-        split = av.AudioResampler("fltp", "mono", 48_000, frame_size=1024)
-        for part in [*split.resample(one), *split.resample(None)]:
-            out.mux(sound.encode(part))
-        out.mux(sound.encode(None))
-    return path
+    frames = []
+    for i in range(seconds * fps):
+        frame = np.zeros((size[1], size[0], 3), np.uint8)
+        frame[..., 2] = rng.integers(60, 120, frame.shape[:2])
+        frame[60:124, 40 + 4 * i : 104 + 4 * i] = (230, 20, 20)
+        frames.append(frame)
+    t = np.arange(seconds * RATE) / RATE
+    wave = 0.1 * np.sin(2 * np.pi * 220 * t) + 0.05 * np.sin(2 * np.pi * 3000 * t) * (t % 1 < 0.5)
+    return write_video(path, frames, fps, wave)
 
 
 class Server:

@@ -17,6 +17,7 @@ from sam_audio.separator.nano import PREDICT_SPANS, load_network
 from sam_audio.separator.network import Conditions
 from sam_audio.training import separator as training
 from sam_audio.training.examples import Examples, build_examples, load_examples
+from sam_audio.training.labels import hypernyms, load_labels
 from sam_audio.training.mixing import HOP, Mixture, Prompt, Source
 from sam_audio.training.separator import (
     MixtureStream,
@@ -35,7 +36,10 @@ from sam_audio.training.separator import (
     validation_set,
 )
 
-RECIPE = Recipe(seconds=1.28, batch=2, warmup_steps=2, learning_rate=3e-3, network=tiny.CONFIG)
+WORDS = {"n_labels": len(load_labels()), "n_hypernyms": len(hypernyms())}
+RECIPE = Recipe(
+    seconds=1.28, batch=2, warmup_steps=2, learning_rate=3e-3, network=replace(tiny.CONFIG, **WORDS)
+)
 SAMPLES, FRAMES = 61_440, 64
 
 
@@ -94,6 +98,7 @@ def test_collate_shapes_and_meaning():
         "present": (2, 6),
         "absent": (2, 6),
         "tracks": (2, 6, 4, FRAMES),
+        "together": (2,),
     }
     assert batch["present"][0].tolist() == [True, True, False, False, False, False]
     assert batch["absent"][0].tolist() == [False, False, True, False, False, False]
@@ -171,7 +176,11 @@ def test_activity_is_told_where_it_is_known_and_the_prompt_has_words(vectors):
     batch["tracks"][1, :, 1] = 0
     batch["vector_valid"][0, 1] = False
     activity = torch.rand(2, 6, FRAMES)
-    tracks = training.asked(batch, vectors(batch["asked"]), activity).tracks
+    listener = lambda *_: ([], activity.logit())  # noqa: E731
+    stats = spectral_statistics(batch["sources"], batch["members"])
+    network = tiny.network()
+    network.rivalry = None
+    tracks = training.question(network, batch, stats, vectors(batch["asked"]), listener).conditions.tracks
     torch.testing.assert_close(tracks[0, 0, 0], activity[0, 0])
     assert tracks[0, 0, 1].all() and not tracks[0, 1].any() and not tracks[1].any()
 
@@ -185,13 +194,14 @@ def test_the_listener_hears_speech_where_it_is(vectors):
     sources[0, 1, 4 * 46_080 :] = torch.from_numpy(speech[: 4 * 46_080])
     sources[0, 0] = 3e-4 * torch.randn(8 * 46_080)
     asked = vectors(torch.tensor([[phrase_list().index("person speaking"), phrase_list().index("piano")]]))
-    maps, activity = training.Listener()(sources, asked)
+    maps, logits = training.Listener()(sources, asked)
+    activity = logits.sigmoid()
     assert [tuple(m.shape[2:]) for m in maps] == [(192, 16), (96, 8), (48, 4), (24, 2)]
     assert activity.shape == (1, 2, 384)
     assert activity[0, 0, 220:].mean() > 0.5 > 0.2 > activity[0, 0, :170].mean()
     assert activity[0, 1].mean() < 0.2
     unsure = training.Listener()(sources, asked, np.random.default_rng(0))[1]
-    assert not torch.equal(unsure, activity)
+    assert not torch.equal(unsure, logits)
 
 
 def test_a_stream_is_reproducible_and_trainable(bank_dir):
@@ -323,10 +333,11 @@ def test_validation_is_the_same_every_time_and_leaves_text_only(bank_dir, vector
 def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors):
     batches = validation_set(bank_dir, RECIPE, n_batches=1)
 
-    def ones(inputs, conditions, maps):
-        return torch.full((*conditions.vectors.shape[:2], *inputs.shape[2:]), 30.0)
-
-    scores = validate(ones, batches, vectors, training.Listener())
+    network = tiny.network()
+    network.forward = lambda inputs, conditions, *_: torch.full(
+        (*conditions.vectors.shape[:2], *inputs.shape[2:]), 30.0
+    )
+    scores = validate(network, batches, vectors, training.Listener())
     assert scores["median_si_sdri"] == pytest.approx(0, abs=1e-3)
     assert scores["absent_median_db"] == pytest.approx(0, abs=1e-3)
 

@@ -20,6 +20,8 @@ CONFIG = NetworkConfig(
     query_dim=16,
     frame_dim=8,
     hears=True,
+    n_labels=40,
+    n_hypernyms=3,
 )
 SPLITS = ("train", "valid", "test")
 # manifest label -> category, of every group that scenes draw from
@@ -50,6 +52,8 @@ def network(seed: int = 0) -> MaskNetwork:
                 parameter.mul_(0.03)  # what is heard colours what is seen, it does not drown it
             if "norm" in name and name.endswith("weight"):
                 parameter.abs_()
+        words = torch.randn(net.rivalry.vectors.shape, generator=generator)
+        net.rivalry.vectors.copy_(torch.nn.functional.normalize(words, dim=-1))
     return net.eval().requires_grad_(False)
 
 

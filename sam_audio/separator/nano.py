@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
-from peav.nano.audio import FRAME, FRAME_LEVEL, WINDOW, AudioTower, level_gain
+from peav.nano.audio import FRAME, FRAME_LEVEL, WINDOW, AudioFeatures, AudioTower, level_gain
 from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.bands import (
@@ -210,34 +212,20 @@ class NanoStream:
         self._first_frame += settled
         return torch.cat(blocks, dim=-1)
 
-    def _hear(self, n_frames: int) -> tuple[list[Tensor] | None, Tensor | None]:
-        """What the audio tower makes of this window.
-
-        Returns:
-            The maps of its trunk for the network, and, where spans are predicted, the probability that each prompt
-            sounds in each frame, (N, n_frames).
-        """
-        tower = self.model.audio_tower
-        if tower is None:
-            return None, None
-        maps = hear(tower, self._heard[None], n_frames)
-        if not self.model.predict_spans:
-            return maps, None
-        n_heard = maps[0].shape[2]
-        frames = tower.from_maps(maps, n_heard).frames[0, n_heard - _padded(n_frames) * HOP // FRAME :]
-        logits = tower.logits(self._vectors[0][0] @ frames.T, FRAME_LEVEL)
-        return maps, logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)[:, :n_frames]
-
     def _masks(self, spectrum: Tensor) -> Tensor:
         """Mask of every prompt in this window, (N, N_BANDS, T)."""
         # energies averaged over channels: a sound that cancels in mono is still seen
         energies = to_bands(power(spectrum)).mean(dim=0, keepdim=True)
         with self.model.autocast():
-            maps, activity = self._hear(spectrum.shape[-1])
-            analysis = self.model.network.analyse(features(energies), maps)
-            conditions = Conditions(*self._vectors, self._tracks(analysis.n_frames, activity))
-            logits = self.model.network.mask_logits(analysis, conditions)
-        return self._without_unwanted(logits[0].sigmoid())
+            answer = ask(
+                self.model.network,
+                self.model.audio_tower,
+                self._heard[None],
+                energies,
+                *self._vectors,
+                lambda logits: self._tracks(spectrum.shape[-1], logits),
+            )
+        return self._without_unwanted(answer.masks[0])
 
     def _without_unwanted(self, masks: Tensor) -> Tensor:
         """Masks of all that the network was asked -> those of the N prompts, (N, N_BANDS, T)."""
@@ -263,14 +251,15 @@ class NanoStream:
                 gain.mul_(torch.from_numpy(prior.gains(heard, grid)).to(gain).clamp(0, 1))
         return share_out(gains, self.strength)
 
-    def _tracks(self, n_frames: int, activity: Tensor | None) -> Tensor | None:
+    def _tracks(self, n_frames: int, logits: Tensor | None) -> Tensor | None:
         """What is known of when the prompts sound, on the frames of this window."""
+        activity = logits[0].sigmoid().cpu() if logits is not None and self.model.predict_spans else None
         if activity is None and not any(condition.anchors for condition in self.conditions):
             return None
         tracks = torch.zeros(1, len(self._asked), 4, n_frames)
         for n, condition in enumerate(self._asked):
             if activity is not None and condition.vector is not None:
-                tracks[0, n, 0, : activity.shape[-1]] = activity[n].cpu()
+                tracks[0, n, 0] = activity[n]
                 tracks[0, n, 1] = 1
             for anchor in condition.anchors:
                 start = round(anchor.span.start_s * SAMPLE_RATE / HOP) - self._first_frame
@@ -301,6 +290,61 @@ class NanoStream:
         skipped = min(self._skip, ready)
         self._skip -= skipped
         return out[..., skipped:]
+
+
+@dataclass
+class Answer:
+    """Masks (B, N, N_BANDS, T) of N prompts, and the audio tower's vectors of the sound, if there is a tower."""
+
+    masks: Tensor
+    heard: AudioFeatures | None
+
+
+def ask(
+    network: MaskNetwork,
+    tower: AudioTower | None,
+    sound: Tensor,
+    energies: Tensor,
+    vectors: Tensor,
+    vector_valid: Tensor,
+    tracks: Callable[[Tensor | None], Tensor | None],
+    together: bool = True,
+) -> Answer:
+    """One excerpt through tower and network.
+
+    Args:
+        network: the separator's.
+        tower: the audio tower, where the network hears or its opinion is asked.
+        sound: (B, C, samples), at least T * HOP of them.
+        energies: of its bands, (B, N_BANDS, T).
+        vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N).
+        tracks: makes what is known of when the prompts sound (see :class:`Conditions`) of the tower's logits
+            (B, N, T), which are None without a tower.
+        together: whether the prompts compete with each other too.
+    """
+    n_frames, n_prompts, rivalry = energies.shape[-1], vectors.shape[1], network.rivalry
+    maps = heard = own = candidates = None
+    if tower is not None:
+        maps = hear(tower, sound, n_frames)
+        n_heard = maps[0].shape[2]
+        features_ = tower.from_maps(maps, n_heard)
+        first = n_heard - _padded(n_frames) * HOP // FRAME  # silence was put before the sound
+        heard = AudioFeatures(features_.frames[:, first:], features_.clip)
+        words = (
+            vectors
+            if rivalry is None
+            else torch.cat([vectors, rivalry.labels.expand(len(vectors), -1, -1)], 1)
+        )
+        logits = tower.logits(heard.frames.float() @ words.mT, FRAME_LEVEL).mT
+        logits = logits.repeat_interleave(FRAME // HOP, dim=-1)[..., :n_frames]
+        own = logits[:, :n_prompts]
+        if rivalry is not None:
+            candidates = rivalry.candidates(vectors, vector_valid, logits[:, n_prompts:])
+            if together:
+                candidates = rivalry.with_prompts(candidates, vectors, vector_valid, own)
+    analysis = network.analyse(features(energies), maps)
+    conditions = Conditions(vectors, vector_valid, tracks(own))
+    return Answer(network.mask_logits(analysis, conditions, energies, candidates).sigmoid(), heard)
 
 
 def hear(tower: AudioTower, sound: Tensor, n_frames: int) -> list[Tensor]:

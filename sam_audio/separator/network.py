@@ -10,7 +10,7 @@ to how the sound asked for sounds in this very recording.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from peav.nano.audio import SCALES, mel_position
 from sam_audio.separator.bands import N_BANDS, N_FFT, SAMPLE_RATE, band_edges
+from sam_audio.separator.rivals import COARSE, Candidates, Rivalry, coarse
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class NetworkConfig:
     query_dim: int = 256
     frame_dim: int = 96
     hears: bool = False  # whether the trunk is given what PE-A-Frame nano's trunk heard
+    n_labels: int = 0  # of the vocabulary that rivals are taken from; 0: prompts do not compete
+    n_hypernyms: int = 0
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetworkConfig:
@@ -282,13 +285,15 @@ class Conditioner(nn.Module):
 
 
 class MaskNetwork(nn.Module):
-    """Trunk and conditioner together."""
+    """Trunk, conditioner and, where it has a vocabulary, the competition between sounds."""
 
     def __init__(self, config: NetworkConfig | None = None):
         super().__init__()
         self.config = config or NetworkConfig()
         self.trunk = Trunk(self.config)
         self.conditioner = Conditioner(self.config)
+        sizes = self.config.n_labels, self.config.n_hypernyms, self.config.prompt_dim
+        self.rivalry = Rivalry(*sizes) if self.config.n_labels else None
 
     def analyse(self, features: Tensor, maps: list[Tensor] | None = None) -> Analysis:
         """Runs the trunk once.
@@ -304,26 +309,78 @@ class MaskNetwork(nn.Module):
         analysis.n_frames = n_frames
         return analysis
 
-    def mask_logits(self, analysis: Analysis, conditions: Conditions) -> Tensor:
-        """Shape: (B, N, N_BANDS, T)."""
-        n_padded = analysis.bases.shape[-1]
-        if conditions.tracks is not None and conditions.tracks.shape[-1] != n_padded:
-            padding = n_padded - conditions.tracks.shape[-1]
-            conditions = Conditions(
-                conditions.vectors, conditions.vector_valid, F.pad(conditions.tracks, (0, padding))
-            )
-        coefficients = self.conditioner(analysis, conditions)
-        batch, n_prompts = coefficients.shape[:2]
-        coefficients = F.interpolate(
-            coefficients.flatten(0, 1), size=n_padded, mode="linear", align_corners=False
-        ).unflatten(0, (batch, n_prompts))
-        weights, bias = coefficients[:, :, :-1], coefficients[:, :, -1:]
-        logits = torch.einsum("bkft,bnkt->bnft", analysis.bases, weights.to(analysis.bases.dtype)) + bias
-        return logits[..., : analysis.n_frames].float()
+    def mask_logits(
+        self,
+        analysis: Analysis,
+        conditions: Conditions,
+        energies: Tensor | None = None,
+        candidates: Candidates | None = None,
+    ) -> Tensor:
+        """Shape: (B, N, N_BANDS, T).
 
-    def forward(self, features: Tensor, conditions: Conditions, maps: list[Tensor] | None = None) -> Tensor:
+        Args:
+            analysis: of the excerpts.
+            conditions: the prompts.
+            energies: of the mixture, (B, N_BANDS, T); with them prompts compete with the candidates.
+            candidates: what else may sound.
+        """
+        coefficients = self._coefficients(analysis, conditions)
+        own = self._logits(analysis, coefficients)
+        if self.rivalry is None or candidates is None or energies is None:
+            return own[..., : analysis.n_frames]
+        with torch.no_grad():
+            heard = _heard(candidates.vectors, candidates.activity, conditions)
+            others = self._coefficients(analysis, heard)
+            padding = analysis.bases.shape[-1] - energies.shape[-1]
+            cells = F.avg_pool1d(F.pad(energies, (0, padding)), COARSE)
+            bases = F.avg_pool2d(analysis.bases, COARSE)
+            masks, rough = (_mix(bases, c).float().sigmoid().flatten(-2) for c in (coefficients, others))
+            index, fits = self.rivalry.choose(masks, rough, coarse(cells), candidates)
+        flat = index.flatten(1)
+        heard = _heard(*candidates.take(flat), conditions)
+        rivals = self._logits(analysis, self._coefficients(analysis, heard)).unflatten(1, index.shape[1:])
+        plausible = candidates.plausible.gather(1, flat).unflatten(1, index.shape[1:])
+        return self.rivalry(own, rivals, plausible, fits)[..., : analysis.n_frames]
+
+    def _coefficients(self, analysis: Analysis, conditions: Conditions) -> Tensor:
+        """(B, N, K+1, T/4)."""
+        if conditions.tracks is not None:
+            padding = analysis.bases.shape[-1] - conditions.tracks.shape[-1]
+            conditions = replace(conditions, tracks=F.pad(conditions.tracks, (0, padding)))
+        return self.conditioner(analysis, conditions)
+
+    def _logits(self, analysis: Analysis, coefficients: Tensor) -> Tensor:
+        """On all frames of the padded excerpt."""
+        fine = F.interpolate(
+            coefficients.flatten(0, 1), size=analysis.bases.shape[-1], mode="linear", align_corners=False
+        ).unflatten(0, coefficients.shape[:2])
+        return _mix(analysis.bases, fine).float()
+
+    def forward(
+        self,
+        features: Tensor,
+        conditions: Conditions,
+        maps: list[Tensor] | None = None,
+        energies: Tensor | None = None,
+        candidates: Candidates | None = None,
+    ) -> Tensor:
         """Mask logits (B, N, N_BANDS, T) of N prompts for B excerpts."""
-        return self.mask_logits(self.analyse(features, maps), conditions)
+        return self.mask_logits(self.analyse(features, maps), conditions, energies, candidates)
+
+
+def _mix(bases: Tensor, coefficients: Tensor) -> Tensor:
+    """(B, K, F, T) and (B, N, K+1, T), the last being a bias -> (B, N, F, T)."""
+    weights, bias = coefficients[:, :, :-1], coefficients[:, :, -1:]
+    return torch.einsum("bkft,bnkt->bnft", bases, weights.to(bases.dtype)) + bias
+
+
+def _heard(vectors: Tensor, activity: Tensor, beside: Conditions) -> Conditions:
+    """Conditions of candidates: their activity is known where that of the prompts is, and nothing else."""
+    tracks = None
+    if beside.tracks is not None:
+        known = beside.tracks[:, :, 1].amax(dim=(1, 2))[:, None, None].expand_as(activity)
+        tracks = torch.stack([activity * known, known, *[torch.zeros_like(known)] * 2], dim=2)
+    return Conditions(vectors, vectors.new_ones(vectors.shape[:2], dtype=torch.bool), tracks)
 
 
 def channels_last(network: MaskNetwork) -> MaskNetwork:

@@ -41,6 +41,13 @@ def load_labels() -> dict[str, Label]:
 
 
 @cache
+def hypernyms() -> tuple[str, ...]:
+    """All words for kinds of sounds that are not labels themselves, in a fixed order."""
+    table = load_labels()
+    return tuple(sorted({parent for label in table.values() for parent in label.parents} - set(table)))
+
+
+@cache
 def members(term: str) -> frozenset[str]:
     """The labels a term stands for: a label itself, or all labels of a group or under a hypernym."""
     table = load_labels()

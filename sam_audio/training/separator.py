@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from peav.nano.audio import FRAME, FRAME_LEVEL, AudioTower
 from sam_audio.separator.bands import HOP, N_BANDS, band_of_bin, features, power, stft
 from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, hear, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
+from sam_audio.separator.rivals import Candidates
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
 from sam_audio.training.examples import Examples, load_examples
@@ -60,7 +62,12 @@ class Recipe:
     activity_share: float = 0.5  # of mixtures where the audio tower says when each prompt sounds
     validate_minutes: float = 10.0
     save_minutes: float = 4.0
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(hears=True))
+    together_share: float = 0.4  # of mixtures whose prompts are asked together and compete with each other
+    network: NetworkConfig = field(
+        default_factory=lambda: NetworkConfig(
+            hears=True, n_labels=len(label_table.load_labels()), n_hypernyms=len(label_table.hypernyms())
+        )
+    )
 
 
 RECIPES = {"nano": Recipe()}
@@ -115,7 +122,8 @@ def collate(
 
     Returns:
         ``sources`` (B, S, samples) float32, ``members`` (B, N, S) float32, ``asked`` (B, N) int64,
-        ``vector_valid``, ``present``, ``absent`` (B, N) bool, ``tracks`` (B, N, 4, frames) float32.
+        ``vector_valid``, ``present``, ``absent`` (B, N) bool, ``tracks`` (B, N, 4, frames) float32, ``together``
+        (B,) bool.
     """
     n_samples = len(mixtures[0].sources[0].samples)
     shape = len(mixtures), recipe.max_prompts
@@ -128,6 +136,7 @@ def collate(
         "present": np.zeros(shape, bool),
         "absent": np.zeros(shape, bool),
         "tracks": np.zeros((*shape, 4, n_frames), np.float32),
+        "together": rng.random(shape[0]) < recipe.together_share,
     }
     for b, mixture in enumerate(mixtures):
         for s, source in enumerate(mixture.sources[: recipe.max_sources]):
@@ -230,7 +239,7 @@ class Listener:
     def __call__(
         self, sources: Tensor, vectors: Tensor, noise: np.random.Generator | None = None
     ) -> tuple[list[Tensor], Tensor]:
-        """Shapes: sources (B, S, samples), vectors (B, N, 384) -> maps of its trunk, activity (B, N, frames) in 0..1.
+        """Shapes: sources (B, S, samples), vectors (B or 1, N, 384) -> maps of its trunk, logits (B, N, frames).
 
         It has heard the training recordings before: ``noise`` makes its opinion of when less sure.
         """
@@ -238,19 +247,49 @@ class Listener:
         with torch.autocast("cpu", torch.bfloat16):
             maps = hear(self.tower, mixture, mixture.shape[-1] // HOP)
             frames = self.tower.from_maps(maps, mixture.shape[-1] // FRAME).frames
-        logits = self.tower.logits(torch.einsum("bnd,btd->bnt", vectors, frames.float()), FRAME_LEVEL)
+        logits = self.tower.logits(frames.float() @ vectors.mT, FRAME_LEVEL).mT
         if noise is not None:
             shape = *logits.shape[:2], 1
             sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
             logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
-        return maps, logits.sigmoid().repeat_interleave(FRAME // HOP, dim=-1)
+        return maps, logits.repeat_interleave(FRAME // HOP, dim=-1)
 
 
-def asked(batch: dict[str, Tensor], vectors: Tensor, activity: Tensor) -> Conditions:
-    """The batch's prompts as the network takes them; ``activity`` where it is to be known."""
-    known = batch["tracks"][:, :, 1:2] * batch["vector_valid"][..., None, None]
-    tracks = torch.cat([activity[:, :, None] * known, known, batch["tracks"][:, :, 2:]], dim=2)
-    return Conditions(vectors, batch["vector_valid"], tracks)
+class Question(NamedTuple):
+    """All that the network is given of a batch, in the order in which it takes them."""
+
+    features: Tensor
+    conditions: Conditions
+    maps: list[Tensor]
+    energies: Tensor
+    candidates: Candidates | None
+
+
+def question(
+    network: MaskNetwork,
+    batch: dict[str, Tensor],
+    stats: BandStatistics,
+    vectors: Tensor,
+    listener: Listener,
+    noise: np.random.Generator | None = None,
+) -> Question:
+    """What the audio tower hears joins the batch's prompts; ``vectors`` (B, N, 384) are theirs."""
+    rivalry, n_prompts = network.rivalry, vectors.shape[1]
+    words = vectors
+    if rivalry is not None:
+        words = torch.cat([vectors, rivalry.labels.expand(len(vectors), -1, -1)], dim=1)
+    maps, logits = listener(batch["sources"], words, noise)
+    own, labels = logits[:, :n_prompts], logits[:, n_prompts:]
+    valid = batch["vector_valid"]
+    known = batch["tracks"][:, :, 1:2] * valid[..., None, None]
+    tracks = torch.cat([own.sigmoid()[:, :, None] * known, known, batch["tracks"][:, :, 2:]], dim=2)
+    candidates = None
+    if rivalry is not None:
+        used = (batch["present"] | batch["absent"]) & batch["together"][:, None]
+        candidates = rivalry.candidates(vectors, valid, labels)
+        candidates = rivalry.with_prompts(candidates, vectors, valid, own, used)
+    energies = stats.mixture[:, 0]
+    return Question(features(energies), Conditions(vectors, valid, tracks), maps, energies, candidates)
 
 
 # ---- the sitting ---------------------------------------------------------------------------------------
@@ -280,6 +319,21 @@ class State:
             part,
         )
         os.replace(part, path)
+
+
+def fill_vocabulary(network: MaskNetwork) -> None:
+    """Gives the network the labels, what they are kinds of, and the shipped text tower's vectors of both."""
+    from peav.nano.text import TextTower
+
+    if network.rivalry is None:
+        return
+    table = label_table.load_labels()
+    labels = sorted(table)
+    words = [*labels, *label_table.hypernyms()]
+    network.rivalry.vectors.copy_(TextTower.from_pretrained("nano").embed(words))
+    for row, label in enumerate(labels):
+        for parent in table[label].parents:
+            network.rivalry.kinds[row, words.index(parent)] = 1
 
 
 def load_state(path: Path, recipe: Recipe) -> State:
@@ -312,6 +366,8 @@ def load_state(path: Path, recipe: Recipe) -> State:
             network.load_state_dict(shipped.state_dict())
             ema.load_state_dict(shipped.state_dict())
             log.info("starting from the shipped weights, with a fresh optimizer")
+    for module in (network, ema):
+        fill_vocabulary(module)
     return state
 
 
@@ -400,14 +456,12 @@ def training_step(
     """One optimizer step; returns the parts of the loss."""
     with torch.no_grad():
         stats = spectral_statistics(batch["sources"], batch["members"])
-        inputs = features(stats.mixture[:, 0])
         prompts = vectors(batch["asked"], recipe.vector_noise)
-        maps, activity = listener(batch["sources"], prompts, rng)
-        conditions = asked(batch, prompts, activity)
+        given = question(state.network, batch, stats, prompts, listener, rng)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     with torch.autocast("cpu", torch.bfloat16):
-        logits = state.network(inputs, conditions, maps)
+        logits = state.network(*given)
     loss, parts = separation_loss(logits, stats, batch["present"], batch["absent"])
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -444,6 +498,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
         arrays["tracks"][:] = 0
         arrays["tracks"][:, :, 1] = PREDICT_SPANS
         arrays["vector_valid"][:] = True
+        arrays["together"][:] = False
         batches.append({name: torch.from_numpy(array) for name, array in arrays.items()})
     return batches
 
@@ -456,10 +511,9 @@ def validate(
     gains, absent = [], []
     for batch in batches:
         stats = spectral_statistics(batch["sources"], batch["members"])
-        prompts = vectors(batch["asked"])
-        maps, activity = listener(batch["sources"], prompts)
+        given = question(network, batch, stats, vectors(batch["asked"]), listener)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network(features(stats.mixture[:, 0]), asked(batch, prompts, activity), maps)
+            logits = network(*given)
         masks = logits.sigmoid()
         energies = Energies.of(masks, stats)
         untouched = Energies.of(torch.ones_like(masks), stats)

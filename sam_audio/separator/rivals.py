@@ -1,0 +1,165 @@
+"""What else sounds? A prompt competes for every cell with the sounds that best explain what it leaves.
+
+A mask that is decided by the prompt alone has to know what the sound asked for is, wherever it lies. Beside the
+mask of what else is there it is enough to know which of the two a cell resembles more. The audio tower names
+what may be in the excerpt, out of a vocabulary of labels; the network draws their masks roughly; and of these the
+ones that cover most of what the prompt's own mask leaves become its rivals. Masks are then a softmax over the
+prompt, its rivals and nothing at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+N_CANDIDATES = 32  # labels that are looked at closely: those the tower finds most likely
+N_RIVALS = 2  # of one prompt
+COARSE = 4  # rivals are chosen on cells of 4 bands by 80 ms
+_SAME = 0.6  # of its best similarity to any word: a label this near to a prompt means the same
+_HYPERNYM = 0.85  # of the same: the prompt asks for all sounds of this kind
+_NEVER = -1e4
+
+
+@dataclass
+class Candidates:
+    """M sounds for each of B excerpts that may be there.
+
+    ``vectors`` (B, M, 384); ``plausible`` (B, M), logits of being there at all; ``activity`` (B, M, T) in 0..1 at the
+    network's frames; ``same`` (B, N, M) bool, where one means the same as a prompt or is a kind of it.
+    """
+
+    vectors: Tensor
+    plausible: Tensor
+    activity: Tensor
+    same: Tensor
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors and activity of chosen ones: index (B, R) -> (B, R, 384), (B, R, T)."""
+        return tuple(  # type: ignore[return-value]
+            x.gather(1, index[..., None].expand(-1, -1, x.shape[-1])) for x in (self.vectors, self.activity)
+        )
+
+
+class Rivalry(nn.Module):
+    """The vocabulary, and how much a rival counts."""
+
+    vectors: Tensor
+    kinds: Tensor
+
+    def __init__(self, n_labels: int, n_hypernyms: int, dim: int):
+        super().__init__()
+        n_words = n_labels + n_hypernyms
+        # labels first; saved with the network, which has learned with these
+        self.register_buffer("vectors", torch.zeros(n_words, dim))
+        self.register_buffer(
+            "kinds", torch.zeros(n_labels, n_words)
+        )  # 1 where a word is a hypernym of a label
+        self.bias = nn.Parameter(torch.tensor(1.0))  # in favour of the prompt, which was asked for
+        self.weigh = nn.Linear(2, 1)  # from how likely a rival is, and how well it fits
+        with torch.no_grad():  # what a first network, trained without rivals, gained most with
+            self.weigh.weight.copy_(torch.tensor([[0.0, 1.0]]))
+            self.weigh.bias.fill_(-1.0)
+
+    @property
+    def labels(self) -> Tensor:
+        """Vectors of the labels, (V, 384)."""
+        return self.vectors[: len(self.kinds)]
+
+    def candidates(self, vectors: Tensor, vector_valid: Tensor, logits: Tensor) -> Candidates:
+        """The likeliest labels.
+
+        Args:
+            vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N). A prompt of spans alone has no
+                rivals: which labels mean the same cannot be told.
+            logits: of the labels at the network's frames, from the audio tower, (B, V, T).
+        """
+        likely = logits.amax(dim=-1)
+        plausible, index = likely.topk(min(N_CANDIDATES, likely.shape[1]), dim=1)
+        same = self._same(vectors) | ~vector_valid[..., None]
+        return Candidates(
+            self.labels[index],
+            plausible,
+            logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1])).sigmoid(),
+            same.gather(2, index[:, None].expand(-1, same.shape[1], -1)),
+        )
+
+    def with_prompts(
+        self,
+        candidates: Candidates,
+        vectors: Tensor,
+        vector_valid: Tensor,
+        logits: Tensor,
+        used: Tensor | None = None,
+    ) -> Candidates:
+        """The prompts of one call compete with each other too, but for those that overlap in meaning.
+
+        Args:
+            candidates: labels, to which the prompts are added.
+            vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N) and ``logits`` (B, N, T).
+            used: (B, N) bool, which prompts to add; without it all that have a vector.
+        """
+        nearest = (vectors.float() @ self.labels.T).argmax(dim=-1)
+        n_prompts = nearest.shape[1]
+        same = self._same(vectors).gather(2, nearest[:, None].expand(-1, n_prompts, -1))
+        same = same | same.mT | torch.eye(n_prompts, dtype=torch.bool, device=same.device)
+        added = vector_valid if used is None else used & vector_valid
+        same = same | ~vector_valid[..., None] | ~added[:, None]
+        return Candidates(
+            torch.cat([candidates.vectors, vectors], dim=1),
+            torch.cat([candidates.plausible, logits.amax(dim=-1)], dim=1),
+            torch.cat([candidates.activity, logits.sigmoid()], dim=1),
+            torch.cat([candidates.same, same], dim=2),
+        )
+
+    def _same(self, vectors: Tensor) -> Tensor:
+        """Which labels mean what a prompt means, or are kinds of it: (B, N, 384) -> (B, N, V) bool."""
+        similarity = vectors.float() @ self.vectors.T
+        relative = similarity / similarity.amax(dim=-1, keepdim=True).clamp_min(1e-3)
+        hypernyms = (relative > _HYPERNYM).float() @ self.kinds.T > 0
+        return (relative[..., : len(self.kinds)] > _SAME) | hypernyms
+
+    @torch.no_grad()
+    def choose(
+        self, masks: Tensor, others: Tensor, energies: Tensor, candidates: Candidates
+    ) -> tuple[Tensor, Tensor]:
+        """Rivals one after the other, each the best at covering what is still left.
+
+        Args:
+            masks: rough ones of the prompts, (B, N, cells); ``others``: of the candidates, (B, M, cells).
+            energies: of the mixture, (B, cells).
+
+        Returns:
+            Indices of candidates (B, N, R), and how well they fit, 0..1; 0 for those that are none.
+        """
+        total = energies.sum(dim=-1)[:, None, None].clamp_min(1e-9)
+        weighted = others * energies[:, None]
+        size = weighted.sum(dim=-1)[:, None] / total + 0.05
+        likely = candidates.plausible.sigmoid().sqrt()[:, None]
+        left = 1 - masks
+        indices, fits = [], []
+        for _ in range(min(N_RIVALS, others.shape[1])):
+            fit = torch.einsum("bmc,bnc->bnm", weighted, left) / total / size * likely
+            best, index = fit.masked_fill(candidates.same, 0).max(dim=-1)
+            indices.append(index)
+            fits.append(best)
+            chosen = others.gather(1, index[..., None].expand(-1, -1, others.shape[-1]))
+            left = left * (1 - chosen * (best > 0)[..., None])
+        return torch.stack(indices, dim=-1), torch.stack(fits, dim=-1)
+
+    def forward(self, own: Tensor, rivals: Tensor, plausible: Tensor, fits: Tensor) -> Tensor:
+        """Mask logits after the competition.
+
+        Shapes: own (B, N, F, T), rivals (B, N, R, F, T), plausible and fits (B, N, R) -> (B, N, F, T).
+        """
+        facts = torch.stack([plausible, torch.logit(fits.clamp(1e-3, 1 - 1e-3))], dim=-1)
+        weight = self.weigh(facts.float())[..., 0].masked_fill(fits <= 0, _NEVER)
+        against = torch.logsumexp(rivals.float() + weight[..., None, None], dim=2)
+        return own + self.bias - F.softplus(against)
+
+
+def coarse(cells: Tensor) -> Tensor:
+    """Averages over COARSE bands: (..., F, T / 4) -> (..., F / 4 * T / 4)."""
+    return cells.unflatten(-2, (-1, COARSE)).mean(dim=-2).flatten(-2)

@@ -28,7 +28,6 @@ from sam_audio.io import (
 from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, slug
 from sam_audio.pipeline import separate_blocks
-from sam_audio.resample import Resampler
 from sam_audio.types import SeparationModel, SeparationResult
 
 Progress = Callable[[int, "int | None"], None]  # frames done, frames in all when known
@@ -210,11 +209,9 @@ def render(
                 if listener is not None:
                     listener.push(mixture, parts)
                 for output in outputs:
-                    output.write(parts[output.index])
+                    output.writer.write(parts[output.index])
                 if best.progress is not None:
                     best.progress(totals.frames, reader.frames)
-            for output in outputs:
-                output.finish()
             for stem, tried in zip(report.asked, best.rated, strict=True):
                 stem.candidates = tried
             if listener is not None:
@@ -255,14 +252,7 @@ class _Output:
 
     index: int
     writer: AudioWriter
-    resampler: Resampler
     report: StemReport
-
-    def write(self, samples: np.ndarray) -> None:
-        self.writer.write(self.resampler.push(samples))
-
-    def finish(self) -> None:
-        self.writer.write(self.resampler.finish())
 
 
 def _open_outputs(
@@ -299,16 +289,14 @@ def _open_outputs(
             path,
             sample_rate=spec.sample_rate,
             channels=reader.channels,
+            input_rate=reader.sample_rate,
             format=spec.format,
             subtype=spec.subtype,
             overwrite=options.overwrite,
             clip_mode=options.clip_mode,
         )
         stem = StemReport(name, prompt, str(path))
-        group.add(writer)
-        outputs.append(
-            _Output(index, writer, Resampler(reader.sample_rate, spec.sample_rate, reader.channels), stem)
-        )
+        outputs.append(_Output(index, group.add(writer), stem))
         if prompt is None:
             report.residual = stem
         else:

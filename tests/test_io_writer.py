@@ -26,6 +26,7 @@ from sam_audio.io import (
     resolve_output,
     target,
 )
+from sam_audio.resample import Resampler
 
 RATE = 44100
 LOSSLESS = [("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "FLOAT")]
@@ -510,6 +511,24 @@ def test_a_group_appears_together(tmp_path):
         np.testing.assert_array_equal(
             read_audio(tmp_path / "song" / f"{seed}.wav")[0], quantise(noise(seed=seed), "PCM_16")
         )
+
+
+def test_a_group_resamples_to_the_end_and_shares_the_gain_of_what_comes_out(tmp_path):
+    """The peak lies in the last samples, which leave the resampler only when it is drained."""
+    group, writers = group_of(tmp_path, input_rate=48_000, clip_mode="rescale", subtype="FLOAT")
+    samples = [noise(frames=48_000, seed=seed) for seed in range(3)]
+    samples[0][:, -20:] = 2.0
+    with group:
+        for start in range(0, 48_000, 5000):
+            for writer, whole in zip(writers, samples, strict=True):
+                writer.write(whole[:, start : start + 5000])
+    assert group.applied_gain == pytest.approx(1 / writers[0].peak) and writers[0].peak > 2
+    for writer, whole in zip(writers, samples, strict=True):
+        resampler = Resampler(48_000, RATE, 2)
+        expected = np.concatenate([resampler.push(whole), resampler.finish()], axis=1)
+        written = read_audio(writer.path)[0]
+        assert written.shape == (2, RATE)
+        np.testing.assert_allclose(written, group.applied_gain * expected, atol=1e-6)
 
 
 def test_a_group_leaves_nothing_after_an_exception(tmp_path):

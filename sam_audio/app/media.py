@@ -20,7 +20,6 @@ from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import AudioWriter, open_audio
 from sam_audio.localize import Spectrogram, spectrogram
 from sam_audio.media import VIDEO, kind_of
-from sam_audio.resample import Resampler
 from sam_audio.types import Samples
 
 EXCERPT_S = 90.0
@@ -136,10 +135,15 @@ def excerpt(source: Path, out: Path, start_s: float, duration_s: float = EXCERPT
     with open_audio(source, start_s=start_s, duration_s=duration_s) as reader:
         rate = min(reader.sample_rate, _MOST_HZ)
         channels = min(reader.channels, 2)
-        resampler = Resampler(reader.sample_rate, rate, channels)
         loudest: list[Samples] = []
         writer = AudioWriter(
-            out, sample_rate=rate, channels=channels, format="ogg", overwrite=True, clip_mode="clamp"
+            out,
+            sample_rate=rate,
+            channels=channels,
+            input_rate=reader.sample_rate,
+            format="ogg",
+            overwrite=True,
+            clip_mode="clamp",
         )
         with writer:
             each = max(1, round(duration_s * reader.sample_rate / _COLUMNS))
@@ -147,8 +151,7 @@ def excerpt(source: Path, out: Path, start_s: float, duration_s: float = EXCERPT
                 heard = playable(block)
                 magnitudes = np.abs(heard).max(axis=0)
                 loudest.append(np.maximum.reduceat(magnitudes, np.arange(0, len(magnitudes), each)))
-                writer.write(resampler.push(heard))
-            writer.write(resampler.finish())
+                writer.write(heard)
         seconds = writer.frames / rate
     peaks = np.concatenate(loudest)
     return Excerpt(out, tuple(round(float(p), 3) for p in peaks), start_s, seconds)

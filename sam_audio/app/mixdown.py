@@ -16,7 +16,6 @@ from sam_audio.errors import UserError
 from sam_audio.export import FORMATS, export, session_of
 from sam_audio.io import AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
 from sam_audio.naming import RESIDUAL, slug
-from sam_audio.resample import Resampler
 from sam_audio.session import Fader
 from sam_audio.types import Samples
 
@@ -67,19 +66,9 @@ def write_mix(
     channels = 2 if panned else media.channels
     spec = _spec(media, format, depth, channels)
     path = out / f"{slug(Path(media.name).stem)}-mix{spec.extension}"
-    writer = AudioWriter(
-        path,
-        sample_rate=spec.sample_rate,
-        channels=channels,
-        format=spec.format,
-        subtype=spec.subtype,
-        overwrite=True,
-    )
-    resampler = Resampler(media.sample_rate, spec.sample_rate, channels)
-    with writer:
+    with _writer(path, media, spec, channels) as writer:
         for parts in _blocks(stems):
-            writer.write(resampler.push(mixed(parts, faders, channels)))
-        writer.write(resampler.finish())
+            writer.write(mixed(parts, faders, channels))
     return path
 
 
@@ -100,27 +89,14 @@ def write_stems(
     spec = _spec(media, format, depth, media.channels)
     paths = {name: out / f"{stems[name].stem}{spec.extension}" for name in stems if name in chosen}
     with WriterGroup() as group:
-        writers = {}
-        for name, path in paths.items():
-            writers[name] = AudioWriter(
-                path,
-                sample_rate=spec.sample_rate,
-                channels=media.channels,
-                format=spec.format,
-                subtype=spec.subtype,
-                overwrite=True,
-            )
-            group.add(writers[name])
-        resamplers = {
-            name: Resampler(media.sample_rate, spec.sample_rate, media.channels) for name in writers
+        writers = {
+            name: group.add(_writer(path, media, spec, media.channels)) for name, path in paths.items()
         }
         for parts in _blocks(stems):
             if spec.subtype.startswith("PCM") and spec.sample_rate == media.sample_rate:
                 parts = _rounded(parts, spec.subtype)
             for name, writer in writers.items():
-                writer.write(resamplers[name].push(parts[name]))
-        for name, writer in writers.items():
-            writer.write(resamplers[name].finish())
+                writer.write(parts[name])
     return list(paths.values())
 
 
@@ -190,6 +166,18 @@ def _spec(media: Media, format: str, depth: str | None, channels: int) -> Output
 
     Source.channels = channels  # type: ignore[attr-defined]
     return resolve_output(format, depth, Source())  # type: ignore[arg-type]
+
+
+def _writer(path: Path, media: Media, spec: OutputSpec, channels: int) -> AudioWriter:
+    return AudioWriter(
+        path,
+        sample_rate=spec.sample_rate,
+        channels=channels,
+        input_rate=media.sample_rate,
+        format=spec.format,
+        subtype=spec.subtype,
+        overwrite=True,
+    )
 
 
 def _blocks(stems: Mapping[str, Path]) -> Iterator[dict[str, Samples]]:

@@ -9,7 +9,6 @@ from sam_audio.host.rack import MASTER, Rack
 from sam_audio.io import AudioWriter, WriterGroup, open_audio, resolve_output
 from sam_audio.naming import distinct, slug
 from sam_audio.render import Progress, track_name
-from sam_audio.resample import Resampler
 
 BLOCK_S = 0.5
 
@@ -57,34 +56,30 @@ def render_rack(
             names = distinct(slug(strip) for strip in strips)
             wanted |= {s: folder / mix / f"{n}.{extension}" for s, n in zip(strips, names, strict=True)}
         with WriterGroup() as group:
-            outputs = {}
+            writers = {}
             for strip, path in wanted.items():
                 writer = AudioWriter(
                     path,
                     sample_rate=spec.sample_rate,
                     channels=reader.channels,
+                    input_rate=reader.sample_rate,
                     format=spec.format,
                     subtype=spec.subtype,
                     overwrite=overwrite,
                 )
-                outputs[strip] = (
-                    group.add(writer),
-                    Resampler(reader.sample_rate, spec.sample_rate, reader.channels),
-                )
+                writers[strip] = group.add(writer)
             blocks = reader.blocks(max(1, round(reader.sample_rate * BLOCK_S)))
             done = 0
             for parts in rack.stream_parts(blocks, reader.sample_rate, reader.channels):
-                for strip, (writer, resampler) in outputs.items():
+                for strip, writer in writers.items():
                     if strip in parts:
-                        writer.write(resampler.push(parts[strip]))
+                        writer.write(parts[strip])
                 done += parts[MASTER].shape[-1]
                 if progress is not None:
                     progress(done, reader.frames)
-            for writer, resampler in outputs.values():
-                writer.write(resampler.finish())
         for strip, path in wanted.items():
             report.paths.append(path)
-            clipped = outputs[strip][0].clipped_samples
+            clipped = writers[strip].clipped_samples
             if clipped:
                 report.warnings.append(
                     f"{path.name} exceeds full scale: {clipped} samples were clipped; lower its gain, or add a Limiter"

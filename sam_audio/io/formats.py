@@ -46,7 +46,7 @@ class OutputSpec:
         format: "wav", "flac", "mp3", "ogg" or "opus".
         subtype: libsndfile's name of the encoding, e.g. "PCM_24".
         extension: of the file name, with its dot.
-        sample_rate: in Hz; where it differs from the source's the caller resamples.
+        sample_rate: in Hz; where it differs from the source's, `AudioWriter` resamples.
     """
 
     format: str

@@ -11,6 +11,7 @@ from sam_audio.errors import AudioWriteError
 from sam_audio.io.encoders import Encoder, make_encoder
 from sam_audio.io.formats import INTEGER_BITS, check_output, full_scale
 from sam_audio.io.target import FileTarget, StdoutTarget, writing
+from sam_audio.resample import Resampler
 
 _RESCALE_BLOCK = 65536
 _CLIP_MODES = (None, "clamp", "rescale")
@@ -26,6 +27,7 @@ class AudioWriter:
         path: the file, whose missing folders are made; "-" is standard output.
         sample_rate: in Hz.
         channels: C.
+        input_rate: of the blocks, in Hz, which are resampled if the file's differs; None is the file's.
         format: "wav", "flac", "mp3", "ogg" or "opus".
         subtype: e.g. "PCM_24" or "FLOAT"; None is the format's default (16 bits).
         overwrite: allow an existing file to be replaced.
@@ -53,6 +55,7 @@ class AudioWriter:
         *,
         sample_rate: int,
         channels: int,
+        input_rate: int | None = None,
         format: str = "wav",
         subtype: str | None = None,
         overwrite: bool = False,
@@ -70,7 +73,8 @@ class AudioWriter:
         self.peak = 0.0
         self.clipped_samples = 0
         self.applied_gain = 1.0
-        self._state = "open"  # -> finished -> published, or -> discarded
+        self._resampler = Resampler(input_rate or sample_rate, sample_rate, channels)
+        self._state = "open"  # -> drained -> finished -> published, or -> discarded
         self._encoder: Encoder | None = None
         self._scratch: BinaryIO | None = None
         self._target = StdoutTarget() if str(path) == "-" else FileTarget(Path(path), overwrite)
@@ -91,6 +95,16 @@ class AudioWriter:
             raise ValueError(f"expected samples of shape ({self.channels}, T), got {samples.shape}")
         if self._state != "open":
             raise ValueError(f"write to {self._target.name}, which is {self._state}")
+        self._append(self._resampler.push(samples))
+
+    def drain(self) -> None:
+        """Write what the resampler still holds: the last samples, so `peak` and `frames` are final."""
+        if self._state == "open":
+            self._append(self._resampler.finish())
+            self._state = "drained"
+
+    def _append(self, samples: np.ndarray) -> None:
+        """Append samples at the file's own rate."""
         if samples.shape[1] == 0:
             return
         peak = float(np.abs(samples).max())
@@ -118,7 +132,8 @@ class AudioWriter:
         Args:
             gain: linear, applied if `clip_mode` is "rescale"; None is `gain_needed()`.
         """
-        if self._state != "open":
+        self.drain()
+        if self._state != "drained":
             return
         with writing(self._target.name):
             if self._scratch is not None:
@@ -162,7 +177,7 @@ class AudioWriter:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        if kind is None and self._state in ("open", "finished"):
+        if kind is None and self._state in ("open", "drained", "finished"):
             self.commit()
         else:
             self.discard()
@@ -228,6 +243,8 @@ class WriterGroup:
         """
         order = sorted(self._writers, key=lambda writer: str(writer.path) == "-")
         try:
+            for writer in order:
+                writer.drain()
             self.applied_gain = min((writer.gain_needed() for writer in order), default=1.0)
             for writer in order:
                 writer.finish(self.applied_gain)

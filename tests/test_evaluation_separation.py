@@ -90,6 +90,25 @@ def test_bands_come_from_songs(bank_dir):
     assert {s.label for s in bands[0].sources} <= set(tiny.SONG)
 
 
+def test_asked_alone_means_one_prompt_a_call(items, model):
+    calls = []
+
+    class Counting:
+        sample_rate, encode = model.sample_rate, model.encode
+
+        def open(self, conditions, channels):
+            calls.append(len(conditions))
+            return model.open(conditions, channels)
+
+    together = evaluate(Counting(), items[:4])
+    asked = len(together.scores)
+    assert max(calls) > 1
+    calls.clear()
+    alone = evaluate(Counting(), items[:4], alone=True)
+    assert [s.label for s in alone.scores] == [s.label for s in together.scores]
+    assert set(calls) == {1} and len(calls) == asked + len(together.absent_db)
+
+
 @pytest.mark.parametrize("ask", ["phrase", "spans"])
 def test_other_ways_to_ask(items, model, ask):
     by_label, asked = evaluate(model, items), evaluate(model, items, ask)

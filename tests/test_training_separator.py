@@ -12,9 +12,11 @@ import pytest
 import tiny
 import torch
 
+from peav.nano.audio import FRAME_LEVEL, AudioTower
 from sam_audio.separator.bands import features
 from sam_audio.separator.nano import PREDICT_SPANS, load_network
 from sam_audio.separator.network import Conditions
+from sam_audio.separator.rivals import N_CANDIDATES
 from sam_audio.training import separator as training
 from sam_audio.training.examples import Examples, build_examples, load_examples
 from sam_audio.training.labels import hypernyms, load_labels
@@ -73,10 +75,18 @@ def mixture() -> Mixture:
     return Mixture("test", sources, prompts)
 
 
-def batch_of(n: int = 2, recipe: Recipe = RECIPE, seed: int = 0) -> dict[str, torch.Tensor]:
+@pytest.fixture(scope="module")
+def tower():
+    return AudioTower.from_pretrained("nano")
+
+
+def arrays_of(n: int = 2, recipe: Recipe = RECIPE, seed: int = 0) -> dict[str, np.ndarray]:
     rows = PromptRows(Examples.none())
-    arrays = collate([mixture() for _ in range(n)], rows, recipe, np.random.default_rng(seed))
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return collate([mixture() for _ in range(n)], rows, recipe, np.random.default_rng(seed))
+
+
+def batch_of(n: int = 2, recipe: Recipe = RECIPE, seed: int = 0) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays_of(n, recipe, seed).items()}
 
 
 # ---- batches ----------------------------------------------------------------------------------------------
@@ -171,44 +181,67 @@ def test_spans_tell_the_truth_mostly():
     assert marked[:, :10].mean() < 0.05
 
 
-def test_activity_is_told_where_it_is_known_and_the_prompt_has_words(vectors):
+def test_activity_is_told_where_it_is_known_and_the_prompt_has_words(tower):
     batch = batch_of(recipe=replace(RECIPE, activity_share=1.0, tracks_share=0.0))
     batch["tracks"][1, :, 1] = 0
     batch["vector_valid"][0, 1] = False
-    activity = torch.rand(2, 6, FRAMES)
-    listener = lambda *_: ([], activity.logit())  # noqa: E731
-    stats = spectral_statistics(batch["sources"], batch["members"])
+    batch |= {name: x for name, x in training.heard(arrays_of(), tower).items() if name not in batch}
+    logits = torch.randn(2, FRAMES // 2, 6)
+    batch["frames"] = torch.nn.functional.pad(logits, (0, 378))  # similarity to six prompts, by dimension
     network = tiny.network()
     network.rivalry = None
-    tracks = training.question(network, batch, stats, vectors(batch["asked"]), listener).conditions.tracks
+    tracks = training.question(network, batch, torch.eye(6, 384).expand(2, -1, -1), tower).conditions.tracks
+    activity = tower.logits(logits, FRAME_LEVEL).sigmoid().mT.repeat_interleave(2, dim=-1)
     torch.testing.assert_close(tracks[0, 0, 0], activity[0, 0])
     assert tracks[0, 0, 1].all() and not tracks[0, 1].any() and not tracks[1].any()
 
 
-def test_the_listener_hears_speech_where_it_is(vectors):
+def test_the_tower_hears_speech_where_it_is(vectors, tower):
     from sam_audio.embedding import mono_windows
 
     example = Path(__file__).parent.parent / "examples" / "speech.ogg"
     speech = np.concatenate(list(mono_windows(example, 48_000)))
-    sources = torch.zeros(1, 2, 8 * 46_080)
-    sources[0, 1, 4 * 46_080 :] = torch.from_numpy(speech[: 4 * 46_080])
-    sources[0, 0] = 3e-4 * torch.randn(8 * 46_080)
-    asked = vectors(torch.tensor([[phrase_list().index("person speaking"), phrase_list().index("piano")]]))
-    maps, logits = training.Listener()(sources, asked)
-    activity = logits.sigmoid()
-    assert [tuple(m.shape[2:]) for m in maps] == [(192, 16), (96, 8), (48, 4), (24, 2)]
-    assert activity.shape == (1, 2, 384)
-    assert activity[0, 0, 220:].mean() > 0.5 > 0.2 > activity[0, 0, :170].mean()
-    assert activity[0, 1].mean() < 0.2
-    unsure = training.Listener()(sources, asked, np.random.default_rng(0))[1]
-    assert not torch.equal(unsure, logits)
+    n = 8 * 46_080
+    arrays = arrays_of(1, replace(RECIPE, activity_share=1.0, tracks_share=0.0))
+    arrays["sources"] = np.zeros((1, 5, n), np.float32)
+    arrays["sources"][0, 1, 4 * 46_080 :] = speech[: 4 * 46_080]
+    arrays["sources"][0, 0] = 3e-4 * np.random.default_rng(0).standard_normal(n)
+    arrays["asked"][0, :2] = [phrase_list().index("person speaking"), phrase_list().index("piano")]
+    arrays["tracks"] = np.zeros((1, 6, 4, n // HOP), np.float32)
+    arrays["tracks"][:, :, 1] = 1
+    batch = training.heard(arrays, tower)
+    assert [tuple(batch[f"map{i}"].shape[2:]) for i in range(4)] == [(192, 16), (96, 8), (48, 4), (24, 2)]
+    network = tiny.network()
+    network.rivalry = None
+    given, unsure = (
+        training.question(network, batch, vectors(batch["asked"]), tower, noise)
+        for noise in (None, np.random.default_rng(0))
+    )
+    activity = given.conditions.tracks[0, :, 0]
+    assert activity.shape == (6, 384)
+    assert activity[0, 220:].mean() > 0.5 > 0.2 > activity[0, :170].mean()
+    assert activity[1].mean() < 0.2
+    assert not torch.equal(unsure.conditions.tracks, given.conditions.tracks)
+
+
+def test_prompts_of_a_mixture_compete_only_where_they_are_asked_together(vectors, tower):
+    network = load_state(Path("none"), RECIPE).network
+    arrays = arrays_of()
+    arrays["together"][:] = [True, False]
+    batch = training.heard(arrays, tower)
+    same = training.question(network, batch, vectors(batch["asked"]), tower).candidates.same
+    piano = same[:, 0, N_CANDIDATES:]
+    assert (
+        not piano[0, 2] and piano[0, 1] and piano[0, 3:].all()
+    )  # an absent dog, but not music, and no padding
+    assert piano[1].all()
 
 
 def test_a_stream_is_reproducible_and_trainable(bank_dir):
     one, two = (next(iter(MixtureStream(bank_dir, "train", RECIPE, seed=3))) for _ in range(2))
     for name, array in one.items():
-        np.testing.assert_array_equal(array, two[name])
-    assert one["sources"].shape == (2, 5, SAMPLES)
+        torch.testing.assert_close(array, two[name], atol=0, rtol=0)
+    assert one["mixture"].shape == (2, 1, 128, FRAMES)
     assert not (one["present"] & one["absent"]).any()
 
 
@@ -248,12 +281,11 @@ def test_learning_rate_warms_up_and_cools_down(progress, steps, expected):
 # ---- steps and sittings -----------------------------------------------------------------------------------
 
 
-def test_steps_lower_the_loss_and_the_average_follows(vectors, tmp_path):
+def test_steps_lower_the_loss_and_the_average_follows(vectors, tower, tmp_path):
     state = load_state(tmp_path / "none.pt", RECIPE)
-    batch = batch_of(recipe=replace(RECIPE, tracks_share=0.0))
-    listener = training.Listener()
+    batch = training.heard(arrays_of(recipe=replace(RECIPE, tracks_share=0.0)), tower)
     rng = np.random.default_rng(0)
-    losses = [training_step(state, batch, vectors, listener, RECIPE, rng, 3e-3)["loss"] for _ in range(15)]
+    losses = [training_step(state, batch, vectors, tower, RECIPE, rng, 3e-3)["loss"] for _ in range(15)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.2
     assert (state.step, state.mixtures) == (15, 30)
     moved = sum(
@@ -262,11 +294,12 @@ def test_steps_lower_the_loss_and_the_average_follows(vectors, tmp_path):
     assert moved > 0
 
 
-def test_a_gradient_that_is_not_finite_is_skipped(vectors, tmp_path):
+def test_a_gradient_that_is_not_finite_is_skipped(vectors, tower, tmp_path):
     state = load_state(tmp_path / "none.pt", RECIPE)
     before = [p.clone() for p in state.network.parameters()]
     state.network.conditioner.no_vector.register_hook(lambda gradient: gradient * float("nan"))
-    training_step(state, batch_of(), vectors, training.Listener(), RECIPE, np.random.default_rng(0), 1e-2)
+    batch = training.heard(arrays_of(), tower)
+    training_step(state, batch, vectors, tower, RECIPE, np.random.default_rng(0), 1e-2)
     for p, old in zip(state.network.parameters(), before, strict=True):
         torch.testing.assert_close(p, old, atol=0, rtol=0)
 
@@ -318,26 +351,26 @@ def test_a_sitting_of_no_time_keeps_the_log_readable(bank_dir, tmp_path, vectors
     assert all(np.isfinite(float(row["absent_median_db"])) for row in rows)
 
 
-def test_validation_is_the_same_every_time_and_leaves_text_only(bank_dir, vectors):
+def test_validation_is_the_same_every_time_and_leaves_text_only(bank_dir, vectors, tower):
     one, two = (validation_set(bank_dir, RECIPE, n_batches=2) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         for name in a:
             torch.testing.assert_close(a[name], b[name], atol=0, rtol=0)
         assert (a["tracks"][:, :, 1] == PREDICT_SPANS).all() and a["vector_valid"].all()
         assert not a["tracks"][:, :, [0, 2, 3]].any()
-    network, listener = tiny.network(), training.Listener()
-    scores = validate(network, one, vectors, listener)
-    assert scores == validate(network, two, vectors, listener)
+    state = load_state(Path("none"), RECIPE)
+    scores = validate(state.ema, one, vectors, tower)
+    assert scores == validate(state.ema, two, vectors, tower)
 
 
-def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors):
+def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors, tower):
     batches = validation_set(bank_dir, RECIPE, n_batches=1)
 
     network = tiny.network()
     network.forward = lambda inputs, conditions, *_: torch.full(
         (*conditions.vectors.shape[:2], *inputs.shape[2:]), 30.0
     )
-    scores = validate(network, batches, vectors, training.Listener())
+    scores = validate(network, batches, vectors, tower)
     assert scores["median_si_sdri"] == pytest.approx(0, abs=1e-3)
     assert scores["absent_median_db"] == pytest.approx(0, abs=1e-3)
 

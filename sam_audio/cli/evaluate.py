@@ -43,6 +43,10 @@ def separation(
     ask: Annotated[
         Ask, typer.Option(help="By the label's own words, in other words, or by spans alone.")
     ] = Ask.label,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Each prompt in a call of its own, instead of all of a mixture in one."),
+    ] = False,
     bank: Annotated[
         Optional[Path],
         typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
@@ -62,7 +66,7 @@ def separation(
 
     items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed))
     shown = track(items, description="separating", console=Console(stderr=True), transient=True)
-    result = measure.evaluate(load(model), shown, ask.value)
+    result = measure.evaluate(load(model), shown, ask.value, alone)
     rows = result.summary()
     if json_summary:
         print(json.dumps({"table": rows, "absent_median_db": round(result.absent_median_db(), 1)}, indent=2))

@@ -121,12 +121,17 @@ def mixtures(
 
 
 def evaluate(
-    model: SeparationModel, items: Iterable[tuple[str, Mixture, str | None]], ask: str = "label"
+    model: SeparationModel,
+    items: Iterable[tuple[str, Mixture, str | None]],
+    ask: str = "label",
+    alone: bool = False,
 ) -> Evaluation:
     """Separates every mixture and measures every prompt.
 
     Args:
         ask: how to: by the ``label``, by a ``phrase`` of other words, or by ``spans`` alone.
+        alone: each prompt in a call of its own, as by somebody who wants one sound and names no other; otherwise
+            all prompts of a mixture go into one call.
     """
     result = Evaluation([], [])
     rng = np.random.default_rng(0)
@@ -143,7 +148,8 @@ def evaluate(
             for p, target in zip(asked, targets, strict=True)
             for condition in _asked(model, p, target, ask, rng)
         ]
-        estimates = separate_conditions(model, mixed, conditions)
+        calls = [[condition] for condition in conditions] if alone else [conditions]
+        estimates = np.concatenate([separate_conditions(model, mixed, call) for call in calls])
         ideal = ideal_band_mask(targets, mixed)
         before, after, best = (si_sdr(x, targets) for x in (mixed[None], estimates, ideal))
         for p, improvement, ceiling, start in zip(asked, after - before, best - before, before, strict=True):

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
-from peav.nano.audio import FRAME, FRAME_LEVEL, AudioTower
+from peav.nano.audio import FRAME, FRAME_LEVEL, SCALES, AudioTower
 from sam_audio.separator.bands import HOP, N_BANDS, band_of_bin, features, power, stft
-from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, hear, load_network
+from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, autocast, hear, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.rivals import Candidates
 from sam_audio.training import labels as label_table
@@ -86,17 +86,18 @@ def phrase_list() -> list[str]:
 
 
 class MixtureStream(IterableDataset):
-    """Endless batches of mixtures as dicts of numpy arrays (see :func:`collate` for their shapes)."""
+    """Endless batches, measured and heard (see :func:`collate` and :func:`heard`): the worker's core does it all."""
 
     def __init__(self, bank_dir: Path, split: str, recipe: Recipe, seed: int):
         self.bank_dir, self.split, self.recipe, self.seed = bank_dir, split, recipe, seed
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        tower = AudioTower.from_pretrained("nano")
         mixer = Mixer(Bank(self.bank_dir), self.split, self.recipe.seconds, self.seed)
         rows = PromptRows(load_examples(self.bank_dir))
         while True:
             mixtures = [mixer.mixture() for _ in range(self.recipe.batch)]
-            yield collate(mixtures, rows, self.recipe, mixer.rng)
+            yield heard(collate(mixtures, rows, self.recipe, mixer.rng), tower)
 
 
 class PromptRows:
@@ -213,6 +214,24 @@ def spectral_statistics(sources: Tensor, members: Tensor) -> BandStatistics:
     return BandStatistics(mixture * scale, target * scale, cross * scale)
 
 
+@torch.no_grad()
+def heard(arrays: dict[str, np.ndarray], tower: AudioTower) -> dict[str, Tensor]:
+    """A collated batch in which band statistics and what the audio tower hears stand for the sources.
+
+    Returns:
+        All of ``arrays`` but ``sources``; ``mixture``, ``target``, ``cross`` of :class:`BandStatistics`; the maps of
+        the tower's trunk, ``map0`` to ``map3``; and its ``frames`` (B, T / 2, 384).
+    """
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    sources = batch.pop("sources")
+    batch |= vars(spectral_statistics(sources, batch["members"]))
+    mixture = sources.sum(dim=1, keepdim=True)
+    with autocast():
+        maps = hear(tower, mixture, mixture.shape[-1] // HOP)
+        frames = tower.from_maps(maps, mixture.shape[-1] // FRAME).frames
+    return batch | {f"map{level}": x for level, x in enumerate(maps)} | {"frames": frames.float()}
+
+
 class PromptVectors:
     """Joint-space vectors of all training phrases, from the shipped text tower, and of examples."""
 
@@ -229,32 +248,6 @@ class PromptVectors:
         return vectors
 
 
-class Listener:
-    """The shipped audio tower: what it hears in mixtures, and when it thinks that each prompt sounds."""
-
-    def __init__(self) -> None:
-        self.tower = AudioTower.from_pretrained("nano")
-
-    @torch.no_grad()
-    def __call__(
-        self, sources: Tensor, vectors: Tensor, noise: np.random.Generator | None = None
-    ) -> tuple[list[Tensor], Tensor]:
-        """Shapes: sources (B, S, samples), vectors (B or 1, N, 384) -> maps of its trunk, logits (B, N, frames).
-
-        It has heard the training recordings before: ``noise`` makes its opinion of when less sure.
-        """
-        mixture = sources.sum(dim=1, keepdim=True)
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = hear(self.tower, mixture, mixture.shape[-1] // HOP)
-            frames = self.tower.from_maps(maps, mixture.shape[-1] // FRAME).frames
-        logits = self.tower.logits(frames.float() @ vectors.mT, FRAME_LEVEL).mT
-        if noise is not None:
-            shape = *logits.shape[:2], 1
-            sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
-            logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
-        return maps, logits.repeat_interleave(FRAME // HOP, dim=-1)
-
-
 class Question(NamedTuple):
     """All that the network is given of a batch, in the order in which it takes them."""
 
@@ -268,17 +261,29 @@ class Question(NamedTuple):
 def question(
     network: MaskNetwork,
     batch: dict[str, Tensor],
-    stats: BandStatistics,
     vectors: Tensor,
-    listener: Listener,
+    tower: AudioTower,
     noise: np.random.Generator | None = None,
 ) -> Question:
-    """What the audio tower hears joins the batch's prompts; ``vectors`` (B, N, 384) are theirs."""
-    rivalry, n_prompts = network.rivalry, vectors.shape[1]
+    """What the audio tower hears joins the batch's prompts.
+
+    Args:
+        network: with the vocabulary of rivals.
+        batch: see :func:`heard`.
+        vectors: of the prompts, (B, N, 384).
+        tower: only turns similarities into logits.
+        noise: the tower has heard the training recordings before; this makes its opinion of when less sure.
+    """
+    rivalry, (batch_size, n_prompts) = network.rivalry, vectors.shape[:2]
     words = vectors
     if rivalry is not None:
-        words = torch.cat([vectors, rivalry.labels.expand(len(vectors), -1, -1)], dim=1)
-    maps, logits = listener(batch["sources"], words, noise)
+        words = torch.cat([vectors, rivalry.labels.expand(batch_size, -1, -1)], dim=1)
+    logits = tower.logits(batch["frames"] @ words.mT, FRAME_LEVEL).mT
+    if noise is not None:
+        shape = *logits.shape[:2], 1
+        sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
+        logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
+    logits = logits.repeat_interleave(FRAME // HOP, dim=-1)
     own, labels = logits[:, :n_prompts], logits[:, n_prompts:]
     valid = batch["vector_valid"]
     known = batch["tracks"][:, :, 1:2] * valid[..., None, None]
@@ -288,8 +293,14 @@ def question(
         used = (batch["present"] | batch["absent"]) & batch["together"][:, None]
         candidates = rivalry.candidates(vectors, valid, labels)
         candidates = rivalry.with_prompts(candidates, vectors, valid, own, used)
-    energies = stats.mixture[:, 0]
+    energies = batch["mixture"][:, 0]
+    maps = [batch[f"map{level}"] for level in range(len(SCALES))]
     return Question(features(energies), Conditions(vectors, valid, tracks), maps, energies, candidates)
+
+
+def statistics(batch: dict[str, Tensor]) -> BandStatistics:
+    """Of a batch that is :func:`heard`."""
+    return BandStatistics(batch["mixture"], batch["target"], batch["cross"])
 
 
 # ---- the sitting ---------------------------------------------------------------------------------------
@@ -381,7 +392,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
     stream = MixtureStream(bank_dir, "train", recipe, seed=state.mixtures + 1)
     batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     validation = validation_set(bank_dir, recipe)
-    listener = Listener()
+    tower = AudioTower.from_pretrained("nano")
     rng = np.random.default_rng(state.mixtures + 2)
 
     begun = last_save = last_validation = time.monotonic()
@@ -403,7 +414,7 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
                 state,
                 batch,
                 vectors,
-                listener,
+                tower,
                 recipe,
                 rng,
                 _rate(progress, state.step - first_step, recipe),
@@ -415,13 +426,13 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
                 state.save(state_path)
                 last_save = now
             if now - last_validation > recipe.validate_minutes * 60:
-                _report(run_dir, state, running, validate(state.ema, validation, vectors, listener))
+                _report(run_dir, state, running, validate(state.ema, validation, vectors, tower))
                 last_validation = time.monotonic()
             if state.step % 100 == 0:
                 rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
                 log.info("step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, short(running))
     state.save(state_path)
-    _report(run_dir, state, running, validate(state.ema, validation, vectors, listener))
+    _report(run_dir, state, running, validate(state.ema, validation, vectors, tower))
     return state
 
 
@@ -448,28 +459,27 @@ def training_step(
     state: State,
     batch: dict[str, Tensor],
     vectors: PromptVectors,
-    listener: Listener,
+    tower: AudioTower,
     recipe: Recipe,
     rng: np.random.Generator,
     learning_rate: float,
 ) -> dict[str, float]:
     """One optimizer step; returns the parts of the loss."""
     with torch.no_grad():
-        stats = spectral_statistics(batch["sources"], batch["members"])
         prompts = vectors(batch["asked"], recipe.vector_noise)
-        given = question(state.network, batch, stats, prompts, listener, rng)
+        given = question(state.network, batch, prompts, tower, rng)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         logits = state.network(*given)
-    loss, parts = separation_loss(logits, stats, batch["present"], batch["absent"])
+    loss, parts = separation_loss(logits, statistics(batch), batch["present"], batch["absent"])
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
     if torch.isfinite(norm):
         state.optimizer.step()
     state.step += 1
-    state.mixtures += len(batch["sources"])
+    state.mixtures += len(batch["asked"])
     with torch.no_grad():
         decay = min(recipe.ema, (1 + state.step) / (10 + state.step))
         torch._foreach_lerp_(list(state.ema.parameters()), list(state.network.parameters()), 1 - decay)
@@ -480,6 +490,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
     """The same held-out mixtures every time: pairs and triples at -5..5 dB, each with an absent prompt."""
     mixer = Mixer(Bank(bank_dir), "valid", recipe.seconds, seed=0)
     rows, recipe = PromptRows(Examples.none()), replace(recipe, example_share=0.0)
+    tower = AudioTower.from_pretrained("nano")
     kinds = [
         ("event", "event"),
         ("speech", "event"),
@@ -499,20 +510,20 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
         arrays["tracks"][:, :, 1] = PREDICT_SPANS
         arrays["vector_valid"][:] = True
         arrays["together"][:] = False
-        batches.append({name: torch.from_numpy(array) for name, array in arrays.items()})
+        batches.append(heard(arrays, tower))
     return batches
 
 
 @torch.inference_mode()
 def validate(
-    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PromptVectors, listener: Listener
+    network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PromptVectors, tower: AudioTower
 ) -> dict[str, float]:
     """SI-SDR improvement over the mixture in dB (from band energies), and the level of absent prompts."""
     gains, absent = [], []
     for batch in batches:
-        stats = spectral_statistics(batch["sources"], batch["members"])
-        given = question(network, batch, stats, vectors(batch["asked"]), listener)
-        with torch.autocast("cpu", torch.bfloat16):
+        stats = statistics(batch)
+        given = question(network, batch, vectors(batch["asked"]), tower)
+        with autocast():
             logits = network(*given)
         masks = logits.sigmoid()
         energies = Energies.of(masks, stats)

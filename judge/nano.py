@@ -1,13 +1,15 @@
 """Judge nano: how good is a stem, judged by ear and without the true sources?
 
-It sees mixture, stem and what the stem left, as band energies; and it hears them through PE-AV nano: how much
-each of the three sounds like the prompt, as a whole and frame by frame.
+It sees mixture, stem and what the stem left, as band energies; it hears them through PE-AV nano: how much each of
+the three sounds like the prompt, as a whole and frame by frame; and it knows how the nano separator would share
+out the mixture, which is an opinion of every cell, with its doubts.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,42 +23,38 @@ from peav import checkpoints
 from peav.checkpoints import CheckpointError
 from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures, AudioTower, levelled
 from peav.nano.text import TextTower
-from sam_audio.errors import AudioReadError, PromptError
+from sam_audio.errors import AudioReadError, ModelError, PromptError
+from sam_audio.separator.bands import N_BANDS, power, stft, to_bands
+from sam_audio.separator.nano import WEIGHTS, ask, autocast, load_network
+from sam_audio.separator.network import MaskNetwork
 from sam_audio.types import Samples
 
-N_FFT, HOP = 2048, FRAME  # 40 ms, the frames of PE-A-Frame
-N_BANDS = 64
+N_ROWS = N_BANDS // 2  # cells are two bands by 40 ms, the frames of PE-A-Frame
 WINDOW = 8 * 46_080  # samples judged at once, 7.68 s: whole windows of the audio tower
 _FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 _PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
-N_FACTS = 3 + 3 * 3 + 2  # see `listen`
+N_FACTS = 3 + 3 * 3 + 2 + 7  # see `compare`
 
 
-@lru_cache(maxsize=1)
-def band_edges() -> tuple[int, ...]:
-    """First bin of each of N_BANDS bands: narrow at the bottom, widening like a mel scale; then the last bin."""
-    mel = np.linspace(0, np.log1p(24_000 / 700), N_BANDS + 1)
-    edges = np.round(700 * np.expm1(mel) / SAMPLE_RATE * N_FFT).astype(int)
-    for i in range(1, len(edges)):
-        edges[i] = max(edges[i], edges[i - 1] + 1)
-    return (*map(int, edges[:-1]), N_FFT // 2 + 1)
+def band_energies(signals: Tensor) -> Tensor:
+    """Of the bands of the nano separator: (..., n), n a multiple of FRAME -> (..., N_BANDS, n / HOP)."""
+    return to_bands(power(stft(signals)[..., :-1]))
 
 
-def band_levels(signals: Tensor) -> Tensor:
-    """Band energies of mixture, stem and rest against the mixture's mean, in units of 40 dB.
+def _cells(x: Tensor) -> Tensor:
+    """Means over two bands by two frames: (..., N_BANDS, T) -> (..., N_ROWS, T / 2)."""
+    return x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean(dim=(-3, -1))
 
-    Shape: (B, 3, n), n a multiple of HOP, mixture first -> (B, 3, N_BANDS, n / HOP) in -2..about 1.
+
+def levels(energies: Tensor) -> Tensor:
+    """Energies of mixture, stem and rest against the mixture's mean, in units of 40 dB.
+
+    Shape: (..., 3, N_BANDS, T), mixture first -> (..., 3, N_ROWS, T / 2) in -2..about 1.
     """
-    n_frames = signals.shape[-1] // HOP
-    padded = F.pad(signals, (0, N_FFT - HOP))
-    spectrum = torch.fft.rfft(padded.unfold(-1, N_FFT, HOP) * torch.hann_window(N_FFT))
-    energy = (spectrum.real.square() + spectrum.imag.square()).transpose(-1, -2)
-    edges = band_edges()
-    index = torch.repeat_interleave(torch.arange(N_BANDS), torch.tensor(edges).diff())
-    bands = energy.new_zeros(*energy.shape[:2], N_BANDS, n_frames).index_add_(2, index, energy)
-    mean = bands[:, :1].mean((2, 3), keepdim=True).clamp(min=1e-9)
-    return (10 * torch.log10(bands / mean + 10 ** (_FLOOR_DB / 10))) / 40
+    cells = _cells(energies)
+    mean = cells[..., :1, :, :].mean((-2, -1), keepdim=True).clamp(min=1e-9)
+    return (10 * torch.log10(cells / mean + 10 ** (_FLOOR_DB / 10))) / 40
 
 
 class Block(nn.Module):
@@ -73,11 +71,11 @@ class Block(nn.Module):
 
 
 class JudgeNetwork(nn.Module):
-    """Band levels, activity tracks and facts in; four scores and the logit of presence out."""
+    """Levels, the separator's opinion, activity tracks and facts in; four scores and the logit of presence out."""
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3 + 3, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
+        self.patches = nn.Conv2d(3 + 1 + 3, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
         stages: list[nn.Module] = []
         for i, width in enumerate(widths):
             if i:
@@ -90,9 +88,9 @@ class JudgeNetwork(nn.Module):
         self.hidden = nn.Linear(hidden, hidden)
         self.head = nn.Linear(hidden, 5)
 
-    def forward(self, levels: Tensor, tracks: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
-        """Shapes: levels (B, 3, N_BANDS, T), tracks (B, 3, T), facts (B, N_FACTS) -> (B, 4) in 1..5, (B,)."""
-        x = torch.cat([levels, tracks[:, :, None].expand(-1, -1, N_BANDS, -1)], dim=1)
+    def forward(self, image: Tensor, tracks: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes: image (B, 4, N_ROWS, T), tracks (B, 3, T), facts (B, N_FACTS) -> (B, 4) in 1..5, (B,)."""
+        x = torch.cat([image, tracks[:, :, None].expand(-1, -1, N_ROWS, -1)], dim=1)
         x = F.pad(x, (0, -x.shape[-1] % 8))
         x = self.stages(self.patches(x))
         weight = self.score(x).flatten(2).softmax(-1)
@@ -103,27 +101,122 @@ class JudgeNetwork(nn.Module):
         return 1 + 4 * torch.sigmoid(out[:, :4].float()), out[:, 4].float()
 
 
-def listen(tower: AudioTower, signals: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
-    """What PE-AV nano hears of the prompt in mixture, stem and rest.
+# ---- what it is given ----------------------------------------------------------------------------------
 
-    Shapes: signals (3, n), vector (384,) -> activity (3, T) in 0..1 and facts (N_FACTS,): clip logits; the mean,
-    the highest, and the energy-weighted mean of frame logits of each; levels of stem and rest in units of 40 dB.
+
+@dataclass
+class Mixture:
+    """One window of a mixture, before any stem is known.
+
+    ``energies`` (N_BANDS, T), ``heard`` by the audio tower, and for P prompts the separator's ``masks``
+    (P, N_BANDS, T).
     """
-    return compare(tower, tower(signals), signals, vector)
+
+    energies: Tensor
+    heard: AudioFeatures
+    masks: Tensor
 
 
-def compare(
-    tower: AudioTower, heard: AudioFeatures, signals: Tensor, vector: Tensor
-) -> tuple[Tensor, Tensor]:
-    """As `listen`, of what the tower heard already."""
-    clip = tower.logits(heard.clip @ vector, CLIP)
-    frame = tower.logits(heard.frames @ vector, FRAME_LEVEL)
-    energy = signals.unflatten(-1, (-1, FRAME)).square().mean(-1)
-    weight = energy / energy.sum(-1, keepdim=True).clamp(min=1e-12)
-    loudness = 10 * torch.log10(energy.mean(-1) / energy[0].mean().clamp(min=1e-12) + 1e-8) / 40
-    parts = [clip, frame.mean(-1), frame.amax(-1), (frame * weight).sum(-1)]
-    facts = torch.cat([torch.stack(parts, 1).flatten() / 10, loudness[1:]])
-    return frame.sigmoid(), facts
+@dataclass
+class Ears:
+    """The audio tower and the separator that a judge listens with."""
+
+    tower: AudioTower
+    separator: MaskNetwork
+
+    def mixture(self, samples: Tensor, vectors: Tensor) -> Mixture:
+        """Shapes: samples (n,), n a multiple of FRAME; vectors of the prompts (P, 384)."""
+        energies = band_energies(samples)
+        valid = torch.ones(1, len(vectors), dtype=torch.bool)
+        with autocast():
+            answer = ask(
+                self.separator,
+                self.tower,
+                samples[None, None],
+                energies[None],
+                vectors[None],
+                valid,
+                activity,
+                together=False,
+            )
+        assert answer.heard is not None
+        heard = AudioFeatures(answer.heard.frames[:, : len(samples) // FRAME], answer.heard.clip)
+        return Mixture(energies, heard, answer.masks[0])
+
+    def hear(self, signals: Tensor) -> AudioFeatures:
+        """What the tower makes of signals (B, n)."""
+        mel = self.tower.mel(levelled(signals))
+        with autocast():
+            return self.tower.from_mel(mel, signals.shape[-1] // FRAME)
+
+    def compare(
+        self, mixed: Mixture, which: int, vector: Tensor, signals: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All that the network is given of one stem.
+
+        Args:
+            mixed: what is known of the mixture.
+            which: row of the prompt in it.
+            vector: of the prompt, (384,).
+            signals: mixture, stem and rest, (3, n).
+
+        Returns:
+            image (4, N_ROWS, T): levels of the three, and the separator's mask. tracks (3, T): when each of the
+            three sounds like the prompt, 0..1. facts (N_FACTS,): clip logits of the three; the mean, the highest
+            and the energy-weighted mean of their frame logits; levels of stem and rest; what the masks expect.
+        """
+        both = self.hear(signals[1:])
+        frames = torch.cat([mixed.heard.frames, both.frames])
+        clip = self.tower.logits(torch.cat([mixed.heard.clip, both.clip]) @ vector, CLIP)
+        frame = self.tower.logits(frames @ vector, FRAME_LEVEL)
+        energy = signals.unflatten(-1, (-1, FRAME)).square().mean(-1)
+        weight = energy / energy.sum(-1, keepdim=True).clamp(min=1e-12)
+        loudness = 10 * torch.log10(energy.mean(-1) / energy[0].mean().clamp(min=1e-12) + 1e-8) / 40
+        parts = [clip, frame.mean(-1), frame.amax(-1), (frame * weight).sum(-1)]
+        energies = torch.cat([mixed.energies[None], band_energies(signals[1:])])
+        mask = mixed.masks[which]
+        share = _cells(mask * energies[0]) / _cells(energies[0]).clamp(min=1e-12)
+        facts = [torch.stack(parts, 1).flatten() / 10, loudness[1:], expected(mask, energies)]
+        return torch.cat([levels(energies), share[None]]), frame.sigmoid(), torch.cat(facts)
+
+
+def expected(mask: Tensor, energies: Tensor) -> Tensor:
+    """What can be expected of a stem if the mask says how likely each cell belongs to the target.
+
+    Shapes: mask (N_BANDS, T) in 0..1, energies (3, N_BANDS, T) of mixture, stem and rest -> (7,), in units of 20 dB:
+    SI-SDR, target kept, interference against stem, target lost, stem against target, target against mixture;
+    and the share of the mixture that is in doubt, 0..1.
+    """
+    mixture, stem = energies[0], energies[1]
+    gain = (stem / mixture.clamp(min=1e-12)).sqrt().clamp(max=1.5)
+    floor = 1e-6 * mixture.sum() + 1e-12
+    target, estimate = (mask * mixture).sum(), (gain.square() * mixture).sum()
+    cross = (gain * mask * mixture).sum()
+    wrong = (gain.square() * (1 - mask) * mixture).sum()
+    lost = ((1 - gain).clamp(min=0) * mask * mixture).sum()
+    cosine = (cross.square() / ((estimate + floor) * (target + floor))).clamp(0, 0.9999)
+    ratios = [
+        cosine / (1 - cosine),
+        cross / (target + floor),
+        wrong / (estimate + floor),
+        lost / (target + floor),
+        estimate / (target + floor),
+        target / (mixture.sum() + floor),
+    ]
+    decibels = 10 * torch.log10(torch.stack(ratios) + 1e-4) / 20
+    doubt = (mask * (1 - mask) * mixture).sum() / (mixture.sum() + floor)
+    return torch.cat([decibels, doubt[None]])
+
+
+def activity(logits: Tensor | None) -> Tensor:
+    """What the tower heard of each prompt, as the separator takes it; see `Conditions`."""
+    assert logits is not None
+    heard = logits.sigmoid()
+    nothing = torch.zeros_like(heard)
+    return torch.stack([heard, torch.ones_like(heard), nothing, nothing], dim=2)
+
+
+# ---- the judge -----------------------------------------------------------------------------------------
 
 
 class NanoJudge:
@@ -138,7 +231,7 @@ class NanoJudge:
     window_s = WINDOW / SAMPLE_RATE
     vector_dim = 384  # of prompts that are no text: vectors of the joint space
 
-    def __init__(self, name: str | os.PathLike[str] = "nano", audio: AudioTower | None = None) -> None:
+    def __init__(self, name: str | os.PathLike[str] = "nano", ears: Ears | None = None) -> None:
         """Raises CheckpointError when the weights are missing or damaged."""
         checkpoint = checkpoints.load(name, "judge")
         settings = checkpoint.config.get("model", {})
@@ -150,7 +243,7 @@ class NanoJudge:
         checkpoints.fill(self.network, checkpoint)
         self.network.eval().requires_grad_(False)
         self.name = str(name)
-        self.audio = audio or AudioTower.from_pretrained("nano")
+        self.ears = ears or load_ears()
         self._text: TextTower | None = None
         # windows of a recording ask for the same again
         self._embed = lru_cache(maxsize=256)(self._embed_text)
@@ -195,12 +288,6 @@ class NanoJudge:
             )
         return torch.from_numpy(np.asarray(prompt, np.float32))
 
-    def _hear(self, signals: Tensor) -> AudioFeatures:
-        """As the tower itself, at half the cost where the processor computes bfloat16 natively."""
-        mel = self.audio.mel(levelled(signals))
-        with torch.autocast("cpu", torch.bfloat16, enabled=_cpu_has_bfloat16()):
-            return self.audio.from_mel(mel, signals.shape[-1] // FRAME)
-
     @torch.inference_mode()
     def _embed_text(self, prompt: str) -> Tensor:
         if self._text is None:
@@ -210,21 +297,19 @@ class NanoJudge:
     @torch.inference_mode()
     def _judge_window(self, mixture: Samples, stems: Samples, vectors: Sequence[Tensor]) -> list[Judgement]:
         """Shapes: mixture (n,), stems (N, n)."""
+        if not vectors:
+            return []
         if is_silent(mixture):
             return [judgement(_PERFECT if is_silent(stem) else _WRONG, 0.0) for stem in stems]
         padding = (0, -len(mixture) % FRAME)
-        mixed = F.pad(torch.from_numpy(mixture)[None], padding)
-        heard = self._hear(mixed)  # once, however many stems there are
+        mixed = F.pad(torch.from_numpy(mixture), padding)
+        known = self.ears.mixture(mixed, torch.stack(list(vectors)))  # once, however many stems there are
         judgements = []
-        for stem, vector in zip(torch.from_numpy(stems), vectors, strict=True):
-            part = F.pad(stem[None], padding)
-            signals = torch.cat([mixed, part, mixed - part])
-            both = self._hear(signals[1:])
-            features = AudioFeatures(
-                torch.cat([heard.frames, both.frames]), torch.cat([heard.clip, both.clip])
-            )
-            tracks, facts = compare(self.audio, features, signals, vector)
-            scores, logit = self.network(band_levels(signals[None]), tracks[None], facts[None])
+        for which, (stem, vector) in enumerate(zip(torch.from_numpy(stems), vectors, strict=True)):
+            part = F.pad(stem, padding)
+            signals = torch.stack([mixed, part, mixed - part])
+            given = self.ears.compare(known, which, vector, signals)
+            scores, logit = self.network(*(x[None] for x in given))
             present = float(logit[0].sigmoid())
             if float(part.square().sum()) <= _SILENT_SHARE * float(mixed.square().sum()):
                 scores = torch.full_like(scores, 5 - 4 * present)
@@ -232,6 +317,13 @@ class NanoJudge:
         return judgements
 
 
-def _cpu_has_bfloat16() -> bool:
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check and check())
+def load_ears() -> Ears:
+    """The shipped ones.
+
+    Raises:
+        CheckpointError: weights are missing or damaged.
+    """
+    try:
+        return Ears(AudioTower.from_pretrained("nano"), load_network(WEIGHTS))
+    except ModelError as error:
+        raise CheckpointError(str(error)) from None

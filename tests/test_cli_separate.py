@@ -46,7 +46,8 @@ def cli(monkeypatch, capfdbinary, tiny_weights):
     """Runs ``separate`` with the tiny model; gives exit code, stdout and stderr."""
 
     def run(*arguments, model=tiny_weights, stdin=None):
-        monkeypatch.setattr("sys.argv", ["separate", *map(str, arguments), "--model", str(model)])
+        given = [*map(str, arguments), "--model", str(model), "--no-judge"]
+        monkeypatch.setattr("sys.argv", ["separate", *given])
         if stdin is not None:
             wrapped = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
             monkeypatch.setattr("sys.stdin", wrapped)

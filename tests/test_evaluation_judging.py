@@ -19,6 +19,7 @@ from sam_audio.evaluation.judging import (
     Rating,
     Scored,
     agreement,
+    choosing,
     correlation,
     evaluate,
     evaluate_ratings,
@@ -59,13 +60,15 @@ class Oracle:
         self.items = {id(i.stem): i for i in items}
 
     def judge(self, mixture, stems, prompts):
-        (stem,) = stems
+        return [self._judge_one(stem) for stem in stems]
+
+    def _judge_one(self, stem):
         known = self.items[id(stem)]
         truth = measure(known.mixture, stem, known.target)
         scores = [math.nan] * 4 if truth is None else [truth.si_sdr, truth.kept, truth.sir, truth.sar]
         scores = [3 + s / 15 + self.error * self.rng.standard_normal() for s in scores]
         present = float(truth is not None) * 0.8 + 0.1 * self.rng.random()
-        return [Judgement(*scores, present=present if self.tells_presence else None)]
+        return Judgement(*scores, present=present if self.tells_presence else None)
 
 
 def test_doctests():
@@ -172,6 +175,26 @@ def test_auroc_counts_pairs_in_the_right_order():
 def test_nothing_to_evaluate():
     with pytest.raises(UserError):
         evaluate(Oracle([]), [])
+
+
+def test_choosing_among_candidates():
+    """Three stems of each target, the best of them never the first; an oracle finds it, who listens badly does not."""
+    sets = [
+        [item(level, 0.1, seed=seed) for level in levels]
+        for seed, levels in enumerate([(1.0, 0.1, 0.5), (0.8, 0.4, 0.05), (0.6, 0.2, 0.4)])
+    ]
+    items = [i for tried in sets for i in tried]
+    first, chosen, best = choosing(Oracle(items), sets).rows
+    assert [row["n"] for row in (first, chosen, best)] == [3, 3, 3]
+    assert chosen["median"] == pytest.approx(best["median"]) and chosen["mean"] == pytest.approx(best["mean"])
+    assert best["mean"] > first["mean"] + 3
+    bad = choosing(Oracle(items, 100.0), sets).rows[1]
+    assert bad["mean"] < best["mean"]
+
+
+def test_nothing_to_choose_from():
+    with pytest.raises(UserError):
+        choosing(Oracle([]), [])
 
 
 def test_correlations():

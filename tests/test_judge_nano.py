@@ -12,7 +12,16 @@ import tiny
 import tiny_judge
 import torch
 
-from judge.nano import N_BANDS, WINDOW, JudgeNetwork, NanoJudge, band_edges, band_levels, listen
+from judge.nano import (
+    N_FACTS,
+    N_ROWS,
+    WINDOW,
+    JudgeNetwork,
+    NanoJudge,
+    band_energies,
+    expected,
+    levels,
+)
 from judge.types import AXES, Judgement
 from judge.windows import RunningJudgement, is_silent
 from peav.checkpoints import CheckpointError
@@ -105,20 +114,40 @@ def test_silence(level, silent):
 # ---- features ------------------------------------------------------------------------------------------
 
 
-def test_bands_cover_every_bin_once():
-    edges = band_edges()
-    assert len(edges) == N_BANDS + 1
-    assert (edges[0], edges[-1]) == (0, 1025)
-    assert all(np.diff(edges) >= 1)
-
-
 def test_levels_are_relative_to_the_mixture():
-    signals = torch.from_numpy(np.stack([noise(0.4)[:19_200]] * 3))[None]
-    levels = band_levels(signals)
-    assert levels.shape == (1, 3, N_BANDS, 10)
-    torch.testing.assert_close(band_levels(0.1 * signals), levels, atol=1e-4, rtol=0)
-    signals[:, 1] *= 0.1  # -20 dB are half a unit
-    np.testing.assert_allclose((levels - band_levels(signals))[0, 1].median(), 0.5, atol=0.01)
+    signals = torch.from_numpy(np.stack([noise(0.4)[:19_200]] * 3))
+    found = levels(band_energies(signals))
+    assert found.shape == (3, N_ROWS, 10)
+    torch.testing.assert_close(levels(band_energies(0.1 * signals)), found, atol=1e-4, rtol=0)
+    signals[1] *= 0.1  # -20 dB are half a unit
+    np.testing.assert_allclose((found - levels(band_energies(signals)))[1].median(), 0.5, atol=0.01)
+
+
+def energies_of(*stems: float | torch.Tensor) -> torch.Tensor:
+    """Of a mixture whose cells are all alike, and of stems with these gains."""
+    mixture = torch.ones(128, 40)
+    return torch.stack([mixture, *(gain**2 * mixture for gain in stems)])
+
+
+def test_what_masks_expect_of_a_stem():
+    """Half of the cells belong to the target, and the separator is sure of it."""
+    mask = torch.zeros(128, 40)
+    mask[:64] = 1
+    sdr, kept, wrong, lost, level, share, doubt = expected(mask, energies_of(mask, 1 - mask))
+    assert sdr > 1.9 and abs(kept) < 0.01 and wrong < -1.9 and lost < -1.9 and abs(level) < 0.01
+    torch.testing.assert_close(share, torch.tensor(-0.15), atol=0.01, rtol=0)  # half of the energy: -3 dB
+    assert doubt == 0
+    other = expected(mask, energies_of(1 - mask, mask))
+    assert other[0] < -1.9 and other[1] < -1.9 and abs(other[2]) < 0.01 and abs(other[3]) < 0.01
+    untouched = expected(mask, energies_of(torch.ones(128, 40), torch.zeros(128, 40)))
+    torch.testing.assert_close(untouched[0], torch.tensor(0.0), atol=0.01, rtol=0)  # as much of both: 0 dB
+    assert abs(untouched[1]) < 0.01
+    unsure = expected(torch.full((128, 40), 0.5), energies_of(mask, 1 - mask))
+    assert unsure[0] < sdr and unsure[6] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_expectations_of_silence_are_finite():
+    assert torch.isfinite(expected(torch.zeros(128, 8), torch.zeros(3, 128, 8))).all()
 
 
 # ---- the judge -----------------------------------------------------------------------------------------
@@ -146,15 +175,25 @@ def test_stems_are_judged_by_themselves(judge):
         assert scores(judge.judge(mixture, [stem], [prompt])[0]) == pytest.approx(scores(judgement), abs=1e-3)
 
 
-def test_listening_once_to_the_mixture_changes_nothing(judge):
-    """As in training, where the three are heard together."""
-    mixture, stem = noise(1.0)[:48_000], noise(1.0, seed=1)[:48_000]
-    signals = torch.from_numpy(np.stack([mixture, stem, mixture - stem]))
+def test_prompts_of_one_call_do_not_change_each_other(judge):
+    """The separator that a judge listens with would let them compete."""
+    mixture, stem = noise(1.0), noise(1.0, seed=1)
+    alone = judge.judge(mixture, [stem], ["rain falling"])[0]
+    beside = judge.judge(mixture, [stem, stem], ["rain falling", "wind blowing"])[0]
+    assert scores(beside) == pytest.approx(scores(alone), abs=1e-3)
+
+
+def test_what_the_network_is_given(judge):
+    mixture = torch.from_numpy(noise(1.0)[:48_000])
+    vectors = torch.stack([judge._embed("dog"), judge._embed("rain")])
     with torch.inference_mode():
-        tracks, facts = listen(judge.audio, signals, judge._embed("dog"))
-        expected, _ = judge.network(band_levels(signals[None]), tracks[None], facts[None])
-    found = scores(judge.judge(mixture, [stem], ["dog"])[0])
-    assert found == pytest.approx(expected[0].tolist(), abs=0.03)  # bfloat16
+        known = judge.ears.mixture(mixture, vectors)
+        signals = torch.stack([mixture, 0.5 * mixture, 0.5 * mixture])
+        image, tracks, facts = judge.ears.compare(known, 1, vectors[1], signals)
+    assert known.masks.shape == (2, 128, 50)
+    assert (image.shape, tracks.shape, facts.shape) == ((4, N_ROWS, 25), (3, 25), (N_FACTS,))
+    assert image[3].min() >= 0 and image[3].max() <= 1
+    torch.testing.assert_close(facts[12:14], torch.tensor([-0.15, -0.15]), atol=0.01, rtol=0)  # -6 dB each
 
 
 def test_long_sound_is_the_mean_of_its_windows(judge):
@@ -222,7 +261,7 @@ def test_prompts_have_to_be_as_many_as_stems(judge):
 
 
 def test_weights_come_back(judge, judge_weights):
-    again = NanoJudge(judge_weights, judge.audio)
+    again = NanoJudge(judge_weights, judge.ears)
     mixture, stem = noise(1.0), noise(1.0, seed=1)
     assert again.judge(mixture, [stem], ["dog"]) == judge.judge(mixture, [stem], ["dog"])
 

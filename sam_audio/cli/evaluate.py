@@ -122,6 +122,9 @@ def judge(
         Optional[Path],
         typer.Option(metavar="FILE.csv", help="Compare with human ratings instead.", show_default=False),
     ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Measure instead how well it chooses among that many candidates.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
     bank: Annotated[
         Optional[Path],
@@ -139,6 +142,9 @@ def judge(
     loaded = load_judge(model)
     if ratings is not None:
         result = measure.evaluate_ratings(loaded, measure.read_ratings(ratings))
+    elif candidates > 1:
+        tried = measure.candidates_of(load(separator), bank or bank_dir(), mixtures, candidates, seed)
+        result = measure.choosing(loaded, tried)
     else:
         items = measure.separated(load(separator), bank or bank_dir(), mixtures, seed)
         result = measure.evaluate(loaded, items)

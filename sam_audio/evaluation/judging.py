@@ -30,6 +30,8 @@ __all__ = [
     "Rating",
     "Scored",
     "agreement",
+    "candidates_of",
+    "choosing",
     "correlation",
     "evaluate",
     "evaluate_ratings",
@@ -144,6 +146,68 @@ def separated(model: SeparationModel, bank_dir: Path, n: int, seed: int = 0) -> 
         stems = separate_prompts(model, mixed, [label for label, _ in asked])
         for stem, (label, target) in zip(stems, asked, strict=True):
             yield Item(mixed, stem, target, label)
+
+
+# ---- choosing among candidates -------------------------------------------------------------------------
+
+
+def candidates_of(
+    model: SeparationModel, bank_dir: Path, n: int, k: int, seed: int = 0
+) -> Iterator[list[Item]]:
+    """The ``k`` candidates that `separate --candidates` would choose from, for every source of ``n`` held-out mixtures.
+
+    Raises:
+        UserError: the model has not that many.
+    """
+    from sam_audio.candidates import candidates
+    from sam_audio.evaluation.separation import SCENARIOS, mixtures, separate_prompts
+
+    ways = candidates(model, k)
+    for _, mixture, _ in mixtures(bank_dir, -(-n // len(SCENARIOS)), seed=seed):
+        sources = np.stack([s.samples for s in mixture.sources])
+        mixed = sources.sum(axis=0)
+        prompts = [p for p in mixture.prompts if p.members]
+        tried = [separate_prompts(way, mixed, [p.label for p in prompts]) for way in ways]
+        for row, prompt in enumerate(prompts):
+            target = sources[prompt.members].sum(axis=0)
+            yield [Item(mixed, stems[row], target, prompt.label) for stems in tried]
+
+
+def choosing(judge: Judge, tried: Iterable[Sequence[Item]]) -> Evaluation:
+    """SI-SDR in dB of the first candidate, of the one with the judge's best overall score, and of the truly best.
+
+    Raises:
+        UserError: there is nothing to choose from, or the judge cannot take an item.
+    """
+    truths, picks = [], []
+    for items in tried:
+        mixture, prompt = items[0].mixture, items[0].prompt
+        judged = judge.judge(mixture, [item.stem for item in items], [prompt] * len(items))
+        measured = [measure(mixture, item.stem, item.target) for item in items]
+        if None in measured:
+            continue
+        truths.append([m.si_sdr for m in measured if m is not None])
+        picks.append(int(np.argmax([judgement.overall for judgement in judged])))
+    ensure_some(len(truths), [])
+    table = np.array(truths)
+    rows: list[Row] = []
+    for who, values in (
+        ("first candidate", table[:, 0]),
+        ("the judge's choice", table[np.arange(len(table)), picks]),
+        ("the best", table.max(axis=1)),
+    ):
+        rows.append(
+            {
+                "SI-SDR of": who,
+                "n": len(table),
+                "median": float(np.median(values)),
+                "mean": float(values.mean()),
+            }
+        )
+    return Evaluation(rows, [])
+
+
+# ---- agreement -----------------------------------------------------------------------------------------
 
 
 def agreement(scored: Sequence[Scored]) -> list[Row]:

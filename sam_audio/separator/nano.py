@@ -105,11 +105,11 @@ class NanoSeparator:
         """Starts on a new recording."""
         return NanoStream(self, conditions, channels, strength)
 
-    def autocast(self) -> torch.autocast:
-        """bfloat16 where the processor computes it natively; elsewhere it would be slower than float32."""
-        if self.device.type == "cpu":
-            return torch.autocast("cpu", torch.bfloat16, enabled=_cpu_has_bfloat16())
-        return torch.autocast(self.device.type, torch.bfloat16)
+
+def autocast(device: str = "cpu") -> torch.autocast:
+    """bfloat16 where the processor computes it natively; elsewhere it would be slower than float32."""
+    native = device != "cpu" or _cpu_has_bfloat16()
+    return torch.autocast(device, torch.bfloat16, enabled=native)
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -216,7 +216,7 @@ class NanoStream:
         """Mask of every prompt in this window, (N, N_BANDS, T)."""
         # energies averaged over channels: a sound that cancels in mono is still seen
         energies = to_bands(power(spectrum)).mean(dim=0, keepdim=True)
-        with self.model.autocast():
+        with autocast(self.model.device.type):
             answer = ask(
                 self.model.network,
                 self.model.audio_tower,

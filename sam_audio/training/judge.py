@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from judge.nano import JudgeNetwork, band_levels, listen
+from judge.nano import Ears, JudgeNetwork, activity, load_ears
 from judge.scales import measure, scores_of, scores_of_absent
 from peav import checkpoints
 from peav.nano.audio import AudioTower
 from peav.nano.text import TextTower
 from sam_audio.paths import cache_dir
-from sam_audio.separator.bands import features, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano import hear, load_network
-from sam_audio.separator.network import Conditions, MaskNetwork
+from sam_audio.separator.bands import HOP, istft, power, stft, to_bands, to_bins
+from sam_audio.separator.nano import ask, autocast, load_network
+from sam_audio.separator.network import MaskNetwork
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import short
 from sam_audio.training.mixing import Mixer, Mixture
@@ -44,7 +44,7 @@ STEMS = 5  # of each mixture
 class Example:
     """What Judge nano gets, and what is true: scores (4,), and whether the prompt's sound is there."""
 
-    levels: np.ndarray
+    image: np.ndarray
     tracks: np.ndarray
     facts: np.ndarray
     scores: np.ndarray
@@ -54,33 +54,31 @@ class Example:
 class StemMaker:
     """Makes stems of many qualities out of known sources."""
 
-    def __init__(
-        self, separators: Sequence[Path], text: TextTower, audio: AudioTower, rng: np.random.Generator
-    ):
+    def __init__(self, separators: Sequence[Path], tower: AudioTower, rng: np.random.Generator):
         self.networks: list[MaskNetwork] = [load_network(path) for path in separators]
-        self.text, self.audio, self.rng = text, audio, rng
+        self.tower, self.rng = tower, rng
 
     @torch.inference_mode()
-    def stems(self, mixture: Mixture, n: int) -> Iterator[tuple[Tensor, np.ndarray, list[int]]]:
-        """(vector of the prompt (384,), stem (samples,), members of the prompt) of up to ``n`` stems."""
-        rng = self.rng
+    def stems(self, mixture: Mixture, vectors: Tensor, n: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Which prompt, and a stem (samples,) for it, ``n`` times; ``vectors`` (P, 384) are of the prompts."""
+        rng, prompts = self.rng, mixture.prompts
         sources = torch.from_numpy(np.stack([s.samples for s in mixture.sources]))
         n_samples = sources.shape[-1]
         spectra = stft(sources)
         mixed = spectra.sum(0)
-        prompts = [mixture.prompts[i] for i in rng.permutation(len(mixture.prompts))]
-        vectors = self.text.embed([p.phrases[rng.integers(len(p.phrases))] for p in prompts])
         network = self.networks[rng.integers(len(self.networks))]
         energies = to_bands(power(mixed))
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = (
-                hear(self.audio, sources.sum(0)[None, None], energies.shape[-1])
-                if network.config.hears
-                else None
-            )
-            analysis = network.analyse(features(energies[None]), maps)
-            conditions = Conditions(vectors[None], torch.ones(1, len(prompts), dtype=torch.bool))
-            masks = network.mask_logits(analysis, conditions)[0].float().sigmoid()
+        with autocast():
+            masks = ask(
+                network,
+                self.tower,
+                F.pad(sources.sum(0), (0, HOP))[None, None],
+                energies[None],
+                vectors[None],
+                torch.ones(1, len(prompts), dtype=torch.bool),
+                activity if rng.random() < 0.7 else lambda _: None,
+                together=bool(rng.random() < 0.5),
+            ).masks[0]
         made = 0
         while made < n:
             which = int(rng.integers(len(prompts)))
@@ -106,7 +104,7 @@ class StemMaker:
                 stem = (torch.from_numpy(gains).float()[:, None] * sources).sum(0)
             else:
                 stem = istft(to_bins(mask) * mixed, n_samples)
-            yield vectors[which], stem.numpy(), members
+            yield which, stem.numpy()
             made += 1
 
     def _ideal(self, spectra: Tensor, mixed: Tensor, members: list[int]) -> Tensor:
@@ -134,13 +132,17 @@ class StemMaker:
 
 
 @torch.inference_mode()
-def examples(mixer: Mixer, maker: StemMaker, tower: AudioTower) -> Iterator[Example]:
+def examples(mixer: Mixer, maker: StemMaker, ears: Ears, text: TextTower) -> Iterator[Example]:
     """Endless examples."""
+    rng = mixer.rng
     while True:
         mixture = mixer.mixture()
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(0)
-        for vector, stem, members in maker.stems(mixture, STEMS):
+        vectors = text.embed([p.phrases[rng.integers(len(p.phrases))] for p in mixture.prompts])
+        known = ears.mixture(torch.from_numpy(mixed), vectors)
+        for which, stem in maker.stems(mixture, vectors, STEMS):
+            members = mixture.prompts[which].members
             target = sources[members].sum(0) if members else np.zeros_like(mixed)
             present = bool(np.square(target).sum() > 1e-5 * np.square(mixed).sum())
             if present:
@@ -149,19 +151,23 @@ def examples(mixer: Mixer, maker: StemMaker, tower: AudioTower) -> Iterator[Exam
             else:
                 scores = scores_of_absent(stem, mixed)
             signals = torch.from_numpy(np.stack([mixed, stem, mixed - stem]))
-            tracks, facts = listen(tower, signals, vector)
-            levels = band_levels(signals[None])[0]
+            image, tracks, facts = ears.compare(known, which, vectors[which], signals)
             yield Example(
-                _pack(levels), tracks.half().numpy(), facts.numpy(), scores.astype(np.float32), present
+                _pack(image), tracks.half().numpy(), facts.numpy(), scores.astype(np.float32), present
             )
 
 
-def _pack(levels: Tensor) -> np.ndarray:
-    return ((levels + 2) * 80).round().clamp(0, 255).to(torch.uint8).numpy()
+# of levels, then of the mask: what fits into a byte
+_OFFSET = torch.tensor([2.0, 2.0, 2.0, 0.0])[:, None, None]
+_STEPS = torch.tensor([80.0, 80.0, 80.0, 255.0])[:, None, None]
 
 
-def _unpack(levels: Tensor) -> Tensor:
-    return levels.float() / 80 - 2
+def _pack(image: Tensor) -> np.ndarray:
+    return ((image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _unpack(image: Tensor) -> Tensor:
+    return image.float() / _STEPS - _OFFSET
 
 
 def make_examples(
@@ -183,9 +189,9 @@ def make_examples(
 
 def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, seed: int) -> str:
     torch.set_num_threads(1)
-    tower, text = AudioTower.from_pretrained("nano"), TextTower.from_pretrained("nano")
+    ears, text = load_ears(), TextTower.from_pretrained("nano")
     mixer = Mixer(Bank(bank_dir), split, SECONDS, seed)
-    source = examples(mixer, StemMaker(separators, text, tower, mixer.rng), tower)
+    source = examples(mixer, StemMaker(separators, ears.tower, mixer.rng), ears, text)
     batch = [next(source) for _ in range(PER_SHARD * STEMS)]
     part = path.with_suffix(".part.npz")
     columns: dict[str, Any] = {
@@ -226,7 +232,7 @@ def train(
             facts = data["facts"][rows]
             facts = facts + 0.03 * torch.randn_like(facts)
             with torch.autocast("cpu", torch.bfloat16):
-                scores, present = network(_unpack(data["levels"][rows]), data["tracks"][rows].float(), facts)
+                scores, present = network(_unpack(data["image"][rows]), data["tracks"][rows].float(), facts)
             truth = data["present"][rows].float()
             loss = F.smooth_l1_loss(scores, data["scores"][rows], beta=0.5)
             loss = loss + 0.3 * F.binary_cross_entropy_with_logits(present, truth)
@@ -253,7 +259,7 @@ def validate(network: JudgeNetwork, data: dict[str, Tensor]) -> dict[str, float]
 
     parts = [
         network(
-            _unpack(data["levels"][i : i + 64]), data["tracks"][i : i + 64].float(), data["facts"][i : i + 64]
+            _unpack(data["image"][i : i + 64]), data["tracks"][i : i + 64].float(), data["facts"][i : i + 64]
         )
         for i in range(0, len(data["present"]), 64)
     ]

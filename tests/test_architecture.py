@@ -45,8 +45,10 @@ def test_peav_imports_none_of_the_others():
 
 
 def test_judge_imports_peav_and_plain_types_only():
-    allowed = "sam_audio.types", "sam_audio.errors"
     for path, names in importers("judge").items():
+        allowed = ["sam_audio.types", "sam_audio.errors"]
+        if path == "nano.py":  # it listens with the separator, which knows nothing of judges
+            allowed.append("sam_audio.separator")
         assert not [n for n in names if inside(n, "sam_audio", "plugins") and not inside(n, *allowed)], path
 
 

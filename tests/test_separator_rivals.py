@@ -58,36 +58,36 @@ def test_candidates_are_the_likeliest_labels(rivalry, text):
     logits = torch.full((1, len(LABELS), T), -8.0)
     loud = [LABELS.index(name) for name in ("piano", "thunder")]
     logits[0, loud, 5:9] = torch.tensor([2.0, 3.0])[:, None]
-    found = rivalry.candidates(text.embed(["piano"])[None], torch.tensor([[True]]), logits)
-    assert found.vectors.shape == (1, N_CANDIDATES, 384)
+    logits = torch.cat([torch.zeros(1, 1, T), logits], dim=1)  # the prompt itself comes first
+    asked = torch.tensor([[True]])
+    found = rivalry.candidates(text.embed(["piano"])[None], asked, logits, asked)
+    assert found.vectors.shape == (1, N_CANDIDATES + 1, 384)
     torch.testing.assert_close(found.vectors[0, :2], rivalry.labels[loud[::-1]])
     torch.testing.assert_close(found.plausible[0, :3], torch.tensor([3.0, 2.0, -8.0]))
-    assert found.activity[0, 0].argmax() == 5 and found.activity.shape == (1, N_CANDIDATES, T)
+    assert found.activity[0, 0].argmax() == 5 and found.activity.shape == (1, N_CANDIDATES + 1, T)
     assert found.same[0, 0, :2].tolist() == [False, True]
 
 
 def test_a_prompt_of_spans_alone_has_no_rivals(rivalry):
-    found = rivalry.candidates(
-        torch.zeros(1, 1, 384), torch.tensor([[False]]), torch.zeros(1, len(LABELS), T)
-    )
+    asked = torch.tensor([[False]])
+    found = rivalry.candidates(torch.zeros(1, 1, 384), asked, torch.zeros(1, 1 + len(LABELS), T), ~asked)
     assert found.same.all()
 
 
 def test_prompts_compete_with_each_other_unless_they_overlap(rivalry, text):
     vectors = text.embed(["dog barking", "rain falling", "animal", "music", "piano"])[None]
-    nothing = Candidates(
-        torch.zeros(1, 0, 384), torch.zeros(1, 0), torch.zeros(1, 0, T), torch.zeros(1, 5, 0)
-    )
-    valid, logits = torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5, T)
-    joined = rivalry.with_prompts(nothing, vectors, valid, logits)
-    dog, rain, animal, music, piano = ((row == 0).tolist() for row in joined.same[0].float())
+    every, logits = torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5 + len(LABELS), T)
+
+    def rivals(used: torch.Tensor) -> list[list[bool]]:
+        return (~rivalry.candidates(vectors, every, logits, used).same[0, :, N_CANDIDATES:]).tolist()
+
+    dog, rain, animal, music, piano = rivals(every)
     assert dog == [False, True, False, True, True]
     assert rain == [True, False, True, True, True]
     assert music == [True, True, True, False, False]
     assert piano == [True, True, True, False, False]
     assert animal[0] is False and animal[4] is True
-    used = torch.tensor([[True, False, True, True, True]])
-    assert not (rivalry.with_prompts(nothing, vectors, valid, logits, used).same[0, 0] == 0).tolist()[1]
+    assert rivals(torch.tensor([[True, False, True, True, True]]))[0] == [False, False, False, True, True]
 
 
 # ---- choosing ------------------------------------------------------------------------------------------
@@ -155,8 +155,9 @@ def test_a_network_competes_where_it_is_told_what_else_may_sound():
     energies = torch.rand(2, 128, 20, generator=generator)
     vectors = F.normalize(torch.randn(2, 3, 384, generator=generator), dim=-1)
     conditions = Conditions(vectors, torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 3, 4, 20))
-    logits = torch.randn(2, tiny.CONFIG.n_labels, 20, generator=generator)
-    candidates = network.rivalry.candidates(vectors, conditions.vector_valid, logits)
+    logits = torch.randn(2, 3 + tiny.CONFIG.n_labels, 20, generator=generator)
+    alone = torch.zeros(2, 3, dtype=torch.bool)
+    candidates = network.rivalry.candidates(vectors, conditions.vector_valid, logits, alone)
     alone = network(features, conditions)
     beside = network(features, conditions, None, energies, candidates)
     assert beside.shape == alone.shape == (2, 3, 128, 20)

@@ -330,18 +330,14 @@ def ask(
         features_ = tower.from_maps(maps, n_heard)
         first = n_heard - _padded(n_frames) * HOP // FRAME  # silence was put before the sound
         heard = AudioFeatures(features_.frames[:, first:], features_.clip)
-        words = (
-            vectors
-            if rivalry is None
-            else torch.cat([vectors, rivalry.labels.expand(len(vectors), -1, -1)], 1)
-        )
+        words = vectors if rivalry is None else rivalry.words(vectors)
         logits = tower.logits(heard.frames.float() @ words.mT, FRAME_LEVEL).mT
         logits = logits.repeat_interleave(FRAME // HOP, dim=-1)[..., :n_frames]
         own = logits[:, :n_prompts]
         if rivalry is not None:
-            candidates = rivalry.candidates(vectors, vector_valid, logits[:, n_prompts:])
-            if together:
-                candidates = rivalry.with_prompts(candidates, vectors, vector_valid, own)
+            candidates = rivalry.candidates(
+                vectors, vector_valid, logits, torch.full_like(vector_valid, together)
+            )
     analysis = network.analyse(features(energies), maps)
     conditions = Conditions(vectors, vector_valid, tracks(own))
     return Answer(network.mask_logits(analysis, conditions, energies, candidates).sigmoid(), heard)

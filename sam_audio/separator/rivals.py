@@ -68,51 +68,38 @@ class Rivalry(nn.Module):
         """Vectors of the labels, (V, 384)."""
         return self.vectors[: len(self.kinds)]
 
-    def candidates(self, vectors: Tensor, vector_valid: Tensor, logits: Tensor) -> Candidates:
-        """The likeliest labels.
+    def words(self, vectors: Tensor) -> Tensor:
+        """All that the audio tower is asked about: prompts (B, N, 384), then the labels -> (B, N + V, 384)."""
+        return torch.cat([vectors, self.labels.expand(len(vectors), -1, -1)], dim=1)
+
+    def candidates(self, vectors: Tensor, vector_valid: Tensor, logits: Tensor, used: Tensor) -> Candidates:
+        """The likeliest labels, and the prompts of the same call: they compete with each other too.
 
         Args:
             vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N). A prompt of spans alone has no
                 rivals: which labels mean the same cannot be told.
-            logits: of the labels at the network's frames, from the audio tower, (B, V, T).
+            logits: of ``words`` at the network's frames, from the audio tower, (B, N + V, T).
+            used: (B, N) bool, which prompts are rivals of the others.
         """
-        likely = logits.amax(dim=-1)
-        plausible, index = likely.topk(min(N_CANDIDATES, likely.shape[1]), dim=1)
-        same = self._same(vectors) | ~vector_valid[..., None]
+        own, labels = logits.split([vectors.shape[1], len(self.labels)], dim=1)
+        plausible, index = labels.amax(dim=-1).topk(min(N_CANDIDATES, labels.shape[1]), dim=1)
+        same = self._same(vectors)
+        among_prompts = self._same_prompts(vectors, same) | ~(used & vector_valid)[:, None]
+        same = same.gather(2, index[:, None].expand(-1, same.shape[1], -1))
+        likeliest = labels.gather(1, index[..., None].expand(-1, -1, labels.shape[-1]))
         return Candidates(
-            self.labels[index],
-            plausible,
-            logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1])).sigmoid(),
-            same.gather(2, index[:, None].expand(-1, same.shape[1], -1)),
+            torch.cat([self.labels[index], vectors], dim=1),
+            torch.cat([plausible, own.amax(dim=-1)], dim=1),
+            torch.cat([likeliest, own], dim=1).sigmoid(),
+            torch.cat([same, among_prompts], dim=2) | ~vector_valid[..., None],
         )
 
-    def with_prompts(
-        self,
-        candidates: Candidates,
-        vectors: Tensor,
-        vector_valid: Tensor,
-        logits: Tensor,
-        used: Tensor | None = None,
-    ) -> Candidates:
-        """The prompts of one call compete with each other too, but for those that overlap in meaning.
-
-        Args:
-            candidates: labels, to which the prompts are added.
-            vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N) and ``logits`` (B, N, T).
-            used: (B, N) bool, which prompts to add; without it all that have a vector.
-        """
+    def _same_prompts(self, vectors: Tensor, same: Tensor) -> Tensor:
+        """Which prompts overlap in meaning, each taken for the label nearest to it: (B, N, N) bool."""
         nearest = (vectors.float() @ self.labels.T).argmax(dim=-1)
-        n_prompts = nearest.shape[1]
-        same = self._same(vectors).gather(2, nearest[:, None].expand(-1, n_prompts, -1))
-        same = same | same.mT | torch.eye(n_prompts, dtype=torch.bool, device=same.device)
-        added = vector_valid if used is None else used & vector_valid
-        same = same | ~vector_valid[..., None] | ~added[:, None]
-        return Candidates(
-            torch.cat([candidates.vectors, vectors], dim=1),
-            torch.cat([candidates.plausible, logits.amax(dim=-1)], dim=1),
-            torch.cat([candidates.activity, logits.sigmoid()], dim=1),
-            torch.cat([candidates.same, same], dim=2),
-        )
+        overlap = same.gather(2, nearest[:, None].expand(-1, nearest.shape[1], -1))
+        itself = torch.eye(nearest.shape[1], dtype=torch.bool, device=same.device)
+        return overlap | overlap.mT | itself
 
     def _same(self, vectors: Tensor) -> Tensor:
         """Which labels mean what a prompt means, or are kinds of it: (B, N, 384) -> (B, N, V) bool."""

@@ -35,6 +35,7 @@ from sam_audio.training.examples import Examples, load_examples
 from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import BandStatistics, Energies, separation_loss
 from sam_audio.training.mixing import Mixer, Mixture, Prompt
+from sam_audio.training.optimizer import MuonAdamW
 
 log = logging.getLogger(__name__)
 
@@ -306,7 +307,7 @@ def statistics(batch: dict[str, Tensor]) -> BandStatistics:
 class State:
     network: MaskNetwork
     ema: MaskNetwork
-    optimizer: torch.optim.Optimizer
+    optimizer: MuonAdamW
     step: int = 0
     mixtures: int = 0
     hours: float = 0.0
@@ -348,23 +349,17 @@ def load_state(path: Path, recipe: Recipe) -> State:
     torch.manual_seed(0)
     network, ema = (channels_last(MaskNetwork(recipe.network)) for _ in range(2))
     ema.load_state_dict(network.state_dict())
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    optimizer = MuonAdamW(network, recipe.learning_rate, recipe.weight_decay)
     state = State(network, ema.eval(), optimizer)
     if path.exists():
         saved = torch.load(path, weights_only=True)
         same = NetworkConfig.of(saved["config"]) == recipe.network
         for module, name in ((network, "network"), (ema, "ema")):
-            missing = module.load_state_dict(saved[name], strict=same).missing_keys
-        if same:
+            module.load_state_dict(saved[name], strict=same)
+        if same and optimizer.made(saved["optimizer"]):
             optimizer.load_state_dict(saved["optimizer"])
         else:
-            log.info("the network has grown by %d tensors: a fresh optimizer", len(missing))
+            log.info("a fresh optimizer: the saved one is of another kind or of another network")
         state.step, state.mixtures, state.hours = saved["step"], saved["mixtures"], saved["hours"]
         log.info("resuming after %d mixtures, %.2f hours", state.mixtures, state.hours)
     elif WEIGHTS.exists():
@@ -469,7 +464,7 @@ def training_step(
     with autocast():
         logits = state.network(*given)
     loss, parts = separation_loss(logits, statistics(batch), batch["present"], batch["absent"])
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
     if torch.isfinite(norm):

@@ -1,0 +1,70 @@
+"""Muon for matrices and convolutions, AdamW for all else.
+
+Muon (Jordan et al., 2024) makes the momentum of each matrix orthogonal, so that all its directions move at one
+pace; scaled as in Liu et al., "Muon is Scalable for LLM Training" (2025), the learning rates and weight decays of
+AdamW serve both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LEAST_SIDE = 16  # thinner matrices have few directions to balance
+
+
+class MuonAdamW:
+    """Steps all parameters of a module; see the two optimizers of torch for the arguments.
+
+    torch's Muon takes matrices alone: it is given flat views of the convolutions.
+    """
+
+    def __init__(self, module: nn.Module, lr: float, weight_decay: float):
+        parameters = list(module.parameters())
+        self._matrices = [p for p in parameters if p.ndim > 1 and min(len(p), p[0].numel()) >= LEAST_SIDE]
+        taken = {id(p) for p in self._matrices}
+        self._views = [nn.Parameter(_flat(p.data)) for p in self._matrices]
+        self._muon = torch.optim.Muon(
+            self._views, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        rest = [p for p in parameters if id(p) not in taken]
+        self._adamw = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of both; their learning rates may be set."""
+        return [*self._muon.param_groups, *self._adamw.param_groups]
+
+    def zero_grad(self) -> None:
+        for parameter in self._matrices:
+            parameter.grad = None
+        self._adamw.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        for parameter, view in zip(self._matrices, self._views, strict=True):
+            view.grad = None if parameter.grad is None else _flat(parameter.grad, like=parameter)
+        self._muon.step()
+        self._adamw.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+
+    def made(self, state: dict[str, Any]) -> bool:
+        """Whether a state dict is of this kind of optimizer."""
+        return set(state) == set(self.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._muon.load_state_dict(state["muon"])
+        self._adamw.load_state_dict(state["adamw"])
+
+
+def _flat(x: Tensor, like: Tensor | None = None) -> Tensor:
+    """A matrix (outputs, rest) that shares the memory of a parameter, or a gradient in the order of ``like``."""
+    if x.ndim == 4 and (x if like is None else like).is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)
+    flat = x.reshape(len(x), -1)
+    if like is None and flat.data_ptr() != x.data_ptr():
+        raise ValueError("a parameter that is not contiguous in memory cannot be seen as a matrix")
+    return flat

@@ -27,6 +27,7 @@ def test_models_list():
         "text encoder",
         "audio encoder",
         "video encoder",
+        "judge",
     ]
     for entry in shipped:
         assert entry["bytes"] < 3 * entry["parameters"]  # float16 or int8

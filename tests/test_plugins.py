@@ -237,7 +237,7 @@ class Quietest:
 def test_hook_rankers(installed, run):
     loaded = []
     installed(point("r", rankers=[thing("quiet", load=lambda device: loaded.append(device) or Quietest())]))
-    asked = ("mix.wav", "-p", "dog", "--candidates", "3", "--ranker")
+    asked = ("mix.wav", "-p", "dog", "--candidates", "3", "--no-judge", "--ranker")
     code, out, _ = run(*asked, "quiet", "--json")
     (stem,) = json.loads(out)["files"][0]["stems"]
     tried = stem["candidates"]

@@ -136,7 +136,6 @@ class Ears:
                 energies[None],
                 vectors[None],
                 valid,
-                activity,
                 together=False,
             )
         assert answer.heard is not None
@@ -206,14 +205,6 @@ def expected(mask: Tensor, energies: Tensor) -> Tensor:
     decibels = 10 * torch.log10(torch.stack(ratios) + 1e-4) / 20
     doubt = (mask * (1 - mask) * mixture).sum() / (mixture.sum() + floor)
     return torch.cat([decibels, doubt[None]])
-
-
-def activity(logits: Tensor | None) -> Tensor:
-    """What the tower heard of each prompt, as the separator takes it; see `Conditions`."""
-    assert logits is not None
-    heard = logits.sigmoid()
-    nothing = torch.zeros_like(heard)
-    return torch.stack([heard, torch.ones_like(heard), nothing, nothing], dim=2)
 
 
 # ---- the judge -----------------------------------------------------------------------------------------

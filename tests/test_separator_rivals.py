@@ -58,9 +58,8 @@ def test_candidates_are_the_likeliest_labels(rivalry, text):
     logits = torch.full((1, len(LABELS), T), -8.0)
     loud = [LABELS.index(name) for name in ("piano", "thunder")]
     logits[0, loud, 5:9] = torch.tensor([2.0, 3.0])[:, None]
-    logits = torch.cat([torch.zeros(1, 1, T), logits], dim=1)  # the prompt itself comes first
-    asked = torch.tensor([[True]])
-    found = rivalry.candidates(text.embed(["piano"])[None], asked, logits, asked)
+    asked, own = torch.tensor([[True]]), torch.zeros(1, 1, T)
+    found = rivalry.candidates(text.embed(["piano"])[None], asked, own, logits, asked)
     assert found.vectors.shape == (1, N_CANDIDATES + 1, 384)
     torch.testing.assert_close(found.vectors[0, :2], rivalry.labels[loud[::-1]])
     torch.testing.assert_close(found.plausible[0, :3], torch.tensor([3.0, 2.0, -8.0]))
@@ -70,16 +69,44 @@ def test_candidates_are_the_likeliest_labels(rivalry, text):
 
 def test_a_prompt_of_spans_alone_has_no_rivals(rivalry):
     asked = torch.tensor([[False]])
-    found = rivalry.candidates(torch.zeros(1, 1, 384), asked, torch.zeros(1, 1 + len(LABELS), T), ~asked)
-    assert found.same.all()
+    own, labels = torch.zeros(1, 1, T), torch.zeros(1, len(LABELS), T)
+    assert rivalry.candidates(torch.zeros(1, 1, 384), asked, own, labels, ~asked).same.all()
+
+
+def heard_while_marked(rivalry, present: slice, absent: slice | None = None, valid: bool = False):
+    """A guess where a dog barks from 40 to 60 of 100 frames, and rain falls all the time."""
+    labels = torch.full((1, len(LABELS), 100), -8.0)
+    labels[0, LABELS.index("dog barking"), 40:60] = 2.0
+    labels[0, LABELS.index("rain falling")] = 3.0
+    spans = torch.zeros(1, 1, 2, 100)
+    spans[0, 0, 0, present] = 1
+    if absent is not None:
+        spans[0, 0, 1, absent] = 1
+    vectors, found = rivalry.guess(torch.zeros(1, 1, 384), torch.tensor([[valid]]), labels, spans)
+    return LABELS[int((vectors[0, 0] @ rivalry.labels.T).argmax())] if vectors.any() else None, found.item()
+
+
+def test_marked_time_is_put_into_words(rivalry):
+    assert heard_while_marked(rivalry, slice(40, 60)) == ("dog barking", True)
+    assert heard_while_marked(rivalry, slice(40, 60), absent=slice(0, 20)) == ("dog barking", True)
+
+
+def test_marks_that_tell_nothing_stay_without_words(rivalry):
+    assert heard_while_marked(rivalry, slice(0, 0)) == (None, False)
+    assert heard_while_marked(rivalry, slice(0, 100)) == (None, False)
+
+
+def test_words_that_were_given_are_kept(rivalry):
+    assert heard_while_marked(rivalry, slice(40, 60), valid=True) == (None, True)
 
 
 def test_prompts_compete_with_each_other_unless_they_overlap(rivalry, text):
     vectors = text.embed(["dog barking", "rain falling", "animal", "music", "piano"])[None]
-    every, logits = torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5 + len(LABELS), T)
+    labels = torch.zeros(1, len(LABELS), T)
+    every, own = torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5, T)
 
     def rivals(used: torch.Tensor) -> list[list[bool]]:
-        return (~rivalry.candidates(vectors, every, logits, used).same[0, :, N_CANDIDATES:]).tolist()
+        return (~rivalry.candidates(vectors, every, own, labels, used).same[0, :, N_CANDIDATES:]).tolist()
 
     dog, rain, animal, music, piano = rivals(every)
     assert dog == [False, True, False, True, True]
@@ -155,9 +182,11 @@ def test_a_network_competes_where_it_is_told_what_else_may_sound():
     energies = torch.rand(2, 128, 20, generator=generator)
     vectors = F.normalize(torch.randn(2, 3, 384, generator=generator), dim=-1)
     conditions = Conditions(vectors, torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 3, 4, 20))
-    logits = torch.randn(2, 3 + tiny.CONFIG.n_labels, 20, generator=generator)
+    own, labels = torch.randn(2, 3 + tiny.CONFIG.n_labels, 20, generator=generator).split(
+        [3, tiny.CONFIG.n_labels], 1
+    )
     nobody = torch.zeros(2, 3, dtype=torch.bool)
-    candidates = network.rivalry.candidates(vectors, conditions.vector_valid, logits, nobody)
+    candidates = network.rivalry.candidates(vectors, conditions.vector_valid, own, labels, nobody)
     alone = network(features, conditions)
     beside = network(features, conditions, None, energies, candidates)
     assert beside.shape == alone.shape == (2, 3, 128, 20)

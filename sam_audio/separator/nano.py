@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,7 +222,8 @@ class NanoStream:
                 self._heard[None],
                 energies,
                 *self._vectors,
-                lambda logits: self._tracks(spectrum.shape[-1], logits),
+                self._spans(spectrum.shape[-1]),
+                listen=self.model.predict_spans,
             )
         return self._without_unwanted(answer.masks[0])
 
@@ -251,21 +251,17 @@ class NanoStream:
                 gain.mul_(torch.from_numpy(prior.gains(heard, grid)).to(gain).clamp(0, 1))
         return share_out(gains, self.strength)
 
-    def _tracks(self, n_frames: int, logits: Tensor | None) -> Tensor | None:
-        """What is known of when the prompts sound, on the frames of this window."""
-        activity = logits[0].sigmoid().cpu() if logits is not None and self.model.predict_spans else None
-        if activity is None and not any(condition.anchors for condition in self.conditions):
+    def _spans(self, n_frames: int) -> Tensor | None:
+        """Where the prompts are marked to sound and not to sound in this window, (1, N, 2, T)."""
+        if not any(condition.anchors for condition in self.conditions):
             return None
-        tracks = torch.zeros(1, len(self._asked), 4, n_frames)
+        spans = torch.zeros(1, len(self._asked), 2, n_frames)
         for n, condition in enumerate(self._asked):
-            if activity is not None and condition.vector is not None:
-                tracks[0, n, 0] = activity[n]
-                tracks[0, n, 1] = 1
             for anchor in condition.anchors:
                 start = round(anchor.span.start_s * SAMPLE_RATE / HOP) - self._first_frame
                 stop = round(anchor.span.end_s * SAMPLE_RATE / HOP) - self._first_frame
-                tracks[0, n, 2 if anchor.present else 3, max(start, 0) : max(stop, 0)] = 1
-        return tracks.to(self.model.device)
+                spans[0, n, 0 if anchor.present else 1, max(start, 0) : max(stop, 0)] = 1
+        return spans.to(self.model.device)
 
     def _synthesise(self, gains: Tensor, spectrum: Tensor) -> Tensor:
         """Masked frames to sound by weighted overlap-add.
@@ -307,7 +303,8 @@ def ask(
     energies: Tensor,
     vectors: Tensor,
     vector_valid: Tensor,
-    tracks: Callable[[Tensor | None], Tensor | None],
+    spans: Tensor | None = None,
+    listen: bool = True,
     together: bool = True,
 ) -> Answer:
     """One excerpt through tower and network.
@@ -318,11 +315,11 @@ def ask(
         sound: (B, C, samples), at least T * HOP of them.
         energies: of its bands, (B, N_BANDS, T).
         vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N).
-        tracks: makes what is known of when the prompts sound (see :class:`Conditions`) of the tower's logits
-            (B, N, T), which are None without a tower.
+        spans: where prompts are marked to sound and not to sound, (B, N, 2, T).
+        listen: whether the tower says when prompts sound.
         together: whether the prompts compete with each other too.
     """
-    n_frames, n_prompts, rivalry = energies.shape[-1], vectors.shape[1], network.rivalry
+    n_frames, rivalry = energies.shape[-1], network.rivalry
     maps = heard = own = candidates = None
     if tower is not None:
         maps = hear(tower, sound, n_frames)
@@ -330,17 +327,40 @@ def ask(
         features_ = tower.from_maps(maps, n_heard)
         first = n_heard - _padded(n_frames) * HOP // FRAME  # silence was put before the sound
         heard = AudioFeatures(features_.frames[:, first:], features_.clip)
-        words = vectors if rivalry is None else rivalry.words(vectors)
-        logits = tower.logits(heard.frames.float() @ words.mT, FRAME_LEVEL).mT
-        logits = logits.repeat_interleave(FRAME // HOP, dim=-1)[..., :n_frames]
-        own = logits[:, :n_prompts]
-        if rivalry is not None:
+        frames = heard.frames.float()
+
+        def logits_of(words: Tensor) -> Tensor:
+            logits = tower.logits(frames @ words.mT, FRAME_LEVEL).mT
+            return logits.repeat_interleave(FRAME // HOP, dim=-1)[..., :n_frames]
+
+        if rivalry is None:
+            own = logits_of(vectors)
+        else:
+            labels = logits_of(rivalry.labels)
+            if spans is not None:
+                vectors, vector_valid = rivalry.guess(vectors, vector_valid, labels, spans)
+            own = logits_of(vectors)
             candidates = rivalry.candidates(
-                vectors, vector_valid, logits, torch.full_like(vector_valid, together)
+                vectors, vector_valid, own, labels, torch.full_like(vector_valid, together)
             )
     analysis = network.analyse(features(energies), maps)
-    conditions = Conditions(vectors, vector_valid, tracks(own))
+    conditions = Conditions(
+        vectors, vector_valid, _tracks(own if listen else None, vector_valid, spans, n_frames)
+    )
     return Answer(network.mask_logits(analysis, conditions, energies, candidates).sigmoid(), heard)
+
+
+def _tracks(activity: Tensor | None, valid: Tensor, spans: Tensor | None, n_frames: int) -> Tensor | None:
+    """What is known of when the prompts sound (see :class:`Conditions`); ``activity`` are logits."""
+    if activity is None and spans is None:
+        return None
+    tracks = torch.zeros(*valid.shape, 4, n_frames, device=valid.device)
+    if activity is not None:
+        known = valid[..., None].float()
+        tracks[:, :, 0], tracks[:, :, 1] = activity.sigmoid() * known, known
+    if spans is not None:
+        tracks[:, :, 2:] = spans
+    return tracks
 
 
 def hear(tower: AudioTower, sound: Tensor, n_frames: int) -> list[Tensor]:

@@ -21,6 +21,11 @@ COARSE = 4  # rivals are chosen on cells of 4 bands by 80 ms
 _SAME = 0.6  # of its best similarity to any word: a label this near to a prompt means the same
 _HYPERNYM = 0.85  # of the same: the prompt asks for all sounds of this kind
 _NEVER = -1e4
+# Of guesses from marked time (see Rivalry.guess); measured in docs/quality.md.
+_FEW_FRAMES = 20.0  # unmarked frames, of 20 ms, that say half of what many would say
+_HEARD = 0.2  # weight of being heard at all, beside being heard in the marks only
+_DOUBT = 0.5  # temperature of the softmax over labels
+_TELLING = 0.0  # least difference between inside and outside that a guess rests on
 
 
 @dataclass
@@ -68,20 +73,44 @@ class Rivalry(nn.Module):
         """Vectors of the labels, (V, 384)."""
         return self.vectors[: len(self.kinds)]
 
-    def words(self, vectors: Tensor) -> Tensor:
-        """All that the audio tower is asked about: prompts (B, N, 384), then the labels -> (B, N + V, 384)."""
-        return torch.cat([vectors, self.labels.expand(len(vectors), -1, -1)], dim=1)
+    def guess(
+        self, vectors: Tensor, vector_valid: Tensor, labels: Tensor, spans: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Words for prompts that are only marked in time: labels heard inside of the marks and not outside.
 
-    def candidates(self, vectors: Tensor, vector_valid: Tensor, logits: Tensor, used: Tensor) -> Candidates:
+        Args:
+            vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N).
+            labels: logits of the labels at the network's frames, from the audio tower, (B, V, T).
+            spans: where prompts are marked to sound and not to sound, (B, N, 2, T).
+
+        Returns:
+            Both, with a guess wherever there was no vector and the marks leave something to compare with.
+        """
+        present, absent = spans.unbind(dim=2)
+        outside = torch.where(absent.amax(dim=-1, keepdim=True) > 0, absent, 1 - present)
+        n_inside, n_outside = (x.sum(dim=-1, keepdim=True) for x in (present, outside))
+        heard, heard_outside = (
+            torch.einsum("bnt,bvt->bnv", x, labels) / n.clamp_min(1)
+            for x, n in ((present, n_inside), (outside, n_outside))
+        )
+        differs = (heard - heard_outside) * n_outside / (n_outside + _FEW_FRAMES)
+        weights = ((differs + _HEARD * heard) / _DOUBT).softmax(dim=-1)
+        guessed = ~vector_valid & (n_inside[..., 0] > 0) & (differs.amax(dim=-1) > _TELLING)
+        words = F.normalize(weights @ self.labels, dim=-1)
+        return torch.where(guessed[..., None], words, vectors), vector_valid | guessed
+
+    def candidates(
+        self, vectors: Tensor, vector_valid: Tensor, own: Tensor, labels: Tensor, used: Tensor
+    ) -> Candidates:
         """The likeliest labels, and the prompts of the same call: they compete with each other too.
 
         Args:
             vectors: of the prompts, (B, N, 384); with ``vector_valid`` (B, N). A prompt of spans alone has no
                 rivals: which labels mean the same cannot be told.
-            logits: of ``words`` at the network's frames, from the audio tower, (B, N + V, T).
+            own: logits of the prompts at the network's frames, from the audio tower, (B, N, T).
+            labels: of the labels, (B, V, T).
             used: (B, N) bool, which prompts are rivals of the others.
         """
-        own, labels = logits.split([vectors.shape[1], len(self.labels)], dim=1)
         plausible, index = labels.amax(dim=-1).topk(min(N_CANDIDATES, labels.shape[1]), dim=1)
         same = self._same(vectors)
         among_prompts = self._same_prompts(vectors, same) | ~(used & vector_valid)[:, None]

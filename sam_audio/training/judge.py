@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from judge.nano import Ears, JudgeNetwork, activity, load_ears
+from judge.nano import Ears, JudgeNetwork, load_ears
 from judge.scales import measure, scores_of, scores_of_absent
 from peav import checkpoints
 from peav.nano.audio import AudioTower
@@ -76,7 +76,7 @@ class StemMaker:
                 energies[None],
                 vectors[None],
                 torch.ones(1, len(prompts), dtype=torch.bool),
-                activity if rng.random() < 0.7 else lambda _: None,
+                listen=bool(rng.random() < 0.7),
                 together=bool(rng.random() < 0.5),
             ).masks[0]
         made = 0

@@ -275,21 +275,23 @@ def question(
         tower: only turns similarities into logits.
         noise: the tower has heard the training recordings before; this makes its opinion of when less sure.
     """
-    rivalry = network.rivalry
-    words = vectors if rivalry is None else rivalry.words(vectors)
-    logits = tower.logits(batch["frames"] @ words.mT, FRAME_LEVEL).mT
-    if noise is not None:
-        shape = *logits.shape[:2], 1
-        sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
-        logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
-    logits = logits.repeat_interleave(FRAME // HOP, dim=-1)
-    own, valid = logits[:, : vectors.shape[1]], batch["vector_valid"]
+    rivalry, valid = network.rivalry, batch["vector_valid"]
+
+    def logits_of(words: Tensor) -> Tensor:
+        logits = tower.logits(batch["frames"] @ words.mT, FRAME_LEVEL).mT
+        if noise is not None:
+            shape = *logits.shape[:2], 1
+            sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
+            logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
+        return logits.repeat_interleave(FRAME // HOP, dim=-1)
+
+    own = logits_of(vectors)
     known = batch["tracks"][:, :, 1:2] * valid[..., None, None]
     tracks = torch.cat([own.sigmoid()[:, :, None] * known, known, batch["tracks"][:, :, 2:]], dim=2)
     candidates = None
     if rivalry is not None:
         used = (batch["present"] | batch["absent"]) & batch["together"][:, None]
-        candidates = rivalry.candidates(vectors, valid, logits, used)
+        candidates = rivalry.candidates(vectors, valid, own, logits_of(rivalry.labels), used)
     energies = batch["mixture"][:, 0]
     maps = [batch[f"map{level}"] for level in range(len(SCALES))]
     return Question(features(energies), Conditions(vectors, valid, tracks), maps, energies, candidates)

@@ -23,9 +23,9 @@ _HYPERNYM = 0.85  # of the same: the prompt asks for all sounds of this kind
 _NEVER = -1e4
 # Of guesses from marked time (see Rivalry.guess); measured in docs/quality.md.
 _FEW_FRAMES = 20.0  # unmarked frames, of 20 ms, that say half of what many would say
-_HEARD = 0.2  # weight of being heard at all, beside being heard in the marks only
+_HEARD = 0.1  # weight of being heard at all, beside being heard in the marks only
 _DOUBT = 0.5  # temperature of the softmax over labels
-_TELLING = 0.0  # least difference between inside and outside that a guess rests on
+_TELLING = 2.0  # least difference between inside and outside that a guess rests on
 
 
 @dataclass

@@ -384,3 +384,19 @@ def test_ffmpeg_that_does_not_run(tmp_path, monkeypatch):
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(1000))
     with pytest.raises(AudioReadError, match="reinstall it"):
         open_audio(tmp_path / "clip.mp4")
+
+
+@needs_ffmpeg
+def test_reading_what_ffmpeg_says_does_not_move_where_it_writes(tmp_path):
+    """The file of its messages is shared with it, and so is the place in the file."""
+    wav = save(tmp_path / "a.wav", noise(frames=RATE))
+    source = ffmpeg.FfmpegSource(wav, "a.wav")
+    while source.read(RATE).size:
+        pass
+    assert source._process.wait(timeout=10) == 0
+    end = os.lseek(source._log.fileno(), 0, os.SEEK_END)
+    os.lseek(source._log.fileno(), 3, os.SEEK_SET)
+    messages = source._messages()
+    assert len(messages.encode()) == end and "Input #0, wav" in messages
+    assert os.lseek(source._log.fileno(), 0, os.SEEK_CUR) == 3
+    source.close()

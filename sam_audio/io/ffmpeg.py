@@ -1,6 +1,7 @@
 """Decode what libsndfile cannot (m4a, and the sound of mp4, mkv, webm) through an ffmpeg executable."""
 
 import contextlib
+import os
 import re
 import shutil
 import struct
@@ -146,8 +147,9 @@ class FfmpegSource:
         self.format, self.subtype = _describe(self._messages())
 
     def _messages(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        # not seek and read: ffmpeg writes at the same place in the file, and would overwrite its first lines
+        file = self._log.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
 
 def _describe(messages: str) -> tuple[str, str]:

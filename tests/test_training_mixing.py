@@ -9,7 +9,7 @@ import tiny
 from sam_audio.training import labels as label_table
 from sam_audio.training import mixing
 from sam_audio.training.bank import Bank, split_of
-from sam_audio.training.mixing import HOP, REFERENCE_DB, SCENES, Mixer, Pools
+from sam_audio.training.mixing import HOP, REFERENCE_DB, SCENES, Mixer, Pools, Source
 
 SECONDS = 1.28
 
@@ -82,6 +82,19 @@ def test_sources_fill_the_excerpt_and_are_finite(mixtures):
             assert np.isfinite(source.samples).all()
             assert source.label in label_table.load_labels()
         assert sum(np.square(s.samples).sum() > 0 for s in mixture.sources) >= 1
+
+
+def test_a_dull_mixture_loses_its_highest_sounds_and_only_these(bank):
+    mixer = Mixer(bank, "train", SECONDS, seed=1)
+    before = np.random.default_rng(0).standard_normal((2, mixer.frames)).astype(np.float32)
+    sources = [Source("piano", samples.copy()) for samples in before]
+    mixer._dull(sources)
+    ratio = [np.abs(np.fft.rfft(s.samples) / np.fft.rfft(b)) for s, b in zip(sources, before, strict=True)]
+    hertz = np.fft.rfftfreq(mixer.frames, 1 / 48_000)
+    np.testing.assert_allclose(ratio[0], ratio[1], atol=1e-3)
+    np.testing.assert_allclose(ratio[0][(hertz > 100) & (hertz < 3_400)], 1, atol=1e-3)
+    assert ratio[0][hertz > 23_000].max() < 0.05
+    assert sources[0].samples.dtype == np.float32
 
 
 def test_everyday_sources_do_not_conflict(mixtures):

@@ -237,6 +237,22 @@ def test_prompts_of_a_mixture_compete_only_where_they_are_asked_together(vectors
     assert piano[1].all()
 
 
+def test_prompts_without_words_are_guessed_from_their_marks_as_when_separating(vectors, tower):
+    network = load_state(Path("none"), RECIPE).network
+    arrays = arrays_of(recipe=replace(RECIPE, tracks_share=0.0))
+    arrays["vector_valid"][0, :2] = False
+    arrays["tracks"][0, 0, 2, : FRAMES // 2] = 1  # marked; the other prompt without words is not
+    batch = training.heard(arrays, tower)
+    words = network.rivalry.labels @ batch["frames"][0].mean(0)
+    batch["frames"][0] = 0
+    batch["frames"][0, : FRAMES // 4] = 20 * network.rivalry.labels[int(words.argmax())]
+    prompts = vectors(batch["asked"])
+    conditions = training.question(network, batch, prompts, tower).conditions
+    assert conditions.vector_valid[0].tolist() == [True, False, True, True, True, True]
+    assert conditions.vectors[0, 0] @ network.rivalry.labels[int(words.argmax())] > 0.99
+    torch.testing.assert_close(conditions.vectors[0, 1:], prompts[0, 1:])
+
+
 def test_a_stream_is_reproducible_and_trainable(bank_dir):
     one, two = (next(iter(MixtureStream(bank_dir, "train", RECIPE, seed=3))) for _ in range(2))
     for name, array in one.items():
@@ -336,6 +352,16 @@ def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, m
     with torch.inference_mode():
         masks, expected = (net(inputs, conditions).sigmoid() for net in (exported, second.ema))
     torch.testing.assert_close(masks, expected, atol=5e-3, rtol=0)
+
+
+def test_two_processes_learn_as_one(bank_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        training, "validation_set", lambda bank, recipe: validation_set(bank, recipe, n_batches=1)
+    )
+    state = train(bank_dir, tmp_path, 5e-5, RECIPE, threads=1, processes=2)
+    assert state.step >= 1
+    assert state.mixtures == 2 * state.step * RECIPE.batch
+    assert load_state(tmp_path / "state.pt", RECIPE).mixtures == state.mixtures
 
 
 def test_a_sitting_of_no_time_keeps_the_log_readable(bank_dir, tmp_path, vectors, monkeypatch):

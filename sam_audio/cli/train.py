@@ -32,7 +32,8 @@ def separator(
     data_dir: DataDir,
     recipe: Annotated[str, typer.Option(help="Which recipe.")] = "nano",
     hours: Annotated[float, typer.Option(min=0.0, help="Length of this sitting.")] = 2.0,
-    threads: Annotated[int, typer.Option(min=1)] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="That learn together, one for each core.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 1,
     run: Annotated[
         Optional[Path],
         typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder"),
@@ -53,7 +54,7 @@ def separator(
     bank = prepare(data_dir)
     build_examples(data_dir, bank)
     run = run or cache_dir() / "runs" / recipe
-    state = train(bank, run, hours, RECIPES[recipe], threads)
+    state = train(bank, run, hours, RECIPES[recipe], threads, processes)
     plot_log(run)
     export_weights(state.ema, export or run / f"{recipe}-separator.safetensors")
 

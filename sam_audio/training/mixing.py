@@ -23,7 +23,7 @@ from sam_audio.training.labels import Label
 HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
 REFERENCE_DB = -26.0  # active level of a source before its own offset
 
-SCENES = {"everyday": 0.4, "band": 0.2, "speech over": 0.28, "instruments": 0.12}
+SCENES = {"everyday": 0.46, "band": 0.2, "speech over": 0.22, "instruments": 0.12}
 # What an everyday source is drawn from; the label then by the square root of its recordings.
 GROUP_WEIGHTS = {
     "event": 0.5,
@@ -48,6 +48,7 @@ ESC_10 = (
     "rooster crowing",
     "fire crackling",
 )
+DULL_SHARE, DULL_SLOPE_DB = 0.2, 60.0  # of mixtures; an octave above the edge
 COMMON_RECORDINGS = 12  # everyday labels with as many are drawn from by themselves, too: all alike
 
 
@@ -143,6 +144,8 @@ class Mixer:
         }[scene]()
         for source in sources:
             source.samples = self._coloured(source.samples)
+        if self.rng.random() < DULL_SHARE:
+            self._dull(sources)
         mixture = Mixture(scene, sources)
         mixture.prompts = self.prompts(sources)
         return mixture
@@ -412,6 +415,15 @@ class Mixer:
         knots = np.linspace(0, octave[-1], 7)
         gains = 10 ** (np.interp(octave, knots, self.rng.normal(0, 5, 7)) / 20)
         return fft.irfft(spectrum * gains.astype(np.float32), len(samples))
+
+    def _dull(self, sources: list[Source]) -> None:
+        """The whole mixture through a telephone, a small microphone or a lossy codec: its highest sounds are gone."""
+        edge_hz = float(np.exp(self.rng.uniform(np.log(3_400), np.log(16_000))))
+        for source in sources:
+            spectrum = fft.rfft(source.samples)
+            octaves = np.log2(np.maximum(fft.rfftfreq(len(source.samples), 1 / SAMPLE_RATE) / edge_hz, 1))
+            gains = 10 ** (-DULL_SLOPE_DB * octaves / 20)
+            source.samples = fft.irfft(spectrum * gains.astype(np.float32), len(source.samples))
 
     def _room(self, samples: np.ndarray) -> np.ndarray:
         """Direct sound and an exponentially decaying noise tail (a crude but cheap diffuse room)."""

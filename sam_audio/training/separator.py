@@ -36,6 +36,7 @@ from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import BandStatistics, Energies, separation_loss
 from sam_audio.training.mixing import Mixer, Mixture, Prompt
 from sam_audio.training.optimizer import MuonAdamW
+from sam_audio.training.parallel import Team, team_of
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Recipe:
 
 
 RECIPES = {"nano": Recipe()}
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SEEDS_APART = 10_000_019  # of two processes: neither gets to where another began
 
 
 # ---- batches -------------------------------------------------------------------------------------------
@@ -285,13 +288,17 @@ def question(
             logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
         return logits.repeat_interleave(FRAME // HOP, dim=-1)
 
+    spans, labels = batch["tracks"][:, :, 2:], None
+    if rivalry is not None:
+        labels = logits_of(rivalry.labels)
+        vectors, valid = rivalry.guess(vectors, valid, labels, spans)
     own = logits_of(vectors)
     known = batch["tracks"][:, :, 1:2] * valid[..., None, None]
-    tracks = torch.cat([own.sigmoid()[:, :, None] * known, known, batch["tracks"][:, :, 2:]], dim=2)
+    tracks = torch.cat([own.sigmoid()[:, :, None] * known, known, spans], dim=2)
     candidates = None
-    if rivalry is not None:
+    if rivalry is not None and labels is not None:
         used = (batch["present"] | batch["absent"]) & batch["together"][:, None]
-        candidates = rivalry.candidates(vectors, valid, own, logits_of(rivalry.labels), used)
+        candidates = rivalry.candidates(vectors, valid, own, labels, used)
     energies = batch["mixture"][:, 0]
     maps = [batch[f"map{level}"] for level in range(len(SCALES))]
     return Question(features(energies), Conditions(vectors, valid, tracks), maps, energies, candidates)
@@ -375,43 +382,51 @@ def load_state(path: Path, recipe: Recipe) -> State:
     return state
 
 
-def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: int = 2) -> State:
-    """One sitting of training; saves to ``run_dir`` as it goes, and when stopped by SIGTERM or Ctrl-C."""
-    torch.set_num_threads(threads)
+def train(
+    bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: int = 1, processes: int = 1
+) -> State:
+    """One sitting of training; saves to ``run_dir`` as it goes, and when stopped by SIGTERM or Ctrl-C.
+
+    Args:
+        threads: of each process, beside one that makes its mixtures.
+        processes: how many learn from ``recipe.batch`` mixtures each and step together.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
+    sitting = bank_dir, run_dir, hours, recipe, threads
+    with team_of(processes, _learn, *sitting) as team:
+        return _learn(team, *sitting)
+
+
+def _learn(team: Team, bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: int) -> State:
+    """A sitting of one process of the team; the leader keeps the time, the state and the log."""
+    torch.set_num_threads(threads)
     state_path = run_dir / "state.pt"
     state = load_state(state_path, recipe)
+    seed = state.mixtures + team.rank * SEEDS_APART
+    torch.manual_seed(seed)
     vectors = PromptVectors(load_examples(bank_dir))
-    stream = MixtureStream(bank_dir, "train", recipe, seed=state.mixtures + 1)
-    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
-    validation = validation_set(bank_dir, recipe)
+    stream = MixtureStream(bank_dir, "train", recipe, seed=seed + 1)
+    batches = iter(
+        DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4, worker_init_fn=_outlive_signals)
+    )
+    validation = validation_set(bank_dir, recipe) if team.leads else []
     tower = AudioTower.from_pretrained("nano")
-    rng = np.random.default_rng(state.mixtures + 2)
+    rng = np.random.default_rng(seed + 2)
 
     begun = last_save = last_validation = time.monotonic()
     hours_before, first_step = state.hours, state.step
     running: dict[str, float] = {}
     with stop_signals() as stopping:
-        while not stopping:
+        while True:
             now = time.monotonic()
             progress = (now - begun) / (hours * 3600) if hours else 1.0
+            progress = float(team.follow(torch.tensor(1.0 if stopping else progress, dtype=torch.float64)))
             if progress >= 1:
                 break
-            try:
-                batch = next(batches)
-            except RuntimeError:  # a signal to the whole process group has ended the loader too
-                if stopping:
-                    break
-                raise
-            parts = training_step(
-                state,
-                batch,
-                vectors,
-                tower,
-                recipe,
-                rng,
-                _rate(progress, state.step - first_step, recipe),
-            )
+            rate = _rate(progress, state.step - first_step, recipe)
+            parts = training_step(state, next(batches), vectors, tower, recipe, rng, rate, team)
+            if not team.leads:
+                continue
             for name, value in parts.items():
                 running[name] = 0.99 * running.get(name, value) + 0.01 * value
             state.hours = hours_before + (time.monotonic() - begun) / 3600
@@ -422,10 +437,12 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
                 _report(run_dir, state, running, validate(state.ema, validation, vectors, tower))
                 last_validation = time.monotonic()
             if state.step % 100 == 0:
-                rate = (state.step - first_step) * recipe.batch / (time.monotonic() - begun)
+                n_mixtures = (state.step - first_step) * recipe.batch * team.size
+                rate = n_mixtures / (time.monotonic() - begun)
                 log.info("step %d, %d mixtures, %.1f/s: %s", state.step, state.mixtures, rate, short(running))
-    state.save(state_path)
-    _report(run_dir, state, running, validate(state.ema, validation, vectors, tower))
+    if team.leads:
+        state.save(state_path)
+        _report(run_dir, state, running, validate(state.ema, validation, vectors, tower))
     return state
 
 
@@ -433,13 +450,18 @@ def train(bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: 
 def stop_signals() -> Iterator[list[int]]:
     """Collects SIGTERM and Ctrl-C instead of dying of them, so that the state can be saved first."""
     received: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda n, _: received.append(n)) for number in numbers]
+    before = [signal.signal(number, lambda n, _: received.append(n)) for number in STOP_SIGNALS]
     try:
         yield received
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(STOP_SIGNALS, before, strict=True):
             signal.signal(number, handler)
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Ctrl-C reaches the whole process group: a loader must go on until its learner has stopped."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _rate(progress: float, steps: int, recipe: Recipe) -> float:
@@ -456,8 +478,10 @@ def training_step(
     recipe: Recipe,
     rng: np.random.Generator,
     learning_rate: float,
+    team: Team | None = None,
 ) -> dict[str, float]:
-    """One optimizer step; returns the parts of the loss."""
+    """One optimizer step, together with the rest of the team; returns the parts of this process' loss."""
+    team = team or Team()
     with torch.no_grad():
         prompts = vectors(batch["asked"], recipe.vector_noise)
         given = question(state.network, batch, prompts, tower, rng)
@@ -468,11 +492,12 @@ def training_step(
     loss, parts = separation_loss(logits, statistics(batch), batch["present"], batch["absent"])
     state.optimizer.zero_grad()
     loss.backward()
+    team.average_gradients(state.network.parameters())
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
     if torch.isfinite(norm):
         state.optimizer.step()
     state.step += 1
-    state.mixtures += len(batch["asked"])
+    state.mixtures += len(batch["asked"]) * team.size
     with torch.no_grad():
         decay = min(recipe.ema, (1 + state.step) / (10 + state.step))
         torch._foreach_lerp_(list(state.ema.parameters()), list(state.network.parameters()), 1 - decay)

@@ -14,6 +14,7 @@ from sam_audio.errors import ModelError, UserError
 from sam_audio.separator import ModelOptions, load
 from sam_audio.separator.bands import HOP, N_BANDS, SAMPLE_RATE
 from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES, share_out
+from sam_audio.separator.network import Response
 from sam_audio.types import Anchor, Condition, Span
 
 RATE = SAMPLE_RATE
@@ -33,16 +34,17 @@ def separate(model, mixture, prompts=("guitar", "dog"), blocks=None, strength=1.
 @contextmanager
 def constant_mask(model, logit):
     """As if the network gave every cell of every prompt this logit."""
-    original = model.network.mask_logits
+    original = model.network.respond
 
     def constant(analysis, conditions, *_):
-        return torch.full((1, conditions.vectors.shape[1], N_BANDS, analysis.n_frames), float(logit))
+        masks = torch.full((1, conditions.vectors.shape[1], N_BANDS, analysis.n_frames), float(logit))
+        return Response(masks, None)
 
-    model.network.mask_logits = constant
+    model.network.respond = constant
     try:
         yield
     finally:
-        model.network.mask_logits = original
+        model.network.respond = original
 
 
 @pytest.fixture(scope="module")
@@ -318,13 +320,13 @@ def test_predicted_spans_are_where_the_sound_is(listening, monkeypatch):
     stream = listening.open(listening.encode(["person speaking"]), 1)
     stream.push(sound)
     told = []
-    original = listening.network.mask_logits
+    original = listening.network.respond
 
     def listened(analysis, conditions, *others):
         told.append(conditions.tracks)
         return original(analysis, conditions, *others)
 
-    monkeypatch.setattr(listening.network, "mask_logits", listened)
+    monkeypatch.setattr(listening.network, "respond", listened)
     stream.finish()
     activity, known = told[0][0, 0, :2]
     assert known.all() and len(activity) >= 8 * RATE // HOP

@@ -101,7 +101,7 @@ def test_analysis_is_shared_by_all_prompts(network):
     analysis = network.analyse(features)
     assert analysis.bases.shape == (1, tiny.CONFIG.n_bases, N_BANDS, 32)
     assert (analysis.tokens.shape, analysis.frames.shape) == ((1, 8 * 2, 16), (1, 16, 8))
-    torch.testing.assert_close(network.mask_logits(analysis, conditions), network(features, conditions))
+    torch.testing.assert_close(network.respond(analysis, conditions).masks, network(features, conditions))
 
 
 def test_what_was_heard_ends_where_the_excerpt_ends(network):

@@ -15,7 +15,7 @@ import torch
 from peav.nano.audio import FRAME_LEVEL, AudioTower
 from sam_audio.separator.bands import features
 from sam_audio.separator.nano import PREDICT_SPANS, load_network
-from sam_audio.separator.network import Conditions
+from sam_audio.separator.network import Conditions, Response
 from sam_audio.separator.rivals import N_CANDIDATES
 from sam_audio.training import separator as training
 from sam_audio.training.examples import Examples, build_examples, load_examples
@@ -345,7 +345,7 @@ def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, m
     plot_log(run)
     assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
 
-    export_weights(second.ema, tmp_path / "out" / "x-separator.safetensors")
+    export_weights(second, tmp_path / "out" / "x-separator.safetensors")
     exported = load_network(tmp_path / "out" / "x-separator.safetensors")
     inputs = torch.randn(1, 2, 128, 32)
     conditions = Conditions(vectors(torch.tensor([[0, 1]])), torch.ones(1, 2, dtype=torch.bool))
@@ -393,8 +393,8 @@ def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors, tower)
     batches = validation_set(bank_dir, RECIPE, n_batches=1)
 
     network = tiny.network()
-    network.forward = lambda inputs, conditions, *_: torch.full(
-        (*conditions.vectors.shape[:2], *inputs.shape[2:]), 30.0
+    network.respond = lambda analysis, conditions, energies, *_: Response(
+        torch.full((*conditions.vectors.shape[:2], *energies.shape[1:]), 30.0), None
     )
     scores = validate(network, batches, vectors, tower)
     assert scores["median_si_sdri"] == pytest.approx(0, abs=1e-3)

@@ -22,6 +22,7 @@ CONFIG = NetworkConfig(
     hears=True,
     n_labels=40,
     n_hypernyms=3,
+    tells_when=True,
 )
 SPLITS = ("train", "valid", "test")
 # manifest label -> category, of every group that scenes draw from

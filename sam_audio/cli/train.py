@@ -56,7 +56,7 @@ def separator(
     run = run or cache_dir() / "runs" / recipe
     state = train(bank, run, hours, RECIPES[recipe], threads, processes)
     plot_log(run)
-    export_weights(state.ema, export or run / f"{recipe}-separator.safetensors")
+    export_weights(state, export or run / f"{recipe}-separator.safetensors")
 
 
 @app.command("audio")

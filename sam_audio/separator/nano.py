@@ -290,10 +290,12 @@ class NanoStream:
 
 @dataclass
 class Answer:
-    """Masks (B, N, N_BANDS, T) of N prompts, and the audio tower's vectors of the sound, if there is a tower."""
+    """Masks (B, N, N_BANDS, T) of N prompts; the audio tower's vectors of the sound, if there is a tower; and how
+    likely each prompt sounds in each 40 ms frame, (B, N, T/2) in 0..1, if the network tells."""
 
     masks: Tensor
     heard: AudioFeatures | None
+    sounding: Tensor | None
 
 
 def ask(
@@ -347,7 +349,8 @@ def ask(
     conditions = Conditions(
         vectors, vector_valid, _tracks(own if listen else None, vector_valid, spans, n_frames)
     )
-    return Answer(network.mask_logits(analysis, conditions, energies, candidates).sigmoid(), heard)
+    masks, sounding = network.respond(analysis, conditions, energies, candidates)
+    return Answer(masks.sigmoid(), heard, None if sounding is None else sounding.sigmoid())
 
 
 def _tracks(activity: Tensor | None, valid: Tensor, spans: Tensor | None, n_frames: int) -> Tensor | None:

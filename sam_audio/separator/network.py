@@ -11,7 +11,7 @@ to how the sound asked for sounds in this very recording.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,10 +33,12 @@ class NetworkConfig:
     n_bases: int = 32
     prompt_dim: int = 384
     query_dim: int = 256
+    n_reads: int = 2  # times that a prompt looks at what the excerpt holds, by cross-attention
     frame_dim: int = 96
     hears: bool = False  # whether the trunk is given what PE-A-Frame nano's trunk heard
     n_labels: int = 0  # of the vocabulary that rivals are taken from; 0: prompts do not compete
     n_hypernyms: int = 0
+    tells_when: bool = False  # whether it says in which frames each prompt sounds
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetworkConfig:
@@ -234,8 +236,8 @@ class Conditioner(nn.Module):
         self.from_vector = nn.Sequential(nn.Linear(config.prompt_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.no_vector = nn.Parameter(torch.zeros(dim))
         self.from_spans = nn.Sequential(nn.Linear(2 * bottom + 2, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.reads = nn.ModuleList(Attention(dim, bottom, 4) for _ in range(2))
-        self.feedforwards = nn.ModuleList(Feedforward(dim) for _ in range(2))
+        self.reads = nn.ModuleList(Attention(dim, bottom, 4) for _ in range(config.n_reads))
+        self.feedforwards = nn.ModuleList(Feedforward(dim) for _ in range(config.n_reads))
         self.out_norm = nn.LayerNorm(dim)
         self.to_coefficients = nn.Linear(dim, config.n_bases + 1)
         self.query_to_frame = nn.Linear(dim, 2 * frame_dim)
@@ -248,8 +250,9 @@ class Conditioner(nn.Module):
             silence(added.out if isinstance(added, Attention) else added[-1])
         silence(self.frame_out)  # starts as a network without time-varying coefficients
 
-    def forward(self, analysis: Analysis, conditions: Conditions) -> Tensor:
-        """Returns coefficients and bias at 80 ms frames, (B, N, K+1, T/4)."""
+    def forward(self, analysis: Analysis, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns coefficients and bias at 80 ms frames, (B, N, K+1, T/4), and what they were made of: the query
+        (B, N, query_dim) and its reading of the frames (B, N, frame_dim, T/4)."""
         valid = conditions.vector_valid[..., None]
         # a unit vector's entries are small: brought to unit variance, or the layers below would hear mostly
         # their own biases and learn to ignore the prompt
@@ -268,9 +271,9 @@ class Conditioner(nn.Module):
             batch, n_prompts = conditions.tracks.shape[:2]
             pooled = F.avg_pool1d(conditions.tracks.flatten(0, 1), 4)
             hidden = hidden + self.track_in(pooled).unflatten(0, (batch, n_prompts))
-        flat = F.silu(hidden).flatten(0, 1)
-        moving = self.frame_out(F.silu(self.frame_mid(flat))).unflatten(0, hidden.shape[:2])
-        return self.to_coefficients(query)[..., None] + moving
+        reading = F.silu(self.frame_mid(F.silu(hidden).flatten(0, 1)))
+        moving = self.frame_out(reading).unflatten(0, hidden.shape[:2])
+        return self.to_coefficients(query)[..., None] + moving, query, reading.unflatten(0, hidden.shape[:2])
 
     def _span_summary(self, tokens: Tensor, tracks: Tensor) -> Tensor:
         """What the excerpt holds inside the present spans and inside the absent spans, as a query offset."""
@@ -284,6 +287,69 @@ class Conditioner(nn.Module):
         return offset * (present.sum(dim=-1, keepdim=True) > 0)
 
 
+class Timekeeper(nn.Module):
+    """In which 40 ms frames does each prompt sound?
+
+    It looks at what the masks take, frame by frame, at what the conditioner made of the prompt and at what the audio
+    tower said, and learns from mixtures whose sources are known. The masks are taken as they are: they are not bent
+    to tell the time better.
+    """
+
+    N_FACTS = 6
+    WIDTH = 32
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.from_query = nn.Linear(config.query_dim, self.WIDTH)
+        self.from_reading = nn.Conv1d(config.frame_dim, self.WIDTH, 1)
+        self.from_facts = nn.Conv1d(self.N_FACTS, self.WIDTH, 1)
+        self.mid = nn.Conv1d(self.WIDTH, self.WIDTH, 9, padding=4)
+        self.out = nn.Conv1d(self.WIDTH, 1, 1)
+
+    def forward(
+        self, query: Tensor, reading: Tensor, logits: Tensor, energies: Tensor, tracks: Tensor | None
+    ) -> Tensor:
+        """Logits (B, N, T/2).
+
+        Args:
+            query: (B, N, query_dim), and ``reading`` (B, N, frame_dim, >= T/4): see :class:`Conditioner`.
+            logits: of the masks, (B, N, N_BANDS, T).
+            energies: of the mixture, (B, N_BANDS, T).
+            tracks: see :class:`Conditions`.
+        """
+        n_half = logits.shape[-1] // 2
+        facts = self._facts(logits.detach().float().sigmoid(), energies)
+        known = logits.new_zeros(*facts.shape[:2], 2, facts.shape[-1]) if tracks is None else tracks[:, :, :2]
+        facts = F.avg_pool1d(torch.cat([facts, known[..., : facts.shape[-1]]], dim=2).flatten(0, 1), 2)
+        fine = self.from_reading(reading.flatten(0, 1)).repeat_interleave(2, dim=-1)[..., :n_half]
+        x = fine + self.from_facts(facts) + self.from_query(query).flatten(0, 1)[..., None]
+        x = self.out(F.silu(x + self.mid(F.silu(x))))
+        return x[:, 0].unflatten(0, query.shape[:2]).float()
+
+    @staticmethod
+    def _facts(masks: Tensor, energies: Tensor) -> Tensor:
+        """Of each frame: the masks' share of the mixture, their level within the excerpt and against the whole
+        mixture, and the boldest mask among 16 parts of the spectrum; (B, N, 4, T)."""
+        taken = torch.einsum("bnft,bft->bnt", masks, energies)
+        total = energies.sum(dim=1)[:, None]
+        mean = total.mean(dim=-1, keepdim=True) + 1e-9
+        ratios = [
+            taken / (total + 1e-4 * mean),
+            taken / (taken.mean(dim=-1, keepdim=True) + 1e-6 * mean),
+            taken / mean,
+        ]
+        bold = masks.unflatten(2, (16, -1)).mean(dim=3).amax(dim=2)
+        return torch.stack([*(torch.log10(ratio + 1e-4) for ratio in ratios), bold], dim=2)
+
+
+class Response(NamedTuple):
+    """Mask logits (B, N, N_BANDS, T), and logits of sounding at all at 40 ms frames, (B, N, T/2), where the network
+    tells."""
+
+    masks: Tensor
+    sounding: Tensor | None
+
+
 class MaskNetwork(nn.Module):
     """Trunk, conditioner and, where it has a vocabulary, the competition between sounds."""
 
@@ -294,6 +360,7 @@ class MaskNetwork(nn.Module):
         self.conditioner = Conditioner(self.config)
         sizes = self.config.n_labels, self.config.n_hypernyms, self.config.prompt_dim
         self.rivalry = Rivalry(*sizes) if self.config.n_labels else None
+        self.timekeeper = Timekeeper(self.config) if self.config.tells_when else None
 
     def analyse(self, features: Tensor, maps: list[Tensor] | None = None) -> Analysis:
         """Runs the trunk once.
@@ -309,28 +376,44 @@ class MaskNetwork(nn.Module):
         analysis.n_frames = n_frames
         return analysis
 
-    def mask_logits(
+    def respond(
         self,
         analysis: Analysis,
         conditions: Conditions,
         energies: Tensor | None = None,
         candidates: Candidates | None = None,
-    ) -> Tensor:
-        """Shape: (B, N, N_BANDS, T).
+    ) -> Response:
+        """Masks of the prompts, and when they sound.
 
         Args:
             analysis: of the excerpts.
             conditions: the prompts.
-            energies: of the mixture, (B, N_BANDS, T); with them prompts compete with the candidates.
-            candidates: what else may sound.
+            energies: of the mixture, (B, N_BANDS, T); without them nothing is said of when, and there are no rivals.
+            candidates: what else may sound; the prompts compete with it.
         """
-        coefficients = self._coefficients(analysis, conditions)
-        own = self._logits(analysis, coefficients)
-        if self.rivalry is None or candidates is None or energies is None:
-            return own[..., : analysis.n_frames]
+        coefficients, query, reading = self._coefficients(analysis, conditions)
+        logits = self._logits(analysis, coefficients)
+        if self.rivalry is not None and candidates is not None and energies is not None:
+            logits = self._competing(logits, coefficients, analysis, conditions, energies, candidates)
+        logits = logits[..., : analysis.n_frames]
+        if self.timekeeper is None or energies is None:
+            return Response(logits, None)
+        return Response(logits, self.timekeeper(query, reading, logits, energies, conditions.tracks))
+
+    def _competing(
+        self,
+        own: Tensor,
+        coefficients: Tensor,
+        analysis: Analysis,
+        conditions: Conditions,
+        energies: Tensor,
+        candidates: Candidates,
+    ) -> Tensor:
+        """Mask logits of prompts that compete with what else may sound; on all frames of the padded excerpt."""
+        assert self.rivalry is not None
         with torch.no_grad():
             heard = _heard(candidates.vectors, candidates.activity, conditions)
-            others = self._coefficients(analysis, heard)
+            others, *_ = self._coefficients(analysis, heard)
             padding = analysis.bases.shape[-1] - energies.shape[-1]
             cells = F.avg_pool1d(F.pad(energies, (0, padding)), COARSE)
             bases = F.avg_pool2d(analysis.bases, COARSE)
@@ -338,12 +421,12 @@ class MaskNetwork(nn.Module):
             index, fits = self.rivalry.choose(masks, rough, coarse(cells), candidates)
         flat = index.flatten(1)
         heard = _heard(*candidates.take(flat), conditions)
-        rivals = self._logits(analysis, self._coefficients(analysis, heard)).unflatten(1, index.shape[1:])
+        rivals = self._logits(analysis, self._coefficients(analysis, heard)[0]).unflatten(1, index.shape[1:])
         plausible = candidates.plausible.gather(1, flat).unflatten(1, index.shape[1:])
-        return self.rivalry(own, rivals, plausible, fits)[..., : analysis.n_frames]
+        return self.rivalry(own, rivals, plausible, fits)
 
-    def _coefficients(self, analysis: Analysis, conditions: Conditions) -> Tensor:
-        """(B, N, K+1, T/4)."""
+    def _coefficients(self, analysis: Analysis, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`Conditioner`."""
         if conditions.tracks is not None:
             padding = analysis.bases.shape[-1] - conditions.tracks.shape[-1]
             conditions = replace(conditions, tracks=F.pad(conditions.tracks, (0, padding)))
@@ -365,7 +448,7 @@ class MaskNetwork(nn.Module):
         candidates: Candidates | None = None,
     ) -> Tensor:
         """Mask logits (B, N, N_BANDS, T) of N prompts for B excerpts."""
-        return self.mask_logits(self.analyse(features, maps), conditions, energies, candidates)
+        return self.respond(self.analyse(features, maps), conditions, energies, candidates).masks
 
 
 def _mix(bases: Tensor, coefficients: Tensor) -> Tensor:

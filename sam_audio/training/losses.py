@@ -64,7 +64,12 @@ class Energies:
 
 
 def separation_loss(
-    logits: Tensor, stats: BandStatistics, present: Tensor, absent: Tensor
+    logits: Tensor,
+    stats: BandStatistics,
+    present: Tensor,
+    absent: Tensor,
+    waveform_weight: float = 0.05,
+    mask_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one batch.
 
@@ -73,6 +78,8 @@ def separation_loss(
         stats: band energies, scaled so that a mixture's mean cell energy is about 1.
         present: (B, N) bool, prompts whose sound is there.
         absent: (B, N) bool, prompts whose sound is not; prompts in neither are padding.
+        waveform_weight: of a dB of SNR and of SI-SDR.
+        mask_weight: of the cross-entropy to the ideal mask.
 
     Returns:
         The scalar loss, and its parts for the log.
@@ -86,16 +93,17 @@ def separation_loss(
     # what remains at the ideal mask is not the network's to lower
     entropy = F.binary_cross_entropy(ideal, ideal, reduction="none")
     cross_entropy = ((cells - entropy) * weight).mean(dim=(-2, -1))
+    mask = mask_weight * cross_entropy
 
-    waveform = -0.05 * (energies.snr() + energies.si_sdr())
+    waveform = -waveform_weight * (energies.snr() + energies.si_sdr())
     # Linear and square-root shares of the mixture's energy: a logarithm here outweighs all else and silences
     # the network.
     share = energies.estimate / (energies.mixture + EPS)
     silence = 0.5 * share + 0.1 * (share + 1e-4).sqrt()
 
     n_present, n_absent = present.sum().clamp_min(1), absent.sum().clamp_min(1)
-    present_loss = ((waveform + cross_entropy) * present).sum() / n_present
-    absent_loss = ((silence + cross_entropy) * absent).sum() / n_absent
+    present_loss = ((waveform + mask) * present).sum() / n_present
+    absent_loss = ((silence + mask) * absent).sum() / n_absent
     loss = present_loss + 0.4 * absent_loss
     return loss, {
         "loss": loss.item(),
@@ -103,3 +111,30 @@ def separation_loss(
         "cross_entropy": (cross_entropy * present).sum().item() / n_present.item(),
         "absent_db": (10 * torch.log10(share + 1e-6) * absent).sum().item() / n_absent.item(),
     }
+
+
+def sounding_frames(stats: BandStatistics) -> Tensor:
+    """Which 40 ms frames a target sounds in: 1 where it does, 0 where it does not, -1 where nobody could tell.
+
+    It sounds within 35 dB of its loudest frame. What is more than 25 dB below all else cannot be heard; between 15 and
+    25 dB is left open.
+
+    Shape: (B, N, T // 2).
+    """
+    target = F.avg_pool1d(stats.target.sum(dim=2), 2)
+    cross, mixture = (F.avg_pool1d(x.sum(dim=2), 2) for x in (stats.cross, stats.mixture))
+    rest = (mixture - 2 * cross + target).clamp_min(0)
+    active = target > (target.amax(dim=-1, keepdim=True) * 10**-3.5).clamp_min(1e-5)
+    heard = active & (target > rest * 10**-1.5)
+    return torch.where(heard, 1.0, torch.where(active & (target > rest * 10**-2.5), -1.0, 0.0))
+
+
+def sounding_loss(logits: Tensor, stats: BandStatistics, asked: Tensor) -> Tensor:
+    """Cross-entropy of when each prompt sounds, mean over the frames of which that is known.
+
+    Shapes: logits (B, N, T // 2), asked (B, N) bool.
+    """
+    truth = sounding_frames(stats)
+    known = (truth >= 0) & asked[..., None]
+    cells = F.binary_cross_entropy_with_logits(logits, truth.clamp_min(0), reduction="none")
+    return (cells * known).sum() / known.sum().clamp_min(1)

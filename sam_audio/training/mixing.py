@@ -1,8 +1,8 @@
 """Mixtures that could happen, made on the fly from the bank.
 
-A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Four
-scenes are drawn: everyday sounds together, bands (aligned stems of one rendered song), speech over a scene or
-over music, and single instruments playing notes together.
+A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Five scenes are
+drawn: everyday sounds together, single events over a background, bands (aligned stems of one rendered song), speech
+over a scene or over music, and single instruments playing notes together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sam_audio.training.labels import Label
 HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
 REFERENCE_DB = -26.0  # active level of a source before its own offset
 
-SCENES = {"everyday": 0.46, "band": 0.2, "speech over": 0.22, "instruments": 0.12}
+SCENES = {"everyday": 0.38, "events": 0.12, "band": 0.2, "speech over": 0.2, "instruments": 0.1}
 # What an everyday source is drawn from; the label then by the square root of its recordings.
 GROUP_WEIGHTS = {
     "event": 0.5,
@@ -138,6 +138,7 @@ class Mixer:
             scene = "everyday"
         sources = {
             "everyday": self._everyday,
+            "events": self._sparse,
             "band": self._band,
             "speech over": self._speech_over,
             "instruments": self._instruments,
@@ -228,6 +229,10 @@ class Mixer:
             label = self._label(EVERYDAY_WEIGHTS, [s.label for s in sources])
             sources.append(self._placed(label))
         return sources
+
+    def _sparse(self) -> list[Source]:
+        sources = self.events()
+        return sources if len(sources) > 1 else self._everyday()
 
     def _speech_over(self) -> list[Source]:
         voices = ["speech"] if self.rng.random() < 0.85 else ["singing"]

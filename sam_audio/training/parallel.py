@@ -53,7 +53,7 @@ class Team:
 
 
 @contextmanager
-def team_of(size: int, work: Callable[..., None], *args: object) -> Iterator[Team]:
+def team_of(size: int, work: Callable[..., object], *args: object) -> Iterator[Team]:
     """Starts ``size - 1`` processes that run ``work(team, *args)`` beside this one, which leads.
 
     ``work`` and ``args`` must be picklable. The block ends when all have ended; if the leader fails, so do the others:
@@ -87,7 +87,7 @@ def _joined(team: Team, address: str) -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def _member(team: Team, address: str, work: Callable[..., None], args: tuple[object, ...]) -> None:
+def _member(team: Team, address: str, work: Callable[..., object], args: tuple[object, ...]) -> None:
     with _joined(team, address):
         work(team, *args)
 

@@ -33,7 +33,13 @@ from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
 from sam_audio.training.examples import Examples, load_examples
 from sam_audio.training.log import append_row, short
-from sam_audio.training.losses import BandStatistics, Energies, separation_loss
+from sam_audio.training.losses import (
+    BandStatistics,
+    Energies,
+    separation_loss,
+    sounding_frames,
+    sounding_loss,
+)
 from sam_audio.training.mixing import Mixer, Mixture, Prompt
 from sam_audio.training.optimizer import MuonAdamW
 from sam_audio.training.parallel import Team, team_of
@@ -57,6 +63,9 @@ class Recipe:
     cooldown: float = 0.6  # last share of the sitting, learning rate falling linearly to 3 %
     ema: float = 0.999
     clip_norm: float = 1.0
+    waveform_weight: float = 0.05  # of a dB, beside the cross-entropy of masks
+    mask_weight: float = 1.0
+    when_weight: float = 0.2  # of the cross-entropy of when prompts sound
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same
     tracks_share: float = 0.5  # of mixtures where activity or spans may be known
     no_vector_share: float = 0.3  # of prompts with spans that have no text
@@ -67,7 +76,10 @@ class Recipe:
     together_share: float = 0.4  # of mixtures whose prompts are asked together and compete with each other
     network: NetworkConfig = field(
         default_factory=lambda: NetworkConfig(
-            hears=True, n_labels=len(label_table.load_labels()), n_hypernyms=len(label_table.hypernyms())
+            hears=True,
+            n_labels=len(label_table.load_labels()),
+            n_hypernyms=len(label_table.hypernyms()),
+            tells_when=True,
         )
     )
 
@@ -353,9 +365,9 @@ def fill_vocabulary(network: MaskNetwork) -> None:
             network.rivalry.kinds[row, words.index(parent)] = 1
 
 
-def load_state(path: Path, recipe: Recipe) -> State:
-    """The state to go on from, or a fresh one."""
-    torch.manual_seed(0)
+def load_state(path: Path, recipe: Recipe, seed: int = 0) -> State:
+    """The state to go on from, or a fresh one with weights drawn by ``seed``."""
+    torch.manual_seed(seed)
     network, ema = (channels_last(MaskNetwork(recipe.network)) for _ in range(2))
     ema.load_state_dict(network.state_dict())
     optimizer = MuonAdamW(network, recipe.learning_rate, recipe.weight_decay)
@@ -373,9 +385,12 @@ def load_state(path: Path, recipe: Recipe) -> State:
         log.info("resuming after %d mixtures, %.2f hours", state.mixtures, state.hours)
     elif WEIGHTS.exists():
         shipped = load_network(WEIGHTS)
-        if shipped.config == recipe.network:  # a machine without the state starts from what is shipped
-            network.load_state_dict(shipped.state_dict())
-            ema.load_state_dict(shipped.state_dict())
+        # a machine without the state starts from what is shipped, whether that tells when or not
+        if replace(shipped.config, tells_when=recipe.network.tells_when) == recipe.network:
+            for module in (network, ema):
+                module.load_state_dict(shipped.state_dict(), strict=False)
+            trained = checkpoints.load(WEIGHTS, "separator").config.get("trained", {})
+            state = replace(state, **trained)
             log.info("starting from the shipped weights, with a fresh optimizer")
     for module in (network, ema):
         fill_vocabulary(module)
@@ -487,9 +502,18 @@ def training_step(
         given = question(state.network, batch, prompts, tower, rng)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
+    network, stats = state.network, statistics(batch)
     with autocast():
-        logits = state.network(*given)
-    loss, parts = separation_loss(logits, statistics(batch), batch["present"], batch["absent"])
+        response = network.respond(
+            network.analyse(given.features, given.maps), given.conditions, given.energies, given.candidates
+        )
+    present, absent = batch["present"], batch["absent"]
+    loss, parts = separation_loss(
+        response.masks, stats, present, absent, recipe.waveform_weight, recipe.mask_weight
+    )
+    if response.sounding is not None:
+        when = sounding_loss(response.sounding, stats, present | absent)
+        loss, parts["when"] = loss + recipe.when_weight * when, when.item()
     state.optimizer.zero_grad()
     loss.backward()
     team.average_gradients(state.network.parameters())
@@ -537,30 +561,40 @@ def validate(
     network: MaskNetwork, batches: list[dict[str, Tensor]], vectors: PromptVectors, tower: AudioTower
 ) -> dict[str, float]:
     """SI-SDR improvement over the mixture in dB (from band energies), and the level of absent prompts."""
-    gains, absent = [], []
+    gains, absent, frames = [], [], []
     for batch in batches:
         stats = statistics(batch)
         given = question(network, batch, vectors(batch["asked"]), tower)
         with autocast():
-            logits = network(*given)
+            analysis = network.analyse(given.features, given.maps)
+            logits, sounding = network.respond(analysis, given.conditions, given.energies, given.candidates)
         masks = logits.sigmoid()
+        if sounding is not None:
+            asked = batch["present"] | batch["absent"]
+            truth, claimed = sounding_frames(stats)[asked], sounding[asked] > 0
+            frames.append([(claimed & (truth > 0)).sum(), (claimed & (truth >= 0)).sum(), (truth > 0).sum()])
         energies = Energies.of(masks, stats)
         untouched = Energies.of(torch.ones_like(masks), stats)
         gains.append((energies.si_sdr(60) - untouched.si_sdr(60))[batch["present"]])
         absent.append(10 * torch.log10(energies.estimate / energies.mixture + 1e-9)[batch["absent"]])
     gain, level = torch.cat(gains), torch.cat(absent)
+    hits, claims, there = np.sum(frames, axis=0) if frames else (0, 0, 1)
     return {
         "median_si_sdri": gain.median().item(),
         "mean_si_sdri": gain.mean().item(),
         "improved": (gain > 0).float().mean().item(),
         "absent_median_db": level.median().item(),
+        "frame_f1": float(2 * hits / (claims + there)),
     }
 
 
-def export_weights(network: MaskNetwork, path: Path) -> None:
-    """Writes what is shipped: float16 safetensors, its config beside it."""
+def export_weights(state: State, path: Path) -> None:
+    """Writes what is shipped: float16 safetensors of the averaged weights; beside it the config, and how long it has
+    learned, so that training can go on from there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints.save(path, "separator", {"model": asdict(network.config)}, network.state_dict())
+    trained = {"step": state.step, "mixtures": state.mixtures, "hours": round(state.hours, 3)}
+    config = {"model": asdict(state.ema.config), "trained": trained}
+    checkpoints.save(path, "separator", config, state.ema.state_dict())
     log.info("exported %s", path)
 
 

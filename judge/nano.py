@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from judge.scales import scores_of_absent
 from judge.types import Judgement, Prompt
 from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
@@ -87,9 +88,13 @@ class JudgeNetwork(nn.Module):
         self.pooled = nn.Linear(3 * widths[-1], hidden)
         self.hidden = nn.Linear(hidden, hidden)
         self.head = nn.Linear(hidden, 5)
+        self.direct = nn.Linear(N_FACTS, 5, bias=False)  # much of the truth is linear in what is expected
 
     def forward(self, image: Tensor, tracks: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
-        """Shapes: image (B, 4, N_ROWS, T), tracks (B, 3, T), facts (B, N_FACTS) -> (B, 4) in 1..5, (B,)."""
+        """Scores as they are if the sound is there, not bounded to 1..5, and the logit of its being there.
+
+        Shapes: image (B, 4, N_ROWS, T), tracks (B, 3, T), facts (B, N_FACTS) -> (B, 4), (B,).
+        """
         x = torch.cat([image, tracks[:, :, None].expand(-1, -1, N_ROWS, -1)], dim=1)
         x = F.pad(x, (0, -x.shape[-1] % 8))
         x = self.stages(self.patches(x))
@@ -97,8 +102,8 @@ class JudgeNetwork(nn.Module):
         flat = x.flatten(2)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1), (flat * weight).sum(-1)], dim=1)
         h = F.silu(self.facts(facts) + self.pooled(pooled))
-        out = self.head(F.silu(self.hidden(h)) + h)
-        return 1 + 4 * torch.sigmoid(out[:, :4].float()), out[:, 4].float()
+        out = (self.head(F.silu(self.hidden(h)) + h) + self.direct(facts)).float()
+        return 3 + out[:, :4], out[:, 4]
 
 
 # ---- what it is given ----------------------------------------------------------------------------------
@@ -302,9 +307,11 @@ class NanoJudge:
             given = self.ears.compare(known, which, vector, signals)
             scores, logit = self.network(*(x[None] for x in given))
             present = float(logit[0].sigmoid())
+            there = scores[0].clamp(1, 5).numpy()
             if float(part.square().sum()) <= _SILENT_SHARE * float(mixed.square().sum()):
-                scores = torch.full_like(scores, 5 - 4 * present)
-            judgements.append(judgement(scores[0].tolist(), present))
+                there = np.ones_like(there)
+            expected = present * there + (1 - present) * scores_of_absent(stem.numpy(), mixture)
+            judgements.append(judgement(expected.tolist(), present))
         return judgements
 
 

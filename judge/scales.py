@@ -6,9 +6,10 @@
     precision    SIR: target against other sources in the stem        -10 dB    30 dB
     faithfulness SAR: what comes from the sources against artefacts    -5 dB    25 dB
 
-In between the scores are linear in dB. When the sound asked for is not in the mixture, all but recall go by how
-quiet the stem is against the mixture (0 dB: 1, -40 dB: 5), and recall is 5: nothing was there to lose. A silent stem
-of something that is there gets 1 throughout, and so does one of inverted polarity, which would add to the mixture.
+In between the scores are linear in dB, and beyond they stay. When the sound asked for is not in the mixture, all but
+recall go by how quiet the stem is against the mixture (0 dB: 1, -40 dB: 5), and recall is 5: nothing was there to lose.
+A silent stem of something that is there gets 1 throughout, and so does one of inverted polarity, which would add to the
+mixture. A judge that is not sure whether the sound is there weighs both cases by their probability.
 
 The three ratios are the scale-invariant, filterless forms of BSS-eval (Vincent et al. 2006; Le Roux et al. 2019).
 """
@@ -66,13 +67,11 @@ def measure(stem: np.ndarray, target: np.ndarray, others: np.ndarray) -> Measure
     )
 
 
-def scores_of(measured: Measured) -> np.ndarray:
-    """The four scores (4,), in the order of AXES."""
-    rows = []
-    for value, axis in zip(astuple(measured), AXES, strict=True):
-        low, high = _RANGES_DB[axis]
-        rows.append(1 + 4 * float(np.clip((value - low) / (high - low), 0, 1)))
-    return np.array(rows)
+def scores_of(measured: Measured, bounded: bool = True) -> np.ndarray:
+    """The four scores (4,), in the order of AXES; if not ``bounded`` they go on below 1 and above 5."""
+    low, high = np.array([_RANGES_DB[axis] for axis in AXES]).T
+    scores = 1 + 4 * (np.array(astuple(measured)) - low) / (high - low)
+    return scores.clip(1, 5) if bounded else scores
 
 
 def scores_of_absent(stem: np.ndarray, mixture: np.ndarray) -> np.ndarray:

@@ -193,18 +193,30 @@ class Locator:
     def _frame_blocks(self, windows: Iterator[Samples]) -> Iterator[Samples]:
         import torch
 
-        before = np.zeros(0, np.float32)
-        current = next(windows, None)
-        while current is not None:
-            following = next(windows, None)
-            after = current[:0] if following is None else following[:CONTEXT_SAMPLES]
-            sound = torch.from_numpy(np.concatenate([before, current, after]))
+        for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
             with _as_model_error():
-                inputs = self.processor(audio=[sound[None]], sampling_rate=SAMPLE_RATE)
+                inputs = self.processor(audio=[torch.from_numpy(sound)[None]], sampling_rate=SAMPLE_RATE)
                 frames = self.model.encode_audio(inputs["input_values"], inputs["padding_mask"])[0]
-            first = len(before) // FRAME
-            yield frames[first : first + -(-len(current) // FRAME)].float().numpy()
-            before, current = current[-CONTEXT_SAMPLES:], following
+            first = before // FRAME
+            yield frames[first : first + -(-length // FRAME)].float().numpy()
+
+
+def with_context(windows: Iterator[Samples], context_samples: int) -> Iterator[tuple[int, int, Samples]]:
+    """Each window with the end of the one before and the beginning of the next around it.
+
+    Yields:
+        How many samples were put before the window, how long it is, and all of it, (n,).
+
+    >>> [(n, sound.tolist()) for n, _, sound in with_context(iter([np.arange(3), np.arange(3, 5)]), 2)]
+    [(0, [0, 1, 2, 3, 4]), (2, [1, 2, 3, 4])]
+    """
+    before = np.zeros(0, np.float32)
+    current = next(windows, None)
+    while current is not None:
+        following = next(windows, None)
+        after = current[:0] if following is None else following[:context_samples]
+        yield len(before), len(current), np.concatenate([before, current, after]).astype(current.dtype)
+        before, current = current[-context_samples:], following
 
 
 def mono_windows(

@@ -32,7 +32,8 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def cli(cli, monkeypatch):
     """Runs ``sam-audio`` with a model made of spectral centroids."""
-    monkeypatch.setitem(sys.modules, "sam_audio.embedding", fake_embedding)
+    for module in ("sam_audio.embedding", "sam_audio.locator"):
+        monkeypatch.setitem(sys.modules, module, fake_embedding)
     return cli
 
 

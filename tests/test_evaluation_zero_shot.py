@@ -477,11 +477,12 @@ def test_recordings_without_any_label(tmp_path):
 @pytest.fixture
 def run(monkeypatch):
     """Runs a command with the fake models; what it prints on stdout, or the UserError."""
-    models = types.ModuleType("sam_audio.embedding")
+    models = types.ModuleType("models")
     models.asked = []
     models.load_embedder = lambda name: models.asked.append(name) or ToneEmbedder()
     models.load_locator = lambda name: models.asked.append(name) or ToneLocator()
-    monkeypatch.setitem(sys.modules, "sam_audio.embedding", models)
+    for module in ("sam_audio.embedding", "sam_audio.locator"):
+        monkeypatch.setitem(sys.modules, module, models)
     app = typer.Typer(pretty_exceptions_enable=False)
     for command in (commands.retrieval, commands.classification, commands.localization):
         app.command(command.__name__)(command)

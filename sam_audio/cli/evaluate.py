@@ -93,9 +93,9 @@ def encoders(
     json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
 ) -> None:
     """Zero-shot classification and detection of held-out recordings by the nano encoders, beside YAMNet."""
-    from sam_audio.embedding import load_locator
     from sam_audio.evaluation import encoders as measure
     from sam_audio.evaluation.tables import markdown
+    from sam_audio.locator import load_locator
     from sam_audio.training.prepare import bank_dir
 
     folder = bank or bank_dir()

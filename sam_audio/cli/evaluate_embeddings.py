@@ -173,10 +173,10 @@ def localization(
 
     The thresholds and durations are those of sam-audio locate; PSDS does not depend on them.
     """
-    from sam_audio.embedding import load_locator
     from sam_audio.evaluation import localization as measure
     from sam_audio.evaluation.datasets import load
     from sam_audio.localize import SpanOptions
+    from sam_audio.locator import load_locator
 
     options = SpanOptions(threshold, None, min_duration, merge_gap)
     data = load(dataset.value, folder, split, limit)

@@ -82,8 +82,8 @@ def locate(
 
     with outputs(list(to_files.values()), overwrite) as files:
         duration_s = _duration_s(file)
-        from sam_audio.embedding import load_locator
         from sam_audio.io.target import writing
+        from sam_audio.locator import load_locator
 
         locator = load_locator(model)
         activity = locator.activity(file, prompts)

@@ -290,21 +290,24 @@ class Conditioner(nn.Module):
 class Timekeeper(nn.Module):
     """In which 40 ms frames does each prompt sound?
 
-    It looks at what the masks take, frame by frame, at what the conditioner made of the prompt and at what the audio
-    tower said, and learns from mixtures whose sources are known. The masks are taken as they are: they are not bent
-    to tell the time better.
+    It looks at what the masks take, frame by frame and over the whole excerpt, at what the conditioner made of the
+    prompt and at what the audio tower said, and learns from mixtures whose sources are known. The masks are taken as
+    they are: they are not bent to tell the time better.
     """
 
     N_FACTS = 6
-    WIDTH = 32
+    WIDTH = 48
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
-        self.from_query = nn.Linear(config.query_dim, self.WIDTH)
-        self.from_reading = nn.Conv1d(config.frame_dim, self.WIDTH, 1)
-        self.from_facts = nn.Conv1d(self.N_FACTS, self.WIDTH, 1)
-        self.mid = nn.Conv1d(self.WIDTH, self.WIDTH, 9, padding=4)
-        self.out = nn.Conv1d(self.WIDTH, 1, 1)
+        width = self.WIDTH
+        self.from_query = nn.Linear(config.query_dim, width)
+        self.from_reading = nn.Conv1d(config.frame_dim, width, 1)
+        self.from_facts = nn.Conv1d(self.N_FACTS, width, 1)
+        self.near = nn.Conv1d(width, width, 9, padding=4)
+        self.from_excerpt = nn.Linear(2 * width, width)  # is it there at all?
+        self.wide = nn.Conv1d(width, width, 9, padding=4)
+        self.out = nn.Conv1d(width, 1, 1)
 
     def forward(
         self, query: Tensor, reading: Tensor, logits: Tensor, energies: Tensor, tracks: Tensor | None
@@ -317,14 +320,18 @@ class Timekeeper(nn.Module):
             energies: of the mixture, (B, N_BANDS, T).
             tracks: see :class:`Conditions`.
         """
-        n_half = logits.shape[-1] // 2
         facts = self._facts(logits.detach().float().sigmoid(), energies)
-        known = logits.new_zeros(*facts.shape[:2], 2, facts.shape[-1]) if tracks is None else tracks[:, :, :2]
-        facts = F.avg_pool1d(torch.cat([facts, known[..., : facts.shape[-1]]], dim=2).flatten(0, 1), 2)
-        fine = self.from_reading(reading.flatten(0, 1)).repeat_interleave(2, dim=-1)[..., :n_half]
+        heard = torch.zeros_like(facts[:, :, :2])
+        if tracks is not None:
+            activity, known = tracks[:, :, :2, : facts.shape[-1]].unbind(dim=2)
+            heard = torch.stack([known * torch.logit(activity, eps=1e-3) / 4, known], dim=2)
+        facts = F.avg_pool1d(torch.cat([facts, heard], dim=2).flatten(0, 1), 2)
+        fine = self.from_reading(reading.flatten(0, 1)).repeat_interleave(2, dim=-1)[..., : facts.shape[-1]]
         x = fine + self.from_facts(facts) + self.from_query(query).flatten(0, 1)[..., None]
-        x = self.out(F.silu(x + self.mid(F.silu(x))))
-        return x[:, 0].unflatten(0, query.shape[:2]).float()
+        x = F.silu(x + self.near(F.silu(x)))
+        excerpt = self.from_excerpt(torch.cat([x.mean(dim=-1), x.amax(dim=-1)], dim=-1))
+        x = F.silu(x + self.wide(x) + excerpt[..., None])
+        return self.out(x)[:, 0].unflatten(0, query.shape[:2]).float()
 
     @staticmethod
     def _facts(masks: Tensor, energies: Tensor) -> Tensor:

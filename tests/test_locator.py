@@ -1,0 +1,72 @@
+"""When sounds happen, by the nano separator's word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+import torch
+
+from sam_audio.embedding import FRAME, SAMPLE_RATE
+from sam_audio.errors import AudioReadError, ModelError
+from sam_audio.locator import CHUNK_SAMPLES, CONTEXT_SAMPLES, NanoLocator, load_locator
+from sam_audio.separator.nano import NanoSeparator
+from sam_audio.separator.network import MaskNetwork
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def locator(tiny_weights):
+    return NanoLocator(NanoSeparator(tiny_weights))
+
+
+def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> Path:
+    soundfile.write(path, samples.T, rate, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize("n", [1, FRAME, FRAME + 1, CHUNK_SAMPLES, CHUNK_SAMPLES + 1, 3 * CHUNK_SAMPLES - 7])
+def test_every_frame_has_a_probability(locator, tmp_path, n):
+    path = write(tmp_path / "x.wav", tiny.noise(1, n / SAMPLE_RATE + 1, SAMPLE_RATE)[:, :n])
+    activity = locator.activity(path, ["dog", "rain", "a man talking"])
+    assert activity.shape == (3, -(-n // FRAME)) and activity.dtype == np.float32
+    assert (activity >= 0).all() and (activity <= 1).all()
+
+
+def test_a_window_hears_what_is_around_it_and_no_more(locator, tmp_path):
+    sound = tiny.noise(1, 3 * CHUNK_SAMPLES / SAMPLE_RATE, SAMPLE_RATE)
+    other = sound.copy()
+    other[:, CHUNK_SAMPLES + CONTEXT_SAMPLES :] *= 0.01
+    one, two = (locator.activity(write(tmp_path / "x.wav", x), ["dog"]) for x in (sound, other))
+    first = CHUNK_SAMPLES // FRAME
+    np.testing.assert_array_equal(one[:, :first], two[:, :first])
+    assert not np.array_equal(one[:, first : 2 * first], two[:, first : 2 * first])
+
+
+def test_a_separator_that_does_not_tell(tmp_path):
+    torch.manual_seed(0)
+    weights = tiny.save_network(
+        tmp_path / "mute.safetensors", MaskNetwork(replace(tiny.CONFIG, tells_when=False))
+    )
+    path = write(tmp_path / "x.wav", tiny.noise(1, 1, SAMPLE_RATE))
+    with pytest.raises(ModelError, match="does not tell when"):
+        NanoLocator(NanoSeparator(weights)).activity(path, ["dog"])
+
+
+def test_what_cannot_be_read(locator, tmp_path):
+    with pytest.raises(AudioReadError):
+        locator.activity(tmp_path / "none.wav", ["dog"])
+
+
+def test_the_shipped_model_hears_speech_where_it_is(tmp_path):
+    speech, rate = soundfile.read(EXAMPLES / "speech.ogg", dtype="float32", always_2d=True)
+    quiet = 3e-4 * np.random.default_rng(0).standard_normal((4 * rate, speech.shape[1])).astype(np.float32)
+    path = write(tmp_path / "x.wav", np.concatenate([quiet, speech[: 4 * rate]]).T, rate)
+    speaking, barking = load_locator("nano").activity(path, ["person speaking", "dog barking"])
+    assert speaking[110:].mean() > 0.6 > 0.1 > speaking[:90].mean()
+    assert barking.mean() < 0.1

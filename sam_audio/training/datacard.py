@@ -24,6 +24,7 @@ from sam_audio.training.bank import (
     split_of,
 )
 from sam_audio.training.collect import TRAIN_ONLY, Recording, read_manifest
+from sam_audio.training.mixing import DULL_SHARE, REFERENCE_DB, SCENES
 from sam_audio.training.more_sounds import more_sounds
 from sam_audio.training.prepare import bank_dir
 
@@ -94,6 +95,10 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "",
         *_rendered(rendered),
         "",
+        "## Mixtures",
+        "",
+        *_mixtures(),
+        "",
         "## Splits",
         "",
         "A recording belongs to a split by the SHA-1 of its key `source/package/path` (of a rendered piece:"
@@ -143,6 +148,33 @@ The text tower learned phrases, not recordings: see the [model card](../peav/wei
 - Speech is mostly prompts read by few speakers; some of it is synthetic. No labels of who speaks.
 - Music with aligned stems is rendered only: real bands, studios and effects are not in it.
 - Many recordings have a sample rate of 22.05 kHz or less and hold nothing above 11 kHz."""
+
+
+_SCENES = {  # what each of the mixer's scenes is
+    "everyday": "two, three or four sounds of any kind (50, 35, 15 %), none of which could be taken for another",
+    "events": "up to four single events, -10..6 dB, at random times over an ambience at -18..-4 dB (in 80 %)",
+    "band": "two to five stems of one rendered song, in its own balance with 3 dB of scatter (normal) a stem",
+    "speech over": "one voice, now and then a second one, over events, ambience, an instrument, music or a band",
+    "instruments": "two or three instruments, each playing phrases or sequences of notes",
+}
+
+_LEVELS = f"""Levels are those of the sounding part of a source, so that a short event is not buried by its pauses:
+{REFERENCE_DB:g} dBFS, and -5..5 dB around it in 80 % (uniform), -12..12 dB in the rest. Distance and place: 15 % of the
+sources stand in a room (reverberation time 0.15 to 0.9 s, tail 14 to 1 dB below the direct sound), 35 % are up to 20 %
+faster or slower, half go through a random smooth equaliser of 5 dB (normal), {100 * DULL_SHARE:g} % of the mixtures
+through a low-pass between 3.4 and 16 kHz. Short events repeat with pauses of 0.02 to 1.2 s, utterances follow one
+another, ambiences and music are cut out at random or looped.
+
+Asked for are the sources by any phrasing of their label, in a quarter of the mixtures a whole group of them
+("vehicle", "strings", "human sounds": the sum of the members), and something that is not there. A quarter of the
+prompts are vectors of another recording or of a picture in place of words; for half of the mixtures stretches are
+marked, and of the marked prompts 30 % have no words."""
+
+
+def _mixtures() -> list[str]:
+    total = sum(SCENES.values())
+    rows = [[name, _SCENES[name], f"{100 * share / total:.0f} %"] for name, share in SCENES.items()]
+    return [*_table(["scene", "what sounds", "share"], rows, text_columns=2), "", _LEVELS]
 
 
 def _rows(found: Sequence[Entry], key: Callable[[Entry], str], with_labels: bool = False) -> list[list[str]]:

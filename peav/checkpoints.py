@@ -139,13 +139,14 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             start = file.read(4)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
-    if start.startswith(_PICKLES):
-        raise CheckpointError(
-            f"{path} is a pickle, which could run code when loaded: convert it to safetensors."
-        )
     try:
         stored = load_file(path)
     except (SafetensorError, ValueError, KeyError, TypeError):
+        # only now: a safetensors file begins with a length, which may look like a pickle's first byte
+        if start.startswith(_PICKLES):
+            raise CheckpointError(
+                f"{path} is a pickle, which could run code when loaded: convert it to safetensors."
+            ) from None
         raise CheckpointError(
             f"{path} is not a whole safetensors file: fetch the checkpoint again."
         ) from None

@@ -42,7 +42,7 @@ def load_embedder(name: str = "nano", device: str = "cpu") -> Embedder:
         return Embedder(str(name), *load_audio_video(name, device=device))
 
 
-def load_locator(name: str = "nano", device: str = "cpu") -> Locator:
+def load_frame_encoder(name: str = "nano", device: str = "cpu") -> Locator:
     """PE-A-Frame by name ("nano"), hub id or folder.
 
     Raises:
@@ -120,7 +120,7 @@ class Embedder:
 
     def embed_audio_frames(self, path: str | Path) -> Samples:
         """Frame vectors (T, D), one each 40 ms, as PE-A-Frame of the same family gives them."""
-        self._locator = self._locator or load_locator(self.name)
+        self._locator = self._locator or load_frame_encoder(self.name)
         return np.concatenate(list(self._locator.frames(path)))
 
     def embed_picture_file(self, path: str | Path) -> Samples:

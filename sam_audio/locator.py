@@ -46,7 +46,7 @@ def load_locator(name: str = "nano", device: str = "cpu") -> Locator:
         ModelError: there is no such model, or it cannot be loaded.
     """
     if name != "nano":
-        return embedding.load_locator(name, device)
+        return embedding.load_frame_encoder(name, device)
     from sam_audio.separator.nano import NanoSeparator
 
     return NanoLocator(NanoSeparator(device=device))

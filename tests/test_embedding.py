@@ -10,7 +10,14 @@ import soundfile
 from tiny_video import write_video
 
 from sam_audio import embedding
-from sam_audio.embedding import CHUNK_SAMPLES, FRAME, SAMPLE_RATE, load_embedder, load_locator, mono_windows
+from sam_audio.embedding import (
+    CHUNK_SAMPLES,
+    FRAME,
+    SAMPLE_RATE,
+    load_embedder,
+    load_frame_encoder,
+    mono_windows,
+)
 from sam_audio.errors import AudioReadError, ModelError
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -24,7 +31,7 @@ def embedder():
 
 @pytest.fixture(scope="module")
 def locator():
-    return load_locator()
+    return load_frame_encoder()
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 48_000, 96_000])
@@ -115,7 +122,7 @@ def test_models_that_are_not_there():
     with pytest.raises(ModelError, match="is not a folder"):
         load_embedder("no such model")
     with pytest.raises(ModelError, match="is not a folder"):
-        load_locator("no such model")
+        load_frame_encoder("no such model")
 
 
 def test_version_follows_the_weights(embedder):

@@ -91,10 +91,10 @@ class Shared:
             return self._separators[model]
 
     def locator(self) -> Locator:
-        from sam_audio.embedding import load_locator
+        from sam_audio.embedding import load_frame_encoder
 
         with self._lock:
-            self._locator = self._locator or load_locator("nano")
+            self._locator = self._locator or load_frame_encoder("nano")
             return self._locator
 
     def close(self) -> None:

@@ -93,6 +93,7 @@ def encoders(
     json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
 ) -> None:
     """Zero-shot classification and detection of held-out recordings by the nano encoders, beside YAMNet."""
+    from sam_audio.embedding import load_frame_encoder
     from sam_audio.evaluation import encoders as measure
     from sam_audio.evaluation.tables import markdown
     from sam_audio.locator import load_locator
@@ -101,7 +102,9 @@ def encoders(
     folder = bank or bank_dir()
     tables = {"classification": measure.classify(folder, split, yamnet)}
     if scenes:
-        tables["detection"] = measure.detect(load_locator("nano"), folder, scenes, split, seed)
+        alone = load_frame_encoder("nano")
+        alone.name = "PE-A-Frame nano alone"
+        tables["detection"] = measure.detect([load_locator("nano"), alone], folder, scenes, split, seed)
     if json_summary:
         print(json.dumps(tables, indent=2))
     else:

@@ -9,7 +9,7 @@ mean nearly the same) only labels that the label table does not call confusable 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from peav.nano.text import TextTower
 from sam_audio.evaluation import localization
 from sam_audio.evaluation.datasets import Event, Item
 from sam_audio.evaluation.metrics import average_precision, ranks, recall_at
-from sam_audio.evaluation.protocols import Locator, Row
+from sam_audio.evaluation.protocols import Row
 from sam_audio.evaluation.scenes import scenes
+from sam_audio.locator import Locator
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.labels import absent_ok, conflicts, load_labels
 from sam_audio.training.mixing import Pools
@@ -134,28 +135,36 @@ def classify(bank_dir: Path, split: str = "test", with_yamnet: bool = True) -> l
     return rows
 
 
-def detect(locator: Locator, bank_dir: Path, n: int, split: str = "test", seed: int = 0) -> list[Row]:
-    """Detection in made scenes of held-out recordings: asked for what sounds and as many things that do not, as
-    somebody who knows the recording would; and for every label of the test at once."""
+def detect(
+    locators: Sequence[Locator], bank_dir: Path, n: int, split: str = "test", seed: int = 0
+) -> list[Row]:
+    """Detection in made scenes of held-out recordings, by each locator.
+
+    It is asked for what sounds, as somebody who knows what is in the recording and not when; and for what sounds and as
+    many things that do not, as somebody who is not sure.
+    """
     made = list(scenes(bank_dir, n, split, seed))
     labels = sorted({label for scene in made for _, _, label in scene.events})
     rng = np.random.default_rng(seed)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        items, asked = [], {}
+        items, there, not_there = [], {}, {}
         for scene in made:
             path = Path(folder) / f"{scene.name}.wav"
             soundfile.write(path, scene.samples, SAMPLE_RATE, subtype="FLOAT")
-            there = {label for _, _, label in scene.events}
-            others = [label for label in labels if absent_ok(label, [*there, scene.background])]
-            asked[path] = there | set(rng.choice(others, min(len(there), len(others)), replace=False))
+            there[path] = {label for _, _, label in scene.events}
+            others = [label for label in labels if absent_ok(label, [*there[path], scene.background])]
+            not_there[path] = set(rng.choice(others, min(len(there[path]), len(others)), replace=False))
             items.append(Item(path, events=tuple(Event(name, on, off) for on, off, name in scene.events)))
-        known = localization.evaluate(_Asking(locator, asked), items, labels).rows
-        blind = localization.evaluate(locator, items, labels).rows
-    return [
-        {**row, "what": f"{what}: {row['what']}"}
-        for what, rows in (("asked for what is there and what is not", known), ("all labels", blind))
-        for row in rows
-    ]
+        asked = {
+            "what is there": there,
+            "what is there and what is not": {path: there[path] | not_there[path] for path in there},
+        }
+        for locator in locators:
+            for what, prompts in asked.items():
+                found = localization.evaluate(_Asking(locator, prompts), items, labels).rows
+                rows += [{"by": locator.name, **row, "what": f"{what}: {row['what']}"} for row in found]
+    return rows
 
 
 class _Asking:
@@ -165,6 +174,10 @@ class _Asking:
         self.locator, self.asked = locator, asked
         self.name, self.frame_rate = locator.name, locator.frame_rate
 
-    def activity(self, path: Path, prompts: list[str]) -> np.ndarray:
-        activity = self.locator.activity(path, prompts)
-        return activity * np.array([prompt in self.asked[path] for prompt in prompts])[:, None]
+    def activity(self, path: str | Path, prompts: list[str]) -> np.ndarray:
+        """Zero for what is not asked for."""
+        rows = [row for row, prompt in enumerate(prompts) if prompt in self.asked[Path(path)]]
+        found = self.locator.activity(path, [prompts[row] for row in rows])
+        activity = np.zeros((len(prompts), found.shape[1]), found.dtype)
+        activity[rows] = found
+        return activity

@@ -35,17 +35,6 @@ class Embedder(Protocol):
         ...
 
 
-class Locator(Protocol):
-    """Says when each prompt is heard; `frame_rate` is in frames per second, 25 for frames of 40 ms."""
-
-    name: str
-    frame_rate: float
-
-    def activity(self, path: Path, prompts: list[str]) -> np.ndarray:
-        """(N, frames) probabilities 0..1; a UserError for a file that cannot be read."""
-        ...
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """A table, and a sentence for every file that could not be read and is therefore not in it."""

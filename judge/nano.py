@@ -87,6 +87,7 @@ class JudgeNetwork(nn.Module):
         self.facts = nn.Linear(N_FACTS, hidden)
         self.pooled = nn.Linear(3 * widths[-1], hidden)
         self.hidden = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(hidden, 5)
         self.direct = nn.Linear(N_FACTS, 5, bias=False)  # much of the truth is linear in what is expected
 
@@ -101,7 +102,7 @@ class JudgeNetwork(nn.Module):
         weight = self.score(x).flatten(2).softmax(-1)
         flat = x.flatten(2)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1), (flat * weight).sum(-1)], dim=1)
-        h = F.silu(self.facts(facts) + self.pooled(pooled))
+        h = self.dropout(F.silu(self.facts(facts) + self.pooled(self.dropout(pooled))))
         out = (self.head(F.silu(self.hidden(h)) + h) + self.direct(facts)).float()
         return 3 + out[:, :4], out[:, 4]
 

@@ -93,7 +93,7 @@ def save(
     tensors: Mapping[str, Tensor],
     int8: Collection[str] = (),
 ) -> None:
-    """Writes a checkpoint that `load` reads; both files appear whole or not at all.
+    """Writes a checkpoint that `load` reads; both files appear whole or not at all, and the folder is made if need be.
 
     Args:
         path: a .safetensors file; the config goes beside it.
@@ -107,6 +107,9 @@ def save(
             stored[name], stored[name + SCALE] = _to_int8(tensor.detach().float())
         else:
             stored[name] = tensor.detach().half().contiguous()
+    path.parent.mkdir(
+        parents=True, exist_ok=True
+    )  # what took hours to train must not be lost for want of a folder
     _write(path, to_bytes(stored))
     text = json.dumps({"format": FORMAT, "tower": tower, **config}, indent=2) + "\n"
     _write(path.with_suffix(".json"), text.encode())

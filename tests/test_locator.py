@@ -13,16 +13,26 @@ import torch
 
 from sam_audio.embedding import FRAME, SAMPLE_RATE
 from sam_audio.errors import AudioReadError, ModelError
-from sam_audio.locator import CHUNK_SAMPLES, CONTEXT_SAMPLES, NanoLocator, load_locator
+from sam_audio.locator import (
+    CHUNK_SAMPLES,
+    CONTEXT_SAMPLES,
+    N_FACTS,
+    Calibration,
+    Evidence,
+    NanoLocator,
+    facts,
+    load_locator,
+)
 from sam_audio.separator.nano import NanoSeparator
 from sam_audio.separator.network import MaskNetwork
 
+SEPARATOR_ALONE = Calibration((1.0, *[0.0] * (N_FACTS - 1)), 0.0)
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(scope="module")
 def locator(tiny_weights):
-    return NanoLocator(NanoSeparator(tiny_weights))
+    return NanoLocator(NanoSeparator(tiny_weights), SEPARATOR_ALONE)
 
 
 def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> Path:
@@ -48,6 +58,37 @@ def test_a_window_hears_what_is_around_it_and_no_more(locator, tmp_path):
     assert not np.array_equal(one[:, first : 2 * first], two[:, first : 2 * first])
 
 
+def test_facts_are_of_the_frame_and_of_what_is_around_it():
+    one, other = torch.zeros(2, 400), torch.zeros(2, 400)
+    one[0, 100], other[1, 399] = 5.0, -99.0
+    found = facts(Evidence(one, other))
+    assert found.shape == (2, N_FACTS, 400)
+    assert found[0, 0].nonzero().ravel().tolist() == [100]
+    assert found[0, 1].nonzero().ravel().tolist() == list(range(88, 113))
+    assert found[0, 1, 100] == pytest.approx(5 / 25) and found[0, 2, 200] == pytest.approx(5 / 251)
+    assert found[0, 3, 225] == 5 and found[0, 3, 226] == 0
+    assert found[1, 4, 399] == -8  # surer than that nobody is
+    assert found[1, 5, 399] == pytest.approx(-8 / 13)  # what lies beyond the end does not count
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"weights": [1], "bias": 0}', '{"weights": "x", "bias": 0}'])
+def test_a_calibration_that_cannot_be_read(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match="install sam-audio again"):
+        Calibration.load(path)
+
+
+def test_a_calibration_is_fitted_and_comes_back(locator, bank_dir, tmp_path):
+    pytest.importorskip("sklearn")
+    from sam_audio.training.locator import export, fit
+
+    fitted = fit(locator, bank_dir, 2)
+    export(fitted, tmp_path / "new" / "c.json")
+    assert Calibration.load(tmp_path / "new" / "c.json") == fitted
+    assert np.isfinite(fitted.weights).all()
+
+
 def test_a_separator_that_does_not_tell(tmp_path):
     torch.manual_seed(0)
     weights = tiny.save_network(
@@ -55,7 +96,7 @@ def test_a_separator_that_does_not_tell(tmp_path):
     )
     path = write(tmp_path / "x.wav", tiny.noise(1, 1, SAMPLE_RATE))
     with pytest.raises(ModelError, match="does not tell when"):
-        NanoLocator(NanoSeparator(weights)).activity(path, ["dog"])
+        NanoLocator(NanoSeparator(weights), SEPARATOR_ALONE).activity(path, ["dog"])
 
 
 def test_what_cannot_be_read(locator, tmp_path):

@@ -98,6 +98,24 @@ def video(
     export_weights(tower, export)
 
 
+@app.command("locator")
+def locator(
+    data_dir: DataDir,
+    export: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write the calibration.")],
+    scenes: Annotated[int, typer.Option("-n", min=1, help="Made scenes of 10 s.")] = 200,
+) -> None:
+    """Weigh the nano separator and PE-A-Frame nano against each other, for sam-audio locate."""
+    from sam_audio.locator import CALIBRATION, Calibration, NanoLocator
+    from sam_audio.separator.nano import NanoSeparator
+    from sam_audio.training import locator as training
+    from sam_audio.training.prepare import prepare
+
+    listening = NanoLocator(NanoSeparator(), Calibration.load(CALIBRATION))
+    calibration = training.fit(listening, prepare(data_dir), scenes)
+    training.export(calibration, export)
+    typer.echo(f"{calibration}")
+
+
 @app.command("judge")
 def judge(
     data_dir: DataDir,

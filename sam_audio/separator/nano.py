@@ -290,8 +290,8 @@ class NanoStream:
 
 @dataclass
 class Answer:
-    """Masks (B, N, N_BANDS, T) of N prompts; the audio tower's vectors of the sound, if there is a tower; and how
-    likely each prompt sounds in each 40 ms frame, (B, N, T/2) in 0..1, if the network tells."""
+    """Masks (B, N, N_BANDS, T) of N prompts; the audio tower's vectors of the sound, if there is a tower; and logits of
+    each prompt's sounding in each 40 ms frame, (B, N, T/2), if the network tells."""
 
     masks: Tensor
     heard: AudioFeatures | None
@@ -350,7 +350,7 @@ def ask(
         vectors, vector_valid, _tracks(own if listen else None, vector_valid, spans, n_frames)
     )
     masks, sounding = network.respond(analysis, conditions, energies, candidates)
-    return Answer(masks.sigmoid(), heard, None if sounding is None else sounding.sigmoid())
+    return Answer(masks.sigmoid(), heard, sounding)
 
 
 def _tracks(activity: Tensor | None, valid: Tensor, spans: Tensor | None, n_frames: int) -> Tensor | None:

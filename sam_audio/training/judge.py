@@ -39,6 +39,22 @@ log = logging.getLogger(__name__)
 SECONDS = 3.84  # four windows of the audio tower
 PER_SHARD = 200  # mixtures
 STEMS = 5  # of each mixture
+PLAIN_SHARE = 0.5  # of mixtures that are two or three sources, mostly with stems as separators make them
+PLAIN = (
+    ("event", "event"),
+    ("event", "ambience"),
+    ("instrument", "instrument"),
+    ("speech", "event"),
+    ("speech", "ambience"),
+    ("speech", "music"),
+    ("event", "instrument", "speech"),
+    ("event", "event", "event"),
+    ("instrument", "instrument", "instrument"),
+)
+# how stems are made: by a separator, blended with the ideal mask, from that mask degraded, of the wrong sound, or as a
+# balance of the sources
+KINDS = ("network", "blend", "degraded", "wrong", "gains")
+KIND_SHARES, PLAIN_KIND_SHARES = (0.6, 0.14, 0.1, 0.08, 0.08), (0.88, 0.03, 0.03, 0.03, 0.03)
 MOST_DB = 30.0
 
 
@@ -63,9 +79,11 @@ class StemMaker:
         self.tower, self.rng = tower, rng
 
     @torch.inference_mode()
-    def stems(self, mixture: Mixture, vectors: Tensor, n: int) -> Iterator[tuple[int, np.ndarray, bool]]:
+    def stems(
+        self, mixture: Mixture, vectors: Tensor, n: int, shares: Sequence[float] = KIND_SHARES
+    ) -> Iterator[tuple[int, np.ndarray, bool]]:
         """Which prompt, a stem (samples,) for it, and whether it is a separator's as it is, ``n`` times; ``vectors``
-        (P, 384) are of the prompts."""
+        (P, 384) are of the prompts, ``shares`` of the KINDS."""
         rng, prompts = self.rng, mixture.prompts
         sources = torch.from_numpy(np.stack([s.samples for s in mixture.sources]))
         n_samples = sources.shape[-1]
@@ -89,9 +107,7 @@ class StemMaker:
             which = int(rng.integers(len(prompts)))
             members = prompts[which].members
             ideal = self._ideal(spectra, mixed, members)
-            kind = rng.choice(
-                ["network", "blend", "degraded", "wrong", "gains"], p=[0.6, 0.14, 0.1, 0.08, 0.08]
-            )
+            kind = rng.choice(KINDS, p=shares)
             if kind == "network":
                 mask = masks[which].clamp(min=1e-6) ** float(rng.choice([0.5, 1, 1, 1, 1.6]))
             elif kind == "blend":
@@ -141,12 +157,16 @@ def examples(mixer: Mixer, maker: StemMaker, ears: Ears, text: TextTower) -> Ite
     """Endless examples."""
     rng = mixer.rng
     while True:
-        mixture = mixer.mixture()
+        mixture, shares = mixer.mixture(), KIND_SHARES
+        if rng.random() < PLAIN_SHARE:
+            groups = PLAIN[rng.integers(len(PLAIN))]
+            mixture, shares = mixer.pair(groups, list(rng.uniform(-5, 5, len(groups)))), PLAIN_KIND_SHARES
+            mixture.prompts = mixer.prompts(mixture.sources)
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(0)
         vectors = text.embed([p.phrases[rng.integers(len(p.phrases))] for p in mixture.prompts])
         known = ears.mixture(torch.from_numpy(mixed), vectors)
-        for which, stem, separated in maker.stems(mixture, vectors, STEMS):
+        for which, stem, separated in maker.stems(mixture, vectors, STEMS, shares):
             members = mixture.prompts[which].members
             target = sources[members].sum(0) if members else np.zeros_like(mixed)
             present = bool(np.square(target).sum() > 1e-5 * np.square(mixed).sum())
@@ -226,7 +246,7 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     network = JudgeNetwork()
-    ema = JudgeNetwork()
+    ema = JudgeNetwork().eval()
     ema.load_state_dict(network.state_dict())
     n = len(data["present"])
     steps = epochs * (n // batch)
@@ -258,7 +278,7 @@ def train(
                 1 - min(0.995, step / (step + 10)),
             )
         log.info("epoch %d: loss %.3f; %s", epoch, np.mean(losses), short(validate(ema, held_out)))
-    return ema.eval().requires_grad_(False), validate(ema, held_out)
+    return ema.requires_grad_(False), validate(ema, held_out)
 
 
 @torch.inference_mode()

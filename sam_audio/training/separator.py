@@ -591,7 +591,6 @@ def validate(
 def export_weights(state: State, path: Path) -> None:
     """Writes what is shipped: float16 safetensors of the averaged weights; beside it the config, and how long it has
     learned, so that training can go on from there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     trained = {"step": state.step, "mixtures": state.mixtures, "hours": round(state.hours, 3)}
     config = {"model": asdict(state.ema.config), "trained": trained}
     checkpoints.save(path, "separator", config, state.ema.state_dict())

@@ -1,0 +1,59 @@
+"""Weighs what the nano separator and PE-A-Frame nano say of when sounds happen: ``sam-audio train locator``.
+
+A logistic regression of frames of made scenes of training recordings, asked for what sounds in them and for as many
+things that do not. Whoever asks mostly knows that the sound is there: the latter count less.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from sam_audio.evaluation.scenes import Scene, scenes
+from sam_audio.locator import CHUNK_SAMPLES, FRAME, SAMPLE_RATE, Calibration, NanoLocator, facts
+from sam_audio.training.labels import absent_ok, load_labels
+
+ABSENT_WEIGHT = 0.3
+EVERY = 5  # of the frames, which are much alike
+
+
+def fit(locator: NanoLocator, bank_dir: Path, n: int, seed: int = 0) -> Calibration:
+    """The calibration that fits ``n`` scenes best; the locator's own is not used."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(seed)
+    rows, truths, weights = [], [], []
+    for scene in scenes(bank_dir, n, "train", seed):
+        present = sorted({label for _, _, label in scene.events})
+        others = [name for name in sorted(load_labels()) if absent_ok(name, [*present, scene.background])]
+        asked = [*present, *(str(name) for name in rng.choice(others, len(present), replace=False))]
+        windows = (
+            scene.samples[start : start + CHUNK_SAMPLES]
+            for start in range(0, len(scene.samples), CHUNK_SAMPLES)
+        )
+        found = facts(locator.evidence(windows, asked))[..., ::EVERY]
+        rows.append(found.transpose(1, 2).flatten(0, 1).numpy())
+        truths.append(sounding(scene, asked)[:, ::EVERY].ravel())
+        weight = np.where(np.arange(len(asked)) < len(present), 1.0, ABSENT_WEIGHT)
+        weights.append(np.repeat(weight, found.shape[-1]))
+    model = LogisticRegression(max_iter=1000)
+    model.fit(np.concatenate(rows), np.concatenate(truths), sample_weight=np.concatenate(weights))
+    return Calibration(tuple(np.round(model.coef_[0], 4).tolist()), round(float(model.intercept_[0]), 4))
+
+
+def sounding(scene: Scene, labels: list[str]) -> np.ndarray:
+    """Which labels sound in which 40 ms frames, (N, T) bool."""
+    truth = np.zeros((len(labels), -(-len(scene.samples) // FRAME)), bool)
+    for start, stop, label in scene.events:
+        first, last = round(start * SAMPLE_RATE / FRAME), round(stop * SAMPLE_RATE / FRAME)
+        truth[labels.index(label), first:last] = True
+    return truth
+
+
+def export(calibration: Calibration, path: Path) -> None:
+    """Writes what is shipped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {"weights": list(calibration.weights), "bias": calibration.bias}
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -32,6 +32,7 @@ from sam_audio.types import Samples
 
 N_ROWS = N_BANDS // 2  # cells are two bands by 40 ms, the frames of PE-A-Frame
 WINDOW = 8 * 46_080  # samples judged at once, 7.68 s: whole windows of the audio tower
+SURELY_NOT = 0.1  # probability of being there below which scores turn into those of something that is not
 _FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 _PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
@@ -221,7 +222,7 @@ class NanoJudge:
 
     Silence has defined scores. Of a silent mixture, a silent stem is perfect (5 throughout) and any other is wrong
     (1, but nothing was lost: recall 5); nothing is present. A silent stem of a mixture gets what `judge.scales` says
-    of it, weighed by presence: 1 throughout if the sound is there, 5 if it is not.
+    of it: 1 throughout if the sound is there, 5 if it is not.
     """
 
     sample_rate = SAMPLE_RATE
@@ -311,8 +312,9 @@ class NanoJudge:
             there = scores[0].clamp(1, 5).numpy()
             if float(part.square().sum()) <= _SILENT_SHARE * float(mixed.square().sum()):
                 there = np.ones_like(there)
-            expected = present * there + (1 - present) * scores_of_absent(stem.numpy(), mixture)
-            judgements.append(judgement(expected.tolist(), present))
+            share = min(present / SURELY_NOT, 1.0)  # as if the sound is there, unless it surely is not
+            weighed = share * there + (1 - share) * scores_of_absent(stem.numpy(), mixture)
+            judgements.append(judgement(weighed.tolist(), present))
         return judgements
 
 

@@ -9,7 +9,8 @@
 In between the scores are linear in dB, and beyond they stay. When the sound asked for is not in the mixture, all but
 recall go by how quiet the stem is against the mixture (0 dB: 1, -40 dB: 5), and recall is 5: nothing was there to lose.
 A silent stem of something that is there gets 1 throughout, and so does one of inverted polarity, which would add to the
-mixture. A judge that is not sure whether the sound is there weighs both cases by their probability.
+mixture. Judge nano scores a stem as if the sound is there, unless its probability is below 10 %; then both cases are
+weighed.
 
 The three ratios are the scale-invariant, filterless forms of BSS-eval (Vincent et al. 2006; Le Roux et al. 2019).
 """

@@ -1,0 +1,73 @@
+"""Examples for Judge nano, and a training of it, with a separator and a bank that are both tiny."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from judge.nano import N_FACTS, N_ROWS, Ears
+from judge.scales import Measured, scores_of
+from peav.nano.audio import AudioTower
+from peav.nano.text import TextTower
+from sam_audio.separator.nano import load_network
+from sam_audio.training import judge as training
+from sam_audio.training.bank import Bank
+from sam_audio.training.mixing import Mixer
+
+SECONDS = 0.96
+
+
+@pytest.fixture(scope="module")
+def examples(bank_dir, tiny_weights):
+    tower = AudioTower.from_pretrained("nano")
+    ears = Ears(tower, load_network(tiny_weights))
+    mixer = Mixer(Bank(bank_dir), "train", SECONDS, seed=0)
+    maker = training.StemMaker([tiny_weights], tower, mixer.rng)
+    return list(islice(training.examples(mixer, maker, ears, TextTower.from_pretrained("nano")), 80))
+
+
+def test_examples_are_judged_where_the_sound_is_there(examples):
+    assert 0.3 < np.mean([e.present for e in examples]) < 1
+    assert 0.3 < np.mean([e.separated for e in examples]) < 1
+    for example in examples:
+        assert np.isfinite(example.scores).all() == example.present
+        assert np.isnan(example.scores).all() != example.present
+        assert example.image.shape == (4, N_ROWS, 24) and example.tracks.shape == (3, 24)
+        assert example.facts.shape == (N_FACTS,)
+
+
+def test_what_cannot_be_heard_does_not_decide(examples):
+    low, high = (
+        scores_of(Measured(*[level] * 4), bounded=False) for level in (-training.MOST_DB, training.MOST_DB)
+    )
+    scores = np.stack([e.scores for e in examples if e.present])
+    assert (scores >= low - 1e-4).all() and (scores <= high + 1e-4).all()
+
+
+def test_scores_go_on_beyond_the_scale_only_where_asked():
+    measured = Measured(30.0, -40.0, 10.0, 10.0)
+    assert scores_of(measured).tolist() == [5, 1, 3, 3]
+    assert scores_of(measured, bounded=False) == pytest.approx([1 + 4 * 40 / 30, -3, 3, 3])
+
+
+def test_kinds_of_stems_are_drawn_by_their_shares(bank_dir, tiny_weights):
+    mixer = Mixer(Bank(bank_dir), "train", SECONDS, seed=1)
+    maker = training.StemMaker([tiny_weights], AudioTower.from_pretrained("nano"), mixer.rng)
+    mixture = mixer.mixture()
+    vectors = torch.nn.functional.normalize(torch.randn(len(mixture.prompts), 384), dim=-1)
+    for share in (0.0, 1.0):
+        shares = (share, 0.0, 0.0, 0.0, 1 - share)
+        assert {separated for *_, separated in maker.stems(mixture, vectors, 8, shares)} == {share == 1}
+
+
+def test_it_learns(examples):
+    columns = {
+        name: torch.from_numpy(np.stack([getattr(e, name) for e in examples]))
+        for name in training.Example.__annotations__
+    }
+    _, one = training.train(columns, columns, epochs=1, threads=1, batch=16)
+    _, more = training.train(columns, columns, epochs=30, threads=1, batch=16)
+    assert more["faithfulness"] > one["faithfulness"] and more["faithfulness"] > 0.5

@@ -40,7 +40,9 @@ def fit(locator: NanoLocator, bank_dir: Path, n: int, seed: int = 0) -> Calibrat
         weights.append(np.repeat(weight, found.shape[-1]))
     model = LogisticRegression(max_iter=1000)
     model.fit(np.concatenate(rows), np.concatenate(truths), sample_weight=np.concatenate(weights))
-    return Calibration(tuple(np.round(model.coef_[0], 4).tolist()), round(float(model.intercept_[0]), 4))
+    return Calibration(
+        tuple(np.round(model.coef_[0].astype(float), 4).tolist()), round(float(model.intercept_[0]), 4)
+    )
 
 
 def sounding(scene: Scene, labels: list[str]) -> np.ndarray:

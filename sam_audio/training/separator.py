@@ -589,11 +589,12 @@ def validate(
 
 
 def export_weights(state: State, path: Path) -> None:
-    """Writes what is shipped: float16 safetensors of the averaged weights; beside it the config, and how long it has
-    learned, so that training can go on from there."""
+    """Writes what is shipped: float16 safetensors of the averaged weights, the vocabulary in int8; beside it the config,
+    and how long it has learned, so that training can go on from there."""
     trained = {"step": state.step, "mixtures": state.mixtures, "hours": round(state.hours, 3)}
     config = {"model": asdict(state.ema.config), "trained": trained}
-    checkpoints.save(path, "separator", config, state.ema.state_dict())
+    vocabulary = {"rivalry.vectors", "rivalry.kinds"}
+    checkpoints.save(path, "separator", config, state.ema.state_dict(), int8=vocabulary)
     log.info("exported %s", path)
 
 

@@ -1,21 +1,27 @@
 """Weighs what the nano separator and PE-A-Frame nano say of when sounds happen: ``sam-audio train locator``.
 
-A logistic regression of frames of made scenes of training recordings, asked for what sounds in them and for as many
-things that do not. Whoever asks mostly knows that the sound is there: the latter count less.
+A logistic regression of frames of made scenes and of single sounds, all of training recordings, asked for what sounds
+in them and for as many things that do not, or a few more. Whoever asks mostly knows that the sound is there: the
+latter count less.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from sam_audio.evaluation.scenes import Scene, scenes
+from sam_audio.evaluation.scenes import SECONDS, Scene, active_spans, scenes
 from sam_audio.locator import CHUNK_SAMPLES, FRAME, SAMPLE_RATE, Calibration, NanoLocator, facts
+from sam_audio.training.bank import Bank
 from sam_audio.training.labels import absent_ok, load_labels
+from sam_audio.training.mixing import Mixer
 
-ABSENT_WEIGHT = 0.3
+ABSENT_WEIGHT = 0.5
+LEAST_ABSENT = 3  # things asked for that are not there
 EVERY = 5  # of the frames, which are much alike
 
 
@@ -25,10 +31,13 @@ def fit(locator: NanoLocator, bank_dir: Path, n: int, seed: int = 0) -> Calibrat
 
     rng = np.random.default_rng(seed)
     rows, truths, weights = [], [], []
-    for scene in scenes(bank_dir, n, "train", seed):
+    for scene in chain(scenes(bank_dir, n, "train", seed), _solos(bank_dir, n // 2, seed)):
         present = sorted({label for _, _, label in scene.events})
         others = [name for name in sorted(load_labels()) if absent_ok(name, [*present, scene.background])]
-        asked = [*present, *(str(name) for name in rng.choice(others, len(present), replace=False))]
+        asked = [
+            *present,
+            *(str(name) for name in rng.choice(others, max(len(present), LEAST_ABSENT), replace=False)),
+        ]
         windows = (
             scene.samples[start : start + CHUNK_SAMPLES]
             for start in range(0, len(scene.samples), CHUNK_SAMPLES)
@@ -43,6 +52,16 @@ def fit(locator: NanoLocator, bank_dir: Path, n: int, seed: int = 0) -> Calibrat
     return Calibration(
         tuple(np.round(model.coef_[0].astype(float), 4).tolist()), round(float(model.intercept_[0]), 4)
     )
+
+
+def _solos(bank_dir: Path, n: int, seed: int) -> Iterator[Scene]:
+    """One sound after another, each alone."""
+    mixer = Mixer(Bank(bank_dir), "train", SECONDS, seed)
+    for index in range(n):
+        source = mixer.solo()
+        spans = active_spans(source.samples, np.zeros_like(source.samples))
+        events = [(start, stop, source.label) for start, stop in spans]
+        yield Scene(f"solo-{index:04d}", source.label, source.samples, events)
 
 
 def sounding(scene: Scene, labels: list[str]) -> np.ndarray:

@@ -589,8 +589,8 @@ def validate(
 
 
 def export_weights(state: State, path: Path) -> None:
-    """Writes what is shipped: float16 safetensors of the averaged weights, the vocabulary in int8; beside it the config,
-    and how long it has learned, so that training can go on from there."""
+    """Writes what is shipped: safetensors of the averaged weights in float16, and of the vocabulary in int8; beside it
+    the config, and how long it has learned, so that training can go on from there."""
     trained = {"step": state.step, "mixtures": state.mixtures, "hours": round(state.hours, 3)}
     config = {"model": asdict(state.ema.config), "trained": trained}
     vocabulary = {"rivalry.vectors", "rivalry.kinds"}

@@ -11,6 +11,7 @@ bank (`sam-audio train data`). Results of a seed are kept in the cache folder an
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -94,21 +95,22 @@ VARIANTS = {
 }
 
 
-def run(seed: int, bank_dir: Path, minutes: float) -> list[dict[str, float | str]]:
-    """Trains every variant for ``minutes`` in all; one row each."""
+def run(seed: int, bank_dir: Path, minutes: float, names: list[str]) -> list[dict[str, float | str]]:
+    """Trains the variants of these names for ``minutes`` in all; one row each."""
+    variants = {name: VARIANTS[name] for name in names}
     torch.set_num_threads(1)
     vectors, tower = PromptVectors(load_examples(bank_dir)), AudioTower.from_pretrained("nano")
     states: dict[str, State] = {}
-    for name, variant in VARIANTS.items():
+    for name, variant in variants.items():
         states[name] = load_state(Path("none"), variant.recipe, seed)
         if variant.optimizer:
             states[name].optimizer = variant.optimizer(states[name].network)
-    spent = dict.fromkeys(VARIANTS, 0.0)
+    spent = dict.fromkeys(variants, 0.0)
     stream = iter(MixtureStream(bank_dir, "train", BASE, seed=seed))
     begun = time.monotonic()
     while (progress := (time.monotonic() - begun) / (minutes * 60)) < 1:
         batch = next(stream)
-        for name, variant in VARIANTS.items():
+        for name, variant in variants.items():
             state, recipe = states[name], variant.recipe
             warmup = min(1.0, (state.step + 1) / recipe.warmup_steps)
             rate = recipe.learning_rate * warmup * min(1.0, max((1 - progress) / recipe.cooldown, 0.03))
@@ -119,7 +121,7 @@ def run(seed: int, bank_dir: Path, minutes: float) -> list[dict[str, float | str
             spent[name] += time.process_time() - step_begun
     validation = validation_set(bank_dir, BASE)
     rows = []
-    for name, variant in VARIANTS.items():
+    for name, variant in variants.items():
         state = states[name]
         seen = without_activity if variant.seen is without_activity else always_activity
         scores = validate(state.ema, [seen(batch) for batch in validation], vectors, tower)
@@ -159,14 +161,20 @@ def main() -> None:
     parser.add_argument("--bank", type=Path, default=cache_dir() / "bank")
     parser.add_argument("--minutes", type=float, default=30.0, help="of training, all variants together")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument(
+        "--only", nargs="*", help="the first variant, and those with one of these in their name"
+    )
     parser.add_argument("--page", type=Path, help=f"where the table goes, {PAGE.name} by default")
     options = parser.parse_args()
-    folder = cache_dir() / "training" / f"ablations-{options.minutes:g}"
+    first, *others = VARIANTS
+    names = [first, *(n for n in others if not options.only or any(part in n for part in options.only))]
+    digest = hashlib.sha1("\n".join(names).encode()).hexdigest()[:8]
+    folder = cache_dir() / "training" / f"ablations-{options.minutes:g}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"seed-{seed}.json" for seed in range(options.seeds)]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = {
-            path: pool.submit(run, seed, options.bank, options.minutes)
+            path: pool.submit(run, seed, options.bank, options.minutes, names)
             for seed, path in enumerate(paths)
             if not path.exists()
         }
@@ -177,9 +185,10 @@ def main() -> None:
     rows = table(runs)
     text = markdown(rows)
     print(text)
+    only = f" --only {' '.join(map(repr, options.only))}" if options.only else ""
     intro = (
         "# Ablations of the nano separator\n\nWritten by `uv run benchmarks/ablations.py"
-        f" --minutes {options.minutes:g} --seeds {options.seeds}`: change the program, not this page.\n\n"
+        f" --minutes {options.minutes:g} --seeds {options.seeds}{only}`: change the program, not this page.\n\n"
         "Networks a third of the shipped one's size, from scratch, all variants on the same mixtures, one line"
         f" of mixtures and weights a seed ({counts} mixtures). Validation: pairs and triples of held-out"
         f" recordings, band energies. {date.today()}, {platform.processor() or platform.machine()},"

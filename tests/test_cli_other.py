@@ -59,7 +59,7 @@ COMMANDS = [
     ["train", "data"],
     ["train", "separator"],
 ]
-COMMANDS += [["train", name] for name in ("text", "audio", "video", "judge")]
+COMMANDS += [["train", name] for name in ("text", "audio", "video", "locator", "judge")]
 COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge"))]
 COMMANDS += [["eval", name] for name in ("retrieval", "classification", "localization")]
 COMMANDS += [["locate"], ["search"], ["classify"], ["embed"], ["app"]]

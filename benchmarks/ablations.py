@@ -4,7 +4,7 @@
     uv run benchmarks/ablations.py --minutes 0.5 --seeds 1   # does it work?
 
 All variants step in turn on every batch, so that they differ in nothing but what their name says; each seed draws its
-own weights and mixtures, in a process of its own. The network is a third of the shipped one in size. Needs the data
+own weights and mixtures, in a process of its own. The network is less than half the shipped one in size. Needs the data
 bank (`sam-audio train data`). Results of a seed are kept in the cache folder and not made again.
 """
 
@@ -189,7 +189,7 @@ def main() -> None:
     intro = (
         "# Ablations of the nano separator\n\nWritten by `uv run benchmarks/ablations.py"
         f" --minutes {options.minutes:g} --seeds {options.seeds}{only}`: change the program, not this page.\n\n"
-        "Networks a third of the shipped one's size, from scratch, all variants on the same mixtures, one line"
+        "Networks less than half the shipped one's size, from scratch, all variants on the same mixtures, one line"
         f" of mixtures and weights a seed ({counts} mixtures). Validation: pairs and triples of held-out"
         f" recordings, band energies. {date.today()}, {platform.processor() or platform.machine()},"
         " one core a seed; the time of a step is of 8 mixtures of 3.84 s.\n\n"

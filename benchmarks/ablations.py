@@ -37,6 +37,7 @@ from sam_audio.training.separator import (
     Recipe,
     State,
     load_state,
+    rate_at,
     training_step,
     validate,
     validation_set,
@@ -112,8 +113,7 @@ def run(seed: int, bank_dir: Path, minutes: float, names: list[str]) -> list[dic
         batch = next(stream)
         for name, variant in variants.items():
             state, recipe = states[name], variant.recipe
-            warmup = min(1.0, (state.step + 1) / recipe.warmup_steps)
-            rate = recipe.learning_rate * warmup * min(1.0, max((1 - progress) / recipe.cooldown, 0.03))
+            rate = rate_at(progress, state.step, recipe)
             torch.manual_seed(state.step)  # the same noise for everyone
             rng = np.random.default_rng(state.step)
             step_begun = time.process_time()  # whatever else the machine does

@@ -25,7 +25,7 @@ from peav.checkpoints import CheckpointError
 from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures, AudioTower, levelled
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, ModelError, PromptError
-from sam_audio.separator.bands import N_BANDS, power, stft, to_bands
+from sam_audio.separator.bands import N_BANDS, band_energies
 from sam_audio.separator.nano import WEIGHTS, ask, autocast, load_network
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.types import Samples
@@ -37,11 +37,6 @@ _FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 _PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
 N_FACTS = 3 + 3 * 3 + 2 + 7  # see `compare`
-
-
-def band_energies(signals: Tensor) -> Tensor:
-    """Of the bands of the nano separator: (..., n), n a multiple of FRAME -> (..., N_BANDS, n / HOP)."""
-    return to_bands(power(stft(signals)[..., :-1]))
 
 
 def _cells(x: Tensor) -> Tensor:

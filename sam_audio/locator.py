@@ -140,7 +140,7 @@ class NanoLocator:
         import torch.nn.functional as F
 
         from peav.nano.audio import FRAME_LEVEL
-        from sam_audio.separator.bands import power, stft, to_bands
+        from sam_audio.separator.bands import band_energies
         from sam_audio.separator.nano import ask, autocast
 
         network, tower, device = (
@@ -155,7 +155,7 @@ class NanoLocator:
                 network,
                 tower,
                 padded[None, None],
-                to_bands(power(stft(padded)[..., :-1]))[None],
+                band_energies(padded)[None],
                 wanted[None],
                 torch.ones(1, len(wanted), dtype=torch.bool, device=device),
             )

@@ -102,14 +102,22 @@ def istft(spec: Tensor, n_samples: int) -> Tensor:
     return samples.reshape(*spec.shape[:-2], n_samples)
 
 
-def features(band_energies: Tensor) -> Tensor:
+def band_energies(samples: Tensor) -> Tensor:
+    """Energies of the bands of a sound.
+
+    Shape: (..., n), n a multiple of HOP -> (..., N_BANDS, n / HOP)
+    """
+    return to_bands(power(stft(samples)[..., :-1]))
+
+
+def features(energies: Tensor) -> Tensor:
     """Network input, independent of the level of the recording.
 
     Shape: (B, N_BANDS, T) energies -> (B, 2, N_BANDS, T): log energy relative to the excerpt's mean, and its
     difference to the frame before.
     """
-    mean = band_energies.mean(dim=(-2, -1), keepdim=True)
+    mean = energies.mean(dim=(-2, -1), keepdim=True)
     # 70 dB below the mean counts as silence: dithered and digital silence then look alike
-    log_energy = (band_energies / (mean + 1e-12) + 1e-7).log()
+    log_energy = (energies / (mean + 1e-12) + 1e-7).log()
     delta = torch.diff(log_energy, dim=-1, prepend=log_energy[..., :1])
     return torch.stack([(log_energy + 7.0) / 4.0, delta / 2.0], dim=1)

@@ -438,7 +438,7 @@ def _learn(team: Team, bank_dir: Path, run_dir: Path, hours: float, recipe: Reci
             progress = float(team.follow(torch.tensor(1.0 if stopping else progress, dtype=torch.float64)))
             if progress >= 1:
                 break
-            rate = _rate(progress, state.step - first_step, recipe)
+            rate = rate_at(progress, state.step - first_step, recipe)
             parts = training_step(state, next(batches), vectors, tower, recipe, rng, rate, team)
             if not team.leads:
                 continue
@@ -479,7 +479,8 @@ def _outlive_signals(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _rate(progress: float, steps: int, recipe: Recipe) -> float:
+def rate_at(progress: float, steps: int, recipe: Recipe) -> float:
+    """Learning rate of a sitting of which ``progress`` (0..1) is over, after so many steps of it."""
     warmup = min(1.0, (steps + 1) / recipe.warmup_steps)
     cooldown = min(1.0, max((1 - progress) / recipe.cooldown, 0.03))
     return recipe.learning_rate * warmup * cooldown

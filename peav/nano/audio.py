@@ -130,11 +130,13 @@ class Separable(nn.Module):
     def __init__(self, channels: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.depthwise = nn.Conv2d(channels, channels, 3, stride, groups=channels)
+        self.depthwise = nn.Conv2d(channels, channels, 3, stride, padding=2 - stride, groups=channels)
         self.pointwise = nn.Conv2d(channels, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.pointwise(F.relu(self.depthwise(_padded(x, self.stride)))))
+        if self.stride == 2:
+            x = _extended(x)
+        return F.relu(self.pointwise(F.relu(self.depthwise(x))))
 
 
 class Trunk(nn.Module):
@@ -155,7 +157,7 @@ class Trunk(nn.Module):
     def forward(self, mel: Tensor) -> list[Tensor]:
         """Returns (B, C, T / 4, 16), (B, C, T / 8, 8), (B, C, T / 16, 4), (B, C, T / 32, 2)."""
         windows = mel.unflatten(1, (-1, WINDOW_MELS)).flatten(0, 1)
-        x = F.relu(self.stem(_padded(windows[:, None].contiguous(memory_format=torch.channels_last), 2)))
+        x = F.relu(self.stem(_extended(windows[:, None].contiguous(memory_format=torch.channels_last))))
         maps = []
         taken = {index for index, _, _ in SCALES}
         for index, layer in enumerate(self.layers):
@@ -253,8 +255,9 @@ class AudioTower(nn.Module):
 
     def _clip(self, top: Tensor, n_frames: int, frame_valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Vectors of the trunk's steps of 320 ms, (B, T / 32, D), and their attention pooling."""
-        both = torch.cat([top.mean(-1), top.amax(-1)], dim=1).transpose(1, 2)  # (B, T / 32, 2C)
-        steps = self.clip_head(F.silu(self.clip_hidden(both))).float()
+        both = torch.cat([top.mean(-1), top.amax(-1)], dim=1).mT  # (B, T / 32, 2C)
+        # contiguous: torch would copy the weights for each excerpt
+        steps = self.clip_head(F.silu(self.clip_hidden(both.contiguous()))).float()
         score = self.attention(top.mean(-1))[:, 0].float()
         if frame_valid is None:
             frame_valid = top.new_ones(len(top), n_frames, dtype=torch.bool)
@@ -264,6 +267,6 @@ class AudioTower(nn.Module):
         return steps, F.normalize((steps * weight[..., None]).sum(1), dim=-1)
 
 
-def _padded(x: Tensor, stride: int) -> Tensor:
-    """Pads as YAMNet does: a map of even size is extended at its end only when the stride is 2."""
-    return F.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+def _extended(x: Tensor) -> Tensor:
+    """Pads for a stride of 2 as YAMNet does: a map of even size is extended at its end only."""
+    return F.pad(x, (0, 1, 0, 1))

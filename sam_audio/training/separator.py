@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
 from peav.nano.audio import FRAME, FRAME_LEVEL, SCALES, AudioTower
-from sam_audio.separator.bands import HOP, N_BANDS, band_of_bin, features, power, stft
+from sam_audio.separator.bands import HOP, N_BANDS, features, stft, to_bands
 from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, autocast, hear, load_network
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.rivals import Candidates
@@ -204,30 +204,39 @@ def _spans(active: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def spectral_statistics(sources: Tensor, members: Tensor) -> BandStatistics:
     """Band energies of mixtures and targets.
 
-    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), scaled so that
-    a mixture's mean cell energy is 1.
+    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), laid out frame by
+    frame as masks are, and scaled so that a mixture's mean cell energy is 1.
     """
-    n_frames = sources.shape[-1] // HOP
-    mixture = sources.new_zeros(len(sources), 1, N_BANDS, n_frames)
-    target, cross = (sources.new_zeros(*members.shape[:2], N_BANDS, n_frames) for _ in range(2))
-    to_band = F.one_hot(band_of_bin(), N_BANDS).float().T.contiguous()
+    n_frames, n_prompts = sources.shape[-1] // HOP, members.shape[1]
+    energies = sources.new_zeros(len(sources), 1 + 2 * n_prompts, n_frames, N_BANDS)
     # one mixture at a time, silent padding left out: it then stays in the processor's cache
     for b in range(len(sources)):
         used = sources[b].any(dim=-1)
-        asked = members[b].any(dim=-1)
-        if not used.any():
-            continue
-        spec = stft(sources[b][used])[..., :-1]
-        total = spec.sum(dim=0)
-        mixture[b] = to_band @ power(total)
-        if asked.any():
-            weights = members[b][asked][:, used]
-            flat = torch.view_as_real(spec).flatten(1)
-            targets = torch.view_as_complex((weights @ flat).reshape(-1, *spec.shape[1:], 2))
-            target[b, asked] = to_band @ power(targets)
-            cross[b, asked] = to_band @ (targets.real * total.real + targets.imag * total.imag)
+        if used.any():
+            pairs, first, second = _pair_energies(sources[b][used], n_frames)
+            m = members[b][:, used]
+            weights = torch.cat(
+                [torch.ones(1, len(first)), m[:, first] * m[:, second], (m[:, first] + m[:, second]) / 2]
+            ) * torch.where(first == second, 1.0, 2.0)
+            energies[b] = (weights @ pairs.flatten(1)).unflatten(1, pairs.shape[1:]).mT
+    mixture, target, cross = energies.mT.split([1, n_prompts, n_prompts], dim=1)
     scale = 1 / (mixture.mean(dim=(-2, -1), keepdim=True) + 1e-10)
-    return BandStatistics(mixture * scale, target * scale, cross * scale)
+    return BandStatistics(mixture.clamp_min(0) * scale, target.clamp_min(0) * scale, cross * scale)
+
+
+def _pair_energies(sources: Tensor, n_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Re(X_i X_j*) of all pairs of sources i <= j, summed in bands, and their i and j. Energies of sums of sources are
+    sums of these.
+
+    Shape: (S, samples) -> (P, N_BANDS, T), (P,), (P,).
+    """
+    spec = stft(sources)[..., :n_frames]
+    real, imag = spec.real.contiguous(), spec.imag.contiguous()
+    first, second = torch.triu_indices(len(spec), len(spec))
+    pairs = torch.empty(len(first), *real.shape[1:])
+    for product, i, j in zip(pairs, first.tolist(), second.tolist(), strict=True):
+        torch.mul(real[i], real[j], out=product).addcmul_(imag[i], imag[j])
+    return to_bands(pairs), first, second
 
 
 @torch.no_grad()

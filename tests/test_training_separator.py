@@ -102,16 +102,16 @@ def test_collate_shapes_and_meaning():
     batch = batch_of()
     assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == {
         "sources": (2, 5, SAMPLES),
-        "members": (2, 6, 5),
-        "asked": (2, 6),
-        "vector_valid": (2, 6),
-        "present": (2, 6),
-        "absent": (2, 6),
-        "tracks": (2, 6, 4, FRAMES),
+        "members": (2, 3, 5),
+        "asked": (2, 3),
+        "vector_valid": (2, 3),
+        "present": (2, 3),
+        "absent": (2, 3),
+        "tracks": (2, 3, 4, FRAMES),
         "together": (2,),
     }
-    assert batch["present"][0].tolist() == [True, True, False, False, False, False]
-    assert batch["absent"][0].tolist() == [False, False, True, False, False, False]
+    assert batch["present"][0].tolist() == [True, True, False]
+    assert batch["absent"][0].tolist() == [False, False, True]
     assert batch["members"][0, 1].tolist() == [1, 1, 0, 0, 0]
     assert [phrase_list()[i] for i in batch["asked"][0, :3]] == ["piano", "music", "dog barking"]
 
@@ -186,11 +186,11 @@ def test_activity_is_told_where_it_is_known_and_the_prompt_has_words(tower):
     batch["tracks"][1, :, 1] = 0
     batch["vector_valid"][0, 1] = False
     batch |= {name: x for name, x in training.heard(arrays_of(), tower).items() if name not in batch}
-    logits = torch.randn(2, FRAMES // 2, 6)
-    batch["frames"] = torch.nn.functional.pad(logits, (0, 378))  # similarity to six prompts, by dimension
+    logits = torch.randn(2, FRAMES // 2, 3)
+    batch["frames"] = torch.nn.functional.pad(logits, (0, 381))  # similarity to three prompts, by dimension
     network = tiny.network()
     network.rivalry = None
-    tracks = training.question(network, batch, torch.eye(6, 384).expand(2, -1, -1), tower).conditions.tracks
+    tracks = training.question(network, batch, torch.eye(3, 384).expand(2, -1, -1), tower).conditions.tracks
     activity = tower.logits(logits, FRAME_LEVEL).sigmoid().mT.repeat_interleave(2, dim=-1)
     torch.testing.assert_close(tracks[0, 0, 0], activity[0, 0])
     assert tracks[0, 0, 1].all() and not tracks[0, 1].any() and not tracks[1].any()
@@ -207,7 +207,7 @@ def test_the_tower_hears_speech_where_it_is(vectors, tower):
     arrays["sources"][0, 1, 4 * 46_080 :] = speech[: 4 * 46_080]
     arrays["sources"][0, 0] = 3e-4 * np.random.default_rng(0).standard_normal(n)
     arrays["asked"][0, :2] = [phrase_list().index("person speaking"), phrase_list().index("piano")]
-    arrays["tracks"] = np.zeros((1, 6, 4, n // HOP), np.float32)
+    arrays["tracks"] = np.zeros((1, 3, 4, n // HOP), np.float32)
     arrays["tracks"][:, :, 1] = 1
     batch = training.heard(arrays, tower)
     assert [tuple(batch[f"map{i}"].shape[2:]) for i in range(4)] == [(192, 16), (96, 8), (48, 4), (24, 2)]
@@ -218,7 +218,7 @@ def test_the_tower_hears_speech_where_it_is(vectors, tower):
         for noise in (None, np.random.default_rng(0))
     )
     activity = given.conditions.tracks[0, :, 0]
-    assert activity.shape == (6, 384)
+    assert activity.shape == (3, 384)
     assert activity[0, 220:].mean() > 0.5 > 0.2 > activity[0, :170].mean()
     assert activity[1].mean() < 0.2
     assert not torch.equal(unsure.conditions.tracks, given.conditions.tracks)
@@ -248,7 +248,7 @@ def test_prompts_without_words_are_guessed_from_their_marks_as_when_separating(v
     batch["frames"][0, : FRAMES // 4] = 20 * network.rivalry.labels[int(words.argmax())]
     prompts = vectors(batch["asked"])
     conditions = training.question(network, batch, prompts, tower).conditions
-    assert conditions.vector_valid[0].tolist() == [True, False, True, True, True, True]
+    assert conditions.vector_valid[0].tolist() == [True, False, True]
     assert conditions.vectors[0, 0] @ network.rivalry.labels[int(words.argmax())] > 0.99
     torch.testing.assert_close(conditions.vectors[0, 1:], prompts[0, 1:])
 
@@ -267,7 +267,7 @@ def test_a_stream_is_reproducible_and_trainable(bank_dir):
 def test_statistics_follow_members():
     batch = batch_of()
     stats = spectral_statistics(batch["sources"], batch["members"])
-    assert stats.target.shape == (2, 6, 128, FRAMES)
+    assert stats.target.shape == (2, 3, 128, FRAMES)
     torch.testing.assert_close(stats.target[:, 1], stats.mixture[:, 0], rtol=1e-3, atol=1e-3)
     assert not stats.target[:, 2:].any()
     assert stats.target[:, 0, :, FRAMES // 2 + 2 :].max() < 1e-3

@@ -23,6 +23,11 @@ class BandStatistics:
     target: Tensor
     cross: Tensor
 
+    def of(self, asked: Tensor) -> BandStatistics:
+        """Those of M prompts, chosen by asked (B, N) bool, each with its mixture: (M, N_BANDS, T) all."""
+        excerpt = asked.nonzero()[:, 0]
+        return BandStatistics(self.mixture[excerpt, 0], chosen(self.target, asked), chosen(self.cross, asked))
+
     def ideal_mask(self) -> Tensor:
         """The real mask in 0..1 that minimises the squared error in every cell."""
         return (self.cross / (self.mixture + EPS)).clamp(0, 1)
@@ -30,7 +35,7 @@ class BandStatistics:
 
 @dataclass
 class Energies:
-    """Sums over all cells for given masks; shapes (B, N)."""
+    """Sums over all cells for given masks; shapes (B, N), or (M,) of chosen prompts."""
 
     mixture: Tensor
     target: Tensor
@@ -43,7 +48,7 @@ class Energies:
             return x.sum(dim=(-2, -1))
 
         return cls(
-            total(stats.mixture).expand(masks.shape[:2]),
+            total(stats.mixture).expand(masks.shape[:-2]),
             total(stats.target),
             total(masks.square() * stats.mixture),
             total(masks * stats.cross),
@@ -84,6 +89,8 @@ def separation_loss(
     Returns:
         The scalar loss, and its parts for the log.
     """
+    asked = present | absent
+    stats, logits, present = stats.of(asked), chosen(logits, asked), present[asked]
     masks = torch.sigmoid(logits)
     energies = Energies.of(masks, stats)
     weight = stats.mixture.clamp_min(0) ** 0.25
@@ -101,6 +108,7 @@ def separation_loss(
     share = energies.estimate / (energies.mixture + EPS)
     silence = 0.5 * share + 0.1 * (share + 1e-4).sqrt()
 
+    absent = ~present
     n_present, n_absent = present.sum().clamp_min(1), absent.sum().clamp_min(1)
     present_loss = ((waveform + mask) * present).sum() / n_present
     absent_loss = ((silence + mask) * absent).sum() / n_absent
@@ -111,6 +119,11 @@ def separation_loss(
         "cross_entropy": (cross_entropy * present).sum().item() / n_present.item(),
         "absent_db": (10 * torch.log10(share + 1e-6) * absent).sum().item() / n_absent.item(),
     }
+
+
+def chosen(cells: Tensor, asked: Tensor) -> Tensor:
+    """Those of prompts that were asked: cells (B, N, N_BANDS, T), asked (B, N) bool -> (M, N_BANDS, T)."""
+    return cells.mT[asked].mT  # masks lie frame by frame in memory
 
 
 def sounding_frames(stats: BandStatistics) -> Tensor:

@@ -140,10 +140,10 @@ def collate(
     Returns:
         ``sources`` (B, S, samples) float32, ``members`` (B, N, S) float32, ``asked`` (B, N) int64,
         ``vector_valid``, ``present``, ``absent`` (B, N) bool, ``tracks`` (B, N, 4, frames) float32, ``together``
-        (B,) bool.
+        (B,) bool; N is the greatest number of prompts of these mixtures.
     """
     n_samples = len(mixtures[0].sources[0].samples)
-    shape = len(mixtures), recipe.max_prompts
+    shape = len(mixtures), min(recipe.max_prompts, max(len(mixture.prompts) for mixture in mixtures))
     n_frames = n_samples // HOP
     batch: dict[str, np.ndarray] = {
         "sources": np.zeros((shape[0], recipe.max_sources, n_samples), np.float32),

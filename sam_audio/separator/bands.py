@@ -19,27 +19,28 @@ N_BINS = N_FFT // 2 + 1
 N_BANDS = 128
 
 
-@lru_cache(maxsize=1)
-def band_edges() -> tuple[int, ...]:
-    """First bin of each band, then N_BINS: N_BANDS + 1 increasing integers.
+@lru_cache
+def band_edges(n_bands: int = N_BANDS, n_fft: int = N_FFT) -> tuple[int, ...]:
+    """First bin of each band, then the number of bins: n_bands + 1 increasing integers.
 
     Edges follow ``corner * (exp(c * i) - 1)``, linear below the corner and logarithmic above like the mel
-    scale, with no band narrower than one bin; ``c`` is the value at which exactly N_BANDS bands fill the bins.
+    scale, with no band narrower than one bin; ``c`` is the value at which exactly that many bands fill the bins.
     """
-    corner = 30.0  # bins: 700 Hz, as in the mel scale
+    n_bins = n_fft // 2 + 1
+    corner = 30.0 * n_fft / 2048  # bins: 700 Hz, as in the mel scale
     low, high = 1e-4, 1.0
     for _ in range(60):
         growth = (low + high) / 2
-        edges = _grow(growth, corner)
-        low, high = (growth, high) if edges[-1] < N_BINS else (low, growth)
-    edges = _grow(high, corner)
-    return (*edges[:-1], N_BINS)
+        edges = _grow(growth, corner, n_bands)
+        low, high = (growth, high) if edges[-1] < n_bins else (low, growth)
+    edges = _grow(high, corner, n_bands)
+    return (*edges[:-1], n_bins)
 
 
-def _grow(growth: float, corner: float) -> list[int]:
+def _grow(growth: float, corner: float, n_bands: int) -> list[int]:
     edges = [0]
     position = 0.0
-    for _ in range(N_BANDS):
+    for _ in range(n_bands):
         position += max(1.0, growth * (position + corner))
         edges.append(max(edges[-1] + 1, round(position)))
     return edges

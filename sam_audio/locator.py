@@ -158,6 +158,7 @@ class NanoLocator:
                 band_energies(padded)[None],
                 wanted[None],
                 torch.ones(1, len(wanted), dtype=torch.bool, device=device),
+                tell_when=True,
             )
         if answer.sounding is None or answer.heard is None or tower is None:
             raise ModelError(f"{self.name} does not tell when sounds happen: use the shipped separator")

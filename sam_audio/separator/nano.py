@@ -28,11 +28,11 @@ from sam_audio.separator.bands import (
     window,
 )
 from sam_audio.separator.network import (
-    TIME_MULTIPLE,
     Conditions,
     MaskNetwork,
     NetworkConfig,
     channels_last,
+    padded_frames,
 )
 from sam_audio.types import Condition, Grid, Samples
 
@@ -53,11 +53,15 @@ def load_network(weights: Path) -> MaskNetwork:
         ModelError: the file or its config is missing, damaged, or of another kind.
     """
     try:
-        checkpoint = checkpoints.load(weights, "separator")
-        network = _empty_network(checkpoint)
-        checkpoints.fill(network, checkpoint)
+        return network_of(checkpoints.load(weights, "separator"))
     except CheckpointError as error:
         raise ModelError(str(error).rstrip(".")) from None
+
+
+def network_of(checkpoint: Checkpoint) -> MaskNetwork:
+    """The same of a checkpoint that was read; raises CheckpointError."""
+    network = _empty_network(checkpoint)
+    checkpoints.fill(network, checkpoint)
     return channels_last(network.eval().requires_grad_(False))
 
 
@@ -291,7 +295,7 @@ class NanoStream:
 @dataclass
 class Answer:
     """Masks (B, N, N_BANDS, T) of N prompts; the audio tower's vectors of the sound, if there is a tower; and logits of
-    each prompt's sounding in each 40 ms frame, (B, N, T/2), if the network tells."""
+    each prompt's sounding in each 40 ms frame, (B, N, T/2), if it was asked and tells."""
 
     masks: Tensor
     heard: AudioFeatures | None
@@ -308,6 +312,7 @@ def ask(
     spans: Tensor | None = None,
     listen: bool = True,
     together: bool = True,
+    tell_when: bool = False,
 ) -> Answer:
     """One excerpt through tower and network.
 
@@ -320,6 +325,7 @@ def ask(
         spans: where prompts are marked to sound and not to sound, (B, N, 2, T).
         listen: whether the tower says when prompts sound.
         together: whether the prompts compete with each other too.
+        tell_when: whether the network is to say when they sound.
     """
     n_frames, rivalry = energies.shape[-1], network.rivalry
     maps = heard = own = candidates = None
@@ -327,13 +333,12 @@ def ask(
         maps = hear(tower, sound, n_frames)
         n_heard = maps[0].shape[2]
         features_ = tower.from_maps(maps, n_heard)
-        first = n_heard - _padded(n_frames) * HOP // FRAME  # silence was put before the sound
+        first = n_heard - padded_frames(n_frames) * HOP // FRAME  # silence was put before the sound
         heard = AudioFeatures(features_.frames[:, first:], features_.clip)
         frames = heard.frames.float()
 
         def logits_of(words: Tensor) -> Tensor:
-            logits = tower.logits(frames @ words.mT, FRAME_LEVEL).mT
-            return logits.repeat_interleave(FRAME // HOP, dim=-1)[..., :n_frames]
+            return frame_logits(tower, frames, words)[..., :n_frames]
 
         if rivalry is None:
             own = logits_of(vectors)
@@ -349,8 +354,14 @@ def ask(
     conditions = Conditions(
         vectors, vector_valid, _tracks(own if listen else None, vector_valid, spans, n_frames)
     )
-    masks, sounding = network.respond(analysis, conditions, energies, candidates)
+    masks, sounding = network.respond(analysis, conditions, energies, candidates, tell_when)
     return Answer(masks.sigmoid(), heard, sounding)
+
+
+def frame_logits(tower: AudioTower, frames: Tensor, words: Tensor) -> Tensor:
+    """How much each 20 ms frame sounds like words: frames (B, T / 2, 384) of the tower, words (B, N, 384) or (N, 384)
+    -> (B, N, T)."""
+    return tower.logits(frames @ words.mT, FRAME_LEVEL).mT.repeat_interleave(FRAME // HOP, dim=-1)
 
 
 def _tracks(activity: Tensor | None, valid: Tensor, spans: Tensor | None, n_frames: int) -> Tensor | None:
@@ -375,7 +386,7 @@ def hear(tower: AudioTower, sound: Tensor, n_frames: int) -> list[Tensor]:
         sound: (B, C, samples) at any level.
         n_frames: of the network's 20 ms; the maps end with the last of them, padded to TIME_MULTIPLE.
     """
-    length = _padded(n_frames) * HOP
+    length = padded_frames(n_frames) * HOP
     sound = sound[..., : n_frames * HOP]
     # silence goes before the sound: the newest is then heard with all that led to it
     sound = F.pad(sound, (-length % WINDOW, length - sound.shape[-1]))
@@ -384,10 +395,6 @@ def hear(tower: AudioTower, sound: Tensor, n_frames: int) -> list[Tensor]:
     )  # stems do not depend on the recording's level
     mel = tower.mel((sound * level[..., None]).flatten(0, 1)).unflatten(0, sound.shape[:2])
     return tower.trunk((torch.logsumexp(2 * mel, dim=1) - math.log(sound.shape[1])) / 2)
-
-
-def _padded(n_frames: int) -> int:
-    return -(-n_frames // TIME_MULTIPLE) * TIME_MULTIPLE
 
 
 def _stack_vectors(conditions: list[Condition], config: NetworkConfig) -> tuple[Tensor, Tensor]:

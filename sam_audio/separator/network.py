@@ -77,6 +77,11 @@ class Analysis:
 TIME_MULTIPLE = 16  # the trunk halves time four times
 
 
+def padded_frames(n_frames: int) -> int:
+    """How many frames the trunk is given of an excerpt of ``n_frames``."""
+    return -(-n_frames // TIME_MULTIPLE) * TIME_MULTIPLE
+
+
 def silence(layer: nn.Module) -> None:
     """Zeroes a layer, so that the branch it closes adds nothing until it has learned to."""
     for parameter in layer.parameters():
@@ -377,7 +382,7 @@ class MaskNetwork(nn.Module):
             maps: of the audio tower's trunk for the same sound, where the network ``hears``.
         """
         n_frames = features.shape[-1]
-        padding = -n_frames % TIME_MULTIPLE
+        padding = padded_frames(n_frames) - n_frames
         padded = F.pad(features, (0, padding, 0, 0), mode="replicate") if padding else features
         analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last), maps)
         analysis.n_frames = n_frames
@@ -389,6 +394,7 @@ class MaskNetwork(nn.Module):
         conditions: Conditions,
         energies: Tensor | None = None,
         candidates: Candidates | None = None,
+        tell_when: bool = True,
     ) -> Response:
         """Masks of the prompts, and when they sound.
 
@@ -397,13 +403,14 @@ class MaskNetwork(nn.Module):
             conditions: the prompts.
             energies: of the mixture, (B, N_BANDS, T); without them nothing is said of when, and there are no rivals.
             candidates: what else may sound; the prompts compete with it.
+            tell_when: whether anybody wants to know when they sound.
         """
         coefficients, query, reading = self._coefficients(analysis, conditions)
         logits = self._logits(analysis, coefficients)
         if self.rivalry is not None and candidates is not None and energies is not None:
             logits = self._competing(logits, coefficients, analysis, conditions, energies, candidates)
         logits = logits[..., : analysis.n_frames]
-        if self.timekeeper is None or energies is None:
+        if self.timekeeper is None or energies is None or not tell_when:
             return Response(logits, None)
         return Response(logits, self.timekeeper(query, reading, logits, energies, conditions.tracks))
 
@@ -459,8 +466,8 @@ class MaskNetwork(nn.Module):
 
 
 def _shuffle(x: Tensor) -> Tensor:
-    """Pixel shuffle by 2 of maps (B, 4 K, F / 2, T / 2) that leaves (B, K, F, T) laid out frame by frame, the bands last:
-    :func:`_mix`, which wants them so, need not copy them."""
+    """Pixel shuffle by 2 of maps (B, 4 K, F / 2, T / 2) that leaves (B, K, F, T) laid out frame by frame, the bands
+    last: :func:`_mix`, which wants them so, need not copy them."""
     batch, channels, rows, columns = x.shape
     split = x.view(batch, channels // 4, 2, 2, rows, columns)
     frames = split.permute(0, 5, 3, 1, 4, 2).reshape(batch, 2 * columns, channels // 4, 2 * rows)

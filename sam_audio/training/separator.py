@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
-from peav.nano.audio import FRAME, FRAME_LEVEL, SCALES, AudioTower
+from peav.nano.audio import FRAME, SCALES, AudioTower
 from sam_audio.separator.bands import HOP, N_BANDS, features, stft, to_bands
-from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, autocast, hear, load_network
+from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, autocast, frame_logits, hear, network_of
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.rivals import Candidates
 from sam_audio.training import labels as label_table
@@ -204,8 +204,8 @@ def _spans(active: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def spectral_statistics(sources: Tensor, members: Tensor) -> BandStatistics:
     """Band energies of mixtures and targets.
 
-    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), laid out frame by
-    frame as masks are, and scaled so that a mixture's mean cell energy is 1.
+    Shapes: sources (B, S, samples), members (B, N, S); statistics (B, N or 1, N_BANDS, samples // HOP), laid out frame
+    by frame as masks are, and scaled so that a mixture's mean cell energy is 1.
     """
     n_frames, n_prompts = sources.shape[-1] // HOP, members.shape[1]
     energies = sources.new_zeros(len(sources), 1 + 2 * n_prompts, n_frames, N_BANDS)
@@ -302,12 +302,12 @@ def question(
     rivalry, valid = network.rivalry, batch["vector_valid"]
 
     def logits_of(words: Tensor) -> Tensor:
-        logits = tower.logits(batch["frames"] @ words.mT, FRAME_LEVEL).mT
+        logits = frame_logits(tower, batch["frames"], words)
         if noise is not None:
             shape = *logits.shape[:2], 1
             sharpness = torch.from_numpy(noise.uniform(0.5, 1.1, shape)).float()
             logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
-        return logits.repeat_interleave(FRAME // HOP, dim=-1)
+        return logits
 
     spans, labels = batch["tracks"][:, :, 2:], None
     if rivalry is not None:
@@ -359,19 +359,22 @@ class State:
         os.replace(part, path)
 
 
-def fill_vocabulary(network: MaskNetwork) -> None:
-    """Gives the network the labels, what they are kinds of, and the shipped text tower's vectors of both."""
+def fill_vocabulary(*networks: MaskNetwork) -> None:
+    """Gives networks the labels, what they are kinds of, and the shipped text tower's vectors of both."""
     from peav.nano.text import TextTower
 
-    if network.rivalry is None:
+    rivalries = [network.rivalry for network in networks if network.rivalry is not None]
+    if not rivalries:
         return
     table = label_table.load_labels()
     labels = sorted(table)
     words = [*labels, *label_table.hypernyms()]
-    network.rivalry.vectors.copy_(TextTower.from_pretrained("nano").embed(words))
-    for row, label in enumerate(labels):
-        for parent in table[label].parents:
-            network.rivalry.kinds[row, words.index(parent)] = 1
+    vectors = TextTower.from_pretrained("nano").embed(words)
+    for rivalry in rivalries:
+        rivalry.vectors.copy_(vectors)
+        for row, label in enumerate(labels):
+            for parent in table[label].parents:
+                rivalry.kinds[row, words.index(parent)] = 1
 
 
 def load_state(path: Path, recipe: Recipe, seed: int = 0) -> State:
@@ -393,16 +396,15 @@ def load_state(path: Path, recipe: Recipe, seed: int = 0) -> State:
         state.step, state.mixtures, state.hours = saved["step"], saved["mixtures"], saved["hours"]
         log.info("resuming after %d mixtures, %.2f hours", state.mixtures, state.hours)
     elif WEIGHTS.exists():
-        shipped = load_network(WEIGHTS)
+        checkpoint = checkpoints.load(WEIGHTS, "separator")
+        shipped = network_of(checkpoint)
         # a machine without the state starts from what is shipped, whether that tells when or not
         if replace(shipped.config, tells_when=recipe.network.tells_when) == recipe.network:
             for module in (network, ema):
                 module.load_state_dict(shipped.state_dict(), strict=False)
-            trained = checkpoints.load(WEIGHTS, "separator").config.get("trained", {})
-            state = replace(state, **trained)
+            state = replace(state, **checkpoint.config.get("trained", {}))
             log.info("starting from the shipped weights, with a fresh optimizer")
-    for module in (network, ema):
-        fill_vocabulary(module)
+    fill_vocabulary(network, ema)
     return state
 
 

@@ -289,8 +289,8 @@ def main() -> None:
         " one core a seed; the time of a step is of 8 mixtures of 3.84 s.\n\n"
     )
     resolution = (
-        "\n## What the resolution of masks allows\n\nMean SI-SDR improvement in dB of ideal masks on held-out pairs at 0"
-        " dB, one number a cell: real in 0 to 1 / complex, which turns the phase too.\n\n"
+        "\n## What the resolution of masks allows\n\nMean SI-SDR improvement in dB of ideal masks on held-out pairs at"
+        " 0 dB, one number a cell: real in 0 to 1 / complex, which turns the phase too.\n\n"
     )
     resolution += markdown(ceilings(options.bank))
     (options.page or PAGE).write_text(intro + text + resolution, encoding="utf-8")

@@ -30,10 +30,7 @@ from torch import Tensor
 from peav.nano.audio import AudioTower
 from sam_audio.evaluation.tables import markdown
 from sam_audio.paths import cache_dir
-from sam_audio.separator.bands import HOP, N_BANDS, N_FFT, band_edges
-from sam_audio.training.bank import Bank
 from sam_audio.training.examples import load_examples
-from sam_audio.training.mixing import Mixer
 from sam_audio.training.separator import (
     MixtureStream,
     PromptVectors,
@@ -152,79 +149,6 @@ def run(seed: int, bank_dir: Path, minutes: float, names: list[str]) -> list[dic
     return rows
 
 
-# ---- what the resolution of masks allows ----------------------------------------------------------------
-
-KINDS = {
-    "everyday pairs": ("ESC-10", "ESC-10"),
-    "speech, event": ("speech", "event"),
-    "instruments": ("instrument", "instrument"),
-}
-
-
-def ceilings(bank_dir: Path, n: int = 60) -> list[dict[str, str]]:
-    """Mean SI-SDR improvement of ideal masks by the geometry of their cells, on ``n`` held-out pairs of each kind."""
-    mixer = Mixer(Bank(bank_dir), "valid", BASE.seconds, seed=0)
-    pairs = {
-        kind: [np.stack([s.samples for s in mixer.pair(groups, (0, 0)).sources]) for _ in range(n)]
-        for kind, groups in KINDS.items()
-    }
-    rows = []
-    for n_fft, hop, n_bands in GEOMETRIES:
-        width = f"{n_bands} bands" if n_bands else "every bin"
-        shipped = " (shipped)" if (n_fft, hop, n_bands) == (N_FFT, HOP, N_BANDS) else ""
-        row = {"cells": f"window {n_fft / 48:.0f} ms, hop {hop / 48:.0f} ms, {width}{shipped}"}
-        for kind, mixtures in pairs.items():
-            gains = np.array([ideal_gains(torch.from_numpy(m), n_fft, hop, n_bands) for m in mixtures])
-            row[kind] = " / ".join(f"{gain:.1f}" for gain in gains.mean(axis=0))
-        rows.append(row)
-    return rows
-
-
-GEOMETRIES = (
-    (N_FFT, HOP, 64),
-    (N_FFT, HOP, N_BANDS),
-    (N_FFT, HOP, 256),
-    (N_FFT, HOP, None),
-    (N_FFT, HOP // 2, N_BANDS),
-    (N_FFT // 2, HOP // 2, N_BANDS),
-    (2 * N_FFT, HOP, N_BANDS),
-    (2 * N_FFT, HOP, 256),
-)
-
-
-def ideal_gains(sources: Tensor, n_fft: int, hop: int, n_bands: int | None) -> tuple[float, float]:
-    """Mean SI-SDR improvement of the sources by ideal masks, in dB: real in 0..1, and complex; both one number a cell.
-
-    Shape: (S, samples).
-    """
-    window = torch.hann_window(n_fft)
-    spec = torch.stft(sources, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
-    mixed = spec.sum(dim=0)
-    cross, power, own = mixed.conj() * spec, mixed.abs().square(), spec.abs().square()
-    if n_bands:
-        index = torch.repeat_interleave(
-            torch.arange(n_bands), torch.tensor(band_edges(n_bands, n_fft)).diff()
-        )
-        cross, power, own = (_summed(x, index, n_bands) for x in (cross, power, own))
-    total = own.sum(dim=(-2, -1))
-    real = (cross.real / (power + 1e-12)).clamp(0, 1)
-    cosines = (
-        cross.real.sum(dim=(-2, -1)).square() / power.sum() / total,
-        (real * cross.real).sum(dim=(-2, -1)).square() / (real.square() * power).sum(dim=(-2, -1)) / total,
-        (cross.abs().square() / (power + 1e-12)).sum(dim=(-2, -1)) / total,
-    )
-    untouched, masked, turned = (10 * torch.log10(c / (1 - c).clamp_min(1e-6)) for c in cosines)
-    return (masked - untouched).mean().item(), (turned - untouched).mean().item()
-
-
-def _summed(cells: Tensor, index: Tensor, n_bands: int) -> Tensor:
-    shape = *cells.shape[:-2], n_bands, cells.shape[-1]
-    return cells.new_zeros(shape).index_add_(-2, index, cells)
-
-
-# ---- the page -------------------------------------------------------------------------------------------
-
-
 def table(runs: list[list[dict[str, float | str]]]) -> list[dict[str, float | str]]:
     """One row a variant: means over seeds, and how far the seeds' differences to the first variant lie apart."""
 
@@ -288,12 +212,7 @@ def main() -> None:
         f" recordings, band energies. {date.today()}, {platform.processor() or platform.machine()},"
         " one core a seed; the time of a step is of 8 mixtures of 3.84 s.\n\n"
     )
-    resolution = (
-        "\n## What the resolution of masks allows\n\nMean SI-SDR improvement in dB of ideal masks on held-out pairs at"
-        " 0 dB, one number a cell: real in 0 to 1 / complex, which turns the phase too.\n\n"
-    )
-    resolution += markdown(ceilings(options.bank))
-    (options.page or PAGE).write_text(intro + text + resolution, encoding="utf-8")
+    (options.page or PAGE).write_text(intro + text, encoding="utf-8")
 
 
 if __name__ == "__main__":

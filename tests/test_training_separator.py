@@ -320,6 +320,23 @@ def test_a_gradient_that_is_not_finite_is_skipped(vectors, tower, tmp_path):
         torch.testing.assert_close(p, old, atol=0, rtol=0)
 
 
+def test_a_deeper_network_goes_on_where_a_smaller_one_stopped(tmp_path):
+    before = load_state(Path("none"), RECIPE)
+    with torch.no_grad():
+        for parameter in before.network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    before.save(tmp_path / "state.pt")
+    deeper = replace(RECIPE.network, blocks=(1, 1, 1, 3), attention_layers=2)
+    after = load_state(tmp_path / "state.pt", replace(RECIPE, network=deeper))
+    features, prompt = torch.randn(1, 2, 128, FRAMES), Conditions(torch.randn(1, 1, 384), torch.ones(1, 1).bool())
+    with torch.no_grad():
+        torch.testing.assert_close(after.network(features, prompt), before.network(features, prompt))
+    assert not RECIPE.network.grows_from(deeper)
+    assert not replace(deeper, n_bases=5).grows_from(RECIPE.network)
+    with pytest.raises(RuntimeError):
+        load_state(tmp_path / "state.pt", replace(RECIPE, network=replace(deeper, n_bases=5)))
+
+
 def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, monkeypatch):
     monkeypatch.setattr(training, "PromptVectors", lambda examples: vectors)
     monkeypatch.setattr(

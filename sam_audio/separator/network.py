@@ -40,6 +40,21 @@ class NetworkConfig:
     n_hypernyms: int = 0
     tells_when: bool = False  # whether it says in which frames each prompt sounds
 
+    def grows_from(self, smaller: NetworkConfig) -> bool:
+        """Whether a network of this config can go on from one of ``smaller``: what it has more adds nothing at first."""
+        deeper = replace(
+            smaller,
+            blocks=self.blocks,
+            attention_layers=self.attention_layers,
+            tells_when=self.tells_when or smaller.tells_when,
+        )
+        return (
+            deeper == self
+            and len(self.blocks) == len(smaller.blocks)
+            and all(mine >= its for mine, its in zip(self.blocks, smaller.blocks, strict=True))
+            and self.attention_layers >= smaller.attention_layers
+        )
+
     @classmethod
     def of(cls, values: dict[str, Any]) -> NetworkConfig:
         """From the json beside the weights, whose lists stand for tuples."""
@@ -196,6 +211,8 @@ class Trunk(nn.Module):
         bottom = channels[-1]
         self.attentions = nn.ModuleList(Attention(bottom, bottom, 8) for _ in range(config.attention_layers))
         self.feedforwards = nn.ModuleList(Feedforward(bottom, 3) for _ in range(config.attention_layers))
+        for added in (*self.attentions, *self.feedforwards):
+            silence(added.out if isinstance(added, Attention) else added[-1])
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)
         )

@@ -386,9 +386,10 @@ def load_state(path: Path, recipe: Recipe, seed: int = 0) -> State:
     state = State(network, ema.eval(), optimizer)
     if path.exists():
         saved = torch.load(path, weights_only=True)
-        same = NetworkConfig.of(saved["config"]) == recipe.network
+        before = NetworkConfig.of(saved["config"])
+        same = before == recipe.network
         for module, name in ((network, "network"), (ema, "ema")):
-            module.load_state_dict(saved[name], strict=same)
+            module.load_state_dict(saved[name], strict=not recipe.network.grows_from(before))
         if same and optimizer.made(saved["optimizer"]):
             optimizer.load_state_dict(saved["optimizer"])
         else:
@@ -398,8 +399,8 @@ def load_state(path: Path, recipe: Recipe, seed: int = 0) -> State:
     elif WEIGHTS.exists():
         checkpoint = checkpoints.load(WEIGHTS, "separator")
         shipped = network_of(checkpoint)
-        # a machine without the state starts from what is shipped, whether that tells when or not
-        if replace(shipped.config, tells_when=recipe.network.tells_when) == recipe.network:
+        # a machine without the state starts from what is shipped
+        if recipe.network.grows_from(shipped.config):
             for module in (network, ema):
                 module.load_state_dict(shipped.state_dict(), strict=False)
             state = replace(state, **checkpoint.config.get("trained", {}))

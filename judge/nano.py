@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +37,9 @@ SURELY_NOT = 0.1  # probability of being there below which scores turn into thos
 _FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 _PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
-N_FACTS = 3 + 3 * 3 + 2 + 7  # see `compare`
+N_FACTS = 3 + 3 * 3 + 2 + 7  # see `Given`
+N_CONTEXT = 4 * 384
+AT_ONCE = 8  # stems looked at together; bounds memory
 
 
 def _cells(x: Tensor) -> Tensor:
@@ -68,10 +71,18 @@ class Block(nn.Module):
 
 
 class JudgeNetwork(nn.Module):
-    """Levels, the separator's opinion, activity tracks and facts in; four scores and the logit of presence out."""
+    """What is given of stems in; four scores and the logit of presence out.
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128) -> None:
+    Args:
+        widths: channels of the stages over bands and frames.
+        hidden: width of what is made of all together.
+        context: width of what is made of the vectors, which say how hard such a sound is beside such others; 0 leaves
+            them out.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128, context: int = 0) -> None:
         super().__init__()
+        self.settings = {"widths": list(widths), "hidden": hidden, "context": context}
         self.patches = nn.Conv2d(3 + 1 + 3, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
         stages: list[nn.Module] = []
         for i, width in enumerate(widths):
@@ -82,15 +93,22 @@ class JudgeNetwork(nn.Module):
         self.score = nn.Conv2d(widths[-1], 1, 1)
         self.facts = nn.Linear(N_FACTS, hidden)
         self.pooled = nn.Linear(3 * widths[-1], hidden)
+        self.context = (
+            nn.Sequential(
+                nn.Dropout(0.2), nn.Linear(N_CONTEXT, context), nn.SiLU(), nn.Linear(context, hidden)
+            )
+            if context
+            else None
+        )
         self.hidden = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(hidden, 5)
         self.direct = nn.Linear(N_FACTS, 5, bias=False)  # much of the truth is linear in what is expected
 
-    def forward(self, image: Tensor, tracks: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, tracks: Tensor, facts: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as they are if the sound is there, not bounded to 1..5, and the logit of its being there.
 
-        Shapes: image (B, 4, N_ROWS, T), tracks (B, 3, T), facts (B, N_FACTS) -> (B, 4), (B,).
+        Shapes: see `Given` -> (N, 4), (N,).
         """
         x = torch.cat([image, tracks[:, :, None].expand(-1, -1, N_ROWS, -1)], dim=1)
         x = F.pad(x, (0, -x.shape[-1] % 8))
@@ -98,7 +116,10 @@ class JudgeNetwork(nn.Module):
         weight = self.score(x).flatten(2).softmax(-1)
         flat = x.flatten(2)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1), (flat * weight).sum(-1)], dim=1)
-        h = self.dropout(F.silu(self.facts(facts) + self.pooled(self.dropout(pooled))))
+        h = self.facts(facts) + self.pooled(self.dropout(pooled))
+        if self.context is not None:
+            h = h + self.context(context)
+        h = self.dropout(F.silu(h))
         out = (self.head(F.silu(self.hidden(h)) + h) + self.direct(facts)).float()
         return 3 + out[:, :4], out[:, 4]
 
@@ -117,6 +138,21 @@ class Mixture:
     energies: Tensor
     heard: AudioFeatures
     masks: Tensor
+
+
+class Given(NamedTuple):
+    """What the network is given of N stems.
+
+    image (N, 4, N_ROWS, T): levels of mixture, stem and rest, and the separator's mask. tracks (N, 3, T): when each of
+    the three sounds like the prompt, 0..1. facts (N, N_FACTS): clip logits of the three; the mean, the highest and the
+    energy-weighted mean of their frame logits; levels of stem and rest; what the masks expect. context (N, N_CONTEXT):
+    the vectors of the prompt and of the three, entries of unit variance.
+    """
+
+    image: Tensor
+    tracks: Tensor
+    facts: Tensor
+    context: Tensor
 
 
 @dataclass
@@ -151,50 +187,60 @@ class Ears:
             return self.tower.from_mel(mel, signals.shape[-1] // FRAME)
 
     def compare(
-        self, mixed: Mixture, which: int, vector: Tensor, signals: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """All that the network is given of one stem.
+        self, mixed: Mixture, samples: Tensor, stems: Tensor, rows: Sequence[int], vectors: Tensor
+    ) -> Given:
+        """All that the network is given of N stems of one mixture.
 
         Args:
-            mixed: what is known of the mixture.
-            which: row of the prompt in it.
-            vector: of the prompt, (384,).
-            signals: mixture, stem and rest, (3, n).
-
-        Returns:
-            image (4, N_ROWS, T): levels of the three, and the separator's mask. tracks (3, T): when each of the
-            three sounds like the prompt, 0..1. facts (N_FACTS,): clip logits of the three; the mean, the highest
-            and the energy-weighted mean of their frame logits; levels of stem and rest; what the masks expect.
+            mixed: what is known of the mixture; its samples are (n,).
+            stems: (N, n).
+            rows: of each stem's prompt in ``mixed``; with its vector in ``vectors`` (N, 384).
         """
-        both = self.hear(signals[1:])
-        frames = torch.cat([mixed.heard.frames, both.frames])
-        clip = self.tower.logits(torch.cat([mixed.heard.clip, both.clip]) @ vector, CLIP)
-        frame = self.tower.logits(frames @ vector, FRAME_LEVEL)
+        parts = torch.stack([stems, samples - stems], dim=1)
+        signals = torch.cat([samples.expand(len(stems), 1, -1), parts], dim=1)
+        both = self.hear(parts.flatten(0, 1))
+
+        def with_mixture(own: Tensor, other: Tensor) -> Tensor:
+            return torch.cat([own.expand(len(stems), *own.shape), other.unflatten(0, (-1, 2))], dim=1)
+
+        frames = with_mixture(mixed.heard.frames, both.frames)
+        clips = with_mixture(mixed.heard.clip, both.clip)
+        clip = self.tower.logits(torch.einsum("nkd,nd->nk", clips, vectors), CLIP)
+        frame = self.tower.logits(torch.einsum("nktd,nd->nkt", frames, vectors), FRAME_LEVEL)
         energy = signals.unflatten(-1, (-1, FRAME)).square().mean(-1)
         weight = energy / energy.sum(-1, keepdim=True).clamp(min=1e-12)
-        loudness = 10 * torch.log10(energy.mean(-1) / energy[0].mean().clamp(min=1e-12) + 1e-8) / 40
-        parts = [clip, frame.mean(-1), frame.amax(-1), (frame * weight).sum(-1)]
-        energies = torch.cat([mixed.energies[None], band_energies(signals[1:])])
-        mask = mixed.masks[which]
-        share = _cells(mask * energies[0]) / _cells(energies[0]).clamp(min=1e-12)
-        facts = [torch.stack(parts, 1).flatten() / 10, loudness[1:], expected(mask, energies)]
-        return torch.cat([levels(energies), share[None]]), frame.sigmoid(), torch.cat(facts)
+        level = energy.mean(-1)
+        loudness = 10 * torch.log10(level / level[:, :1].clamp(min=1e-12) + 1e-8) / 40
+        told = torch.stack([clip, frame.mean(-1), frame.amax(-1), (frame * weight).sum(-1)], 2)
+        energies = with_mixture(mixed.energies[None], band_energies(parts.flatten(0, 1)))
+        masks = mixed.masks[list(rows)]
+        share = _cells(masks * energies[:, 0]) / _cells(energies[:, 0]).clamp(min=1e-12)
+        return Given(
+            torch.cat([levels(energies), share[:, None]], dim=1),
+            frame.sigmoid(),
+            torch.cat([told.flatten(1) / 10, loudness[:, 1:], expected(masks, energies)], dim=1),
+            torch.cat([vectors[:, None], clips], dim=1).flatten(1) * vectors.shape[-1] ** 0.5,
+        )
 
 
 def expected(mask: Tensor, energies: Tensor) -> Tensor:
-    """What can be expected of a stem if the mask says how likely each cell belongs to the target.
+    """What can be expected of stems if the mask says how likely each cell belongs to the target.
 
-    Shapes: mask (N_BANDS, T) in 0..1, energies (3, N_BANDS, T) of mixture, stem and rest -> (7,), in units of 20 dB:
-    SI-SDR, target kept, interference against stem, target lost, stem against target, target against mixture;
-    and the share of the mixture that is in doubt, 0..1.
+    Shapes: mask (..., N_BANDS, T) in 0..1, energies (..., 3, N_BANDS, T) of mixture, stem and rest -> (..., 7), in
+    units of 20 dB: SI-SDR, target kept, interference against stem, target lost, stem against target, target against
+    mixture; and the share of the mixture that is in doubt, 0..1.
     """
-    mixture, stem = energies[0], energies[1]
+    mixture, stem = energies[..., 0, :, :], energies[..., 1, :, :]
+
+    def total(x: Tensor) -> Tensor:
+        return (x * mixture).sum((-2, -1))
+
     gain = (stem / mixture.clamp(min=1e-12)).sqrt().clamp(max=1.5)
-    floor = 1e-6 * mixture.sum() + 1e-12
-    target, estimate = (mask * mixture).sum(), (gain.square() * mixture).sum()
-    cross = (gain * mask * mixture).sum()
-    wrong = (gain.square() * (1 - mask) * mixture).sum()
-    lost = ((1 - gain).clamp(min=0) * mask * mixture).sum()
+    everything = total(torch.ones_like(mask))
+    floor = 1e-6 * everything + 1e-12
+    target, estimate, cross = total(mask), total(gain.square()), total(gain * mask)
+    wrong = total(gain.square() * (1 - mask))
+    lost = total((1 - gain).clamp(min=0) * mask)
     cosine = (cross.square() / ((estimate + floor) * (target + floor))).clamp(0, 0.9999)
     ratios = [
         cosine / (1 - cosine),
@@ -202,11 +248,11 @@ def expected(mask: Tensor, energies: Tensor) -> Tensor:
         wrong / (estimate + floor),
         lost / (target + floor),
         estimate / (target + floor),
-        target / (mixture.sum() + floor),
+        target / (everything + floor),
     ]
-    decibels = 10 * torch.log10(torch.stack(ratios) + 1e-4) / 20
-    doubt = (mask * (1 - mask) * mixture).sum() / (mixture.sum() + floor)
-    return torch.cat([decibels, doubt[None]])
+    decibels = 10 * torch.log10(torch.stack(ratios, dim=-1) + 1e-4) / 20
+    doubt = total(mask * (1 - mask)) / (everything + floor)
+    return torch.cat([decibels, doubt[..., None]], dim=-1)
 
 
 # ---- the judge -----------------------------------------------------------------------------------------
@@ -297,20 +343,26 @@ class NanoJudge:
         padding = (0, -len(mixture) % FRAME)
         mixed = F.pad(torch.from_numpy(mixture), padding)
         known = self.ears.mixture(mixed, torch.stack(list(vectors)))  # once, however many stems there are
+        parts = F.pad(torch.from_numpy(stems), padding)
         judgements = []
-        for which, (stem, vector) in enumerate(zip(torch.from_numpy(stems), vectors, strict=True)):
-            part = F.pad(stem, padding)
-            signals = torch.stack([mixed, part, mixed - part])
-            given = self.ears.compare(known, which, vector, signals)
-            scores, logit = self.network(*(x[None] for x in given))
-            present = float(logit[0].sigmoid())
-            there = scores[0].clamp(1, 5).numpy()
-            if float(part.square().sum()) <= _SILENT_SHARE * float(mixed.square().sum()):
-                there = np.ones_like(there)
-            share = min(present / SURELY_NOT, 1.0)  # as if the sound is there, unless it surely is not
-            weighed = share * there + (1 - share) * scores_of_absent(stem.numpy(), mixture)
-            judgements.append(judgement(weighed.tolist(), present))
+        for start in range(0, len(parts), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            rows = range(len(parts))[some]
+            given = self.ears.compare(known, mixed, parts[some], rows, torch.stack(list(vectors[some])))
+            for row, scores, logit in zip(rows, *self.network(*given), strict=True):
+                judgements.append(_weighed(scores, logit, stems[row], mixture))
         return judgements
+
+
+def _weighed(scores: Tensor, logit: Tensor, stem: Samples, mixture: Samples) -> Judgement:
+    """The scores (4,) as if the sound is there, unless it surely is not."""
+    present = float(logit.sigmoid())
+    there = scores.clamp(1, 5).numpy()
+    if float(np.square(stem).sum()) <= _SILENT_SHARE * float(np.square(mixture).sum()):
+        there = np.ones_like(there)
+    share = min(present / SURELY_NOT, 1.0)
+    weighed = share * there + (1 - share) * scores_of_absent(stem, mixture)
+    return judgement(weighed.tolist(), present)
 
 
 def load_ears() -> Ears:

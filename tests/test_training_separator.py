@@ -328,7 +328,10 @@ def test_a_deeper_network_goes_on_where_a_smaller_one_stopped(tmp_path):
     before.save(tmp_path / "state.pt")
     deeper = replace(RECIPE.network, blocks=(1, 1, 1, 3), attention_layers=2)
     after = load_state(tmp_path / "state.pt", replace(RECIPE, network=deeper))
-    features, prompt = torch.randn(1, 2, 128, FRAMES), Conditions(torch.randn(1, 1, 384), torch.ones(1, 1).bool())
+    features, prompt = (
+        torch.randn(1, 2, 128, FRAMES),
+        Conditions(torch.randn(1, 1, 384), torch.ones(1, 1).bool()),
+    )
     with torch.no_grad():
         torch.testing.assert_close(after.network(features, prompt), before.network(features, prompt))
     assert not RECIPE.network.grows_from(deeper)

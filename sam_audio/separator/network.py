@@ -41,7 +41,8 @@ class NetworkConfig:
     tells_when: bool = False  # whether it says in which frames each prompt sounds
 
     def grows_from(self, smaller: NetworkConfig) -> bool:
-        """Whether a network of this config can go on from one of ``smaller``: what it has more adds nothing at first."""
+        """Whether a network of this config can go on from one of ``smaller``: what it has more adds nothing at
+        first."""
         deeper = replace(
             smaller,
             blocks=self.blocks,

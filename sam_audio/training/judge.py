@@ -9,7 +9,7 @@ everything many times.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from judge.nano import Ears, JudgeNetwork, load_ears
+from judge.nano import Ears, Given, JudgeNetwork, load_ears
 from judge.scales import Measured, measure, scores_of
 from judge.types import AXES
 from peav import checkpoints
@@ -56,6 +56,7 @@ PLAIN = (
 KINDS = ("network", "blend", "degraded", "wrong", "gains")
 KIND_SHARES, PLAIN_KIND_SHARES = (0.6, 0.14, 0.1, 0.08, 0.08), (0.88, 0.03, 0.03, 0.03, 0.03)
 MOST_DB = 30.0
+SETTINGS: dict[str, Any] = {"context": 32}
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Example:
     image: np.ndarray
     tracks: np.ndarray
     facts: np.ndarray
+    context: np.ndarray
     scores: np.ndarray
     present: bool
     separated: bool
@@ -166,7 +168,11 @@ def examples(mixer: Mixer, maker: StemMaker, ears: Ears, text: TextTower) -> Ite
         mixed = sources.sum(0)
         vectors = text.embed([p.phrases[rng.integers(len(p.phrases))] for p in mixture.prompts])
         known = ears.mixture(torch.from_numpy(mixed), vectors)
-        for which, stem, separated in maker.stems(mixture, vectors, STEMS, shares):
+        made = list(maker.stems(mixture, vectors, STEMS, shares))
+        rows = [which for which, _, _ in made]
+        stems = torch.from_numpy(np.stack([stem for _, stem, _ in made]))
+        given = ears.compare(known, torch.from_numpy(mixed), stems, rows, vectors[rows])
+        for (which, stem, separated), *sensed in zip(made, *given, strict=True):
             members = mixture.prompts[which].members
             target = sources[members].sum(0) if members else np.zeros_like(mixed)
             present = bool(np.square(target).sum() > 1e-5 * np.square(mixed).sum())
@@ -174,10 +180,7 @@ def examples(mixer: Mixer, maker: StemMaker, ears: Ears, text: TextTower) -> Ite
             if present:
                 measured = measure(stem, target, np.delete(sources, members, axis=0))
                 scores = scores_of(_audible(measured), bounded=False)
-            signals = torch.from_numpy(np.stack([mixed, stem, mixed - stem]))
-            image, tracks, facts = ears.compare(known, which, vectors[which], signals)
-            truth = scores.astype(np.float32), present, separated
-            yield Example(_pack(image), tracks.half().numpy(), facts.numpy(), *truth)
+            yield Example(*_packed(Given(*sensed)), scores.astype(np.float32), present, separated)
 
 
 def _audible(measured: Measured) -> Measured:
@@ -190,12 +193,21 @@ _OFFSET = torch.tensor([2.0, 2.0, 2.0, 0.0])[:, None, None]
 _STEPS = torch.tensor([80.0, 80.0, 80.0, 255.0])[:, None, None]
 
 
-def _pack(image: Tensor) -> np.ndarray:
-    return ((image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8).numpy()
+def _packed(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What is kept of one stem."""
+    image = ((given.image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8)
+    return (
+        image.numpy(),
+        given.tracks.half().numpy(),
+        given.facts.numpy(),
+        given.context.half().numpy(),
+    )
 
 
-def _unpack(image: Tensor) -> Tensor:
-    return image.float() / _STEPS - _OFFSET
+def _given(data: dict[str, Tensor], rows: Tensor | slice) -> Given:
+    """Of examples that were kept."""
+    image = data["image"][rows].float() / _STEPS - _OFFSET
+    return Given(image, data["tracks"][rows].float(), data["facts"][rows], data["context"][rows].float())
 
 
 def make_examples(
@@ -240,13 +252,18 @@ def load_examples(shards: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def train(
-    data: dict[str, Tensor], held_out: dict[str, Tensor], epochs: int = 12, threads: int = 2, batch: int = 64
+    data: dict[str, Tensor],
+    held_out: dict[str, Tensor],
+    epochs: int = 12,
+    threads: int = 2,
+    batch: int = 64,
+    settings: Mapping[str, Any] = SETTINGS,
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Trains the network; returns it with its correlations on held-out examples."""
+    """Trains a network of these settings; returns it with its correlations on held-out examples."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network = JudgeNetwork()
-    ema = JudgeNetwork().eval()
+    network = JudgeNetwork(**settings)
+    ema = JudgeNetwork(**settings).eval()
     ema.load_state_dict(network.state_dict())
     n = len(data["present"])
     steps = epochs * (n // batch)
@@ -257,10 +274,10 @@ def train(
         order = torch.randperm(n)
         losses = []
         for rows in order[: n // batch * batch].view(-1, batch):
-            facts = data["facts"][rows]
-            facts = facts + 0.03 * torch.randn_like(facts)
+            given = _given(data, rows)
+            given = given._replace(facts=given.facts + 0.03 * torch.randn_like(given.facts))
             with torch.autocast("cpu", torch.bfloat16):
-                scores, present = network(_unpack(data["image"][rows]), data["tracks"][rows].float(), facts)
+                scores, present = network(*given)
             there = data["present"][rows]
             # nearly squares: the mean of what may be true is what correlates best with it
             loss = F.smooth_l1_loss(scores[there], data["scores"][rows][there], beta=2.0)
@@ -286,12 +303,7 @@ def validate(network: JudgeNetwork, data: dict[str, Tensor]) -> dict[str, float]
     """Pearson correlation of each score where the sound is there, of separators' own stems, and AUROC of presence."""
     from sklearn.metrics import roc_auc_score
 
-    parts = [
-        network(
-            _unpack(data["image"][i : i + 64]), data["tracks"][i : i + 64].float(), data["facts"][i : i + 64]
-        )
-        for i in range(0, len(data["present"]), 64)
-    ]
+    parts = [network(*_given(data, slice(i, i + 64))) for i in range(0, len(data["present"]), 64)]
     scores, present = torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
     there, truth = data["present"].numpy(), data["scores"].numpy()
     shown, own = scores.clip(1, 5), there & data["separated"].numpy()
@@ -301,7 +313,7 @@ def validate(network: JudgeNetwork, data: dict[str, Tensor]) -> dict[str, float]
 
 def export_weights(network: JudgeNetwork, path: Path) -> None:
     """Writes what is shipped: float16, the config beside it."""
-    checkpoints.save(path, "judge", {"model": {}}, network.state_dict())
+    checkpoints.save(path, "judge", {"model": network.settings}, network.state_dict())
     log.info("exported %s", path)
 
 

@@ -281,6 +281,21 @@ def test_a_config_that_does_not_fit(judge_weights, tmp_path):
             NanoJudge(path)
 
 
+def test_context_is_kept_with_the_weights(tmp_path, judge):
+    torch.manual_seed(1)
+    network = JudgeNetwork(context=8).eval()
+    export_weights(network, tmp_path / "j.safetensors")
+    loaded = NanoJudge(tmp_path / "j.safetensors", judge.ears).network
+    given = [torch.randn(2, 4, N_ROWS, 24), torch.rand(2, 3, 24), torch.randn(2, N_FACTS)]
+    one, other = torch.randn(2, 2, N_CONTEXT)
+    with torch.inference_mode():
+        scores = loaded(*given, one)[0]
+        torch.testing.assert_close(scores, network(*given, one)[0], atol=5e-3, rtol=5e-3)
+        assert (scores - loaded(*given, other)[0]).abs().max() > 0.01
+        ignorant = JudgeNetwork().eval()
+        assert torch.equal(ignorant(*given, one)[0], ignorant(*given, other)[0])
+
+
 def test_export_is_float16(tmp_path):
     network = JudgeNetwork()
     export_weights(network, tmp_path / "j.safetensors")

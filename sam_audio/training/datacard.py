@@ -24,7 +24,13 @@ from sam_audio.training.bank import (
     split_of,
 )
 from sam_audio.training.collect import TRAIN_ONLY, Recording, read_manifest
-from sam_audio.training.mixing import DULL_SHARE, REFERENCE_DB, SCENES
+from sam_audio.training.mixing import (
+    COMMON_RECORDINGS,
+    DULL_SHARE,
+    EVERYDAY_WEIGHTS,
+    REFERENCE_DB,
+    SCENES,
+)
 from sam_audio.training.more_sounds import more_sounds
 from sam_audio.training.prepare import bank_dir
 
@@ -151,7 +157,9 @@ The text tower learned phrases, not recordings: see the [model card](../peav/wei
 
 
 _SCENES = {  # what each of the mixer's scenes is
-    "everyday": "two, three or four sounds of any kind (50, 35, 15 %), none of which could be taken for another",
+    "everyday": "two, three or four sounds (50, 35, 15 %), none of which could be taken for another:"
+    f" {100 * EVERYDAY_WEIGHTS['ESC-10']:.0f} % of ESC-10's ten classes, {100 * EVERYDAY_WEIGHTS['common']:.0f} % of"
+    f" the labels with {COMMON_RECORDINGS} recordings or more, all labels alike; the rest of any kind",
     "events": "up to four single events, -10..6 dB, at random times over an ambience at -18..-4 dB (in 80 %)",
     "band": "two to five stems of one rendered song, in its own balance with 3 dB of scatter (normal) a stem",
     "speech over": "one voice, now and then a second one, over events, ambience, an instrument, music or a band",

@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 
 SECONDS = 3.84  # four windows of the audio tower
 PER_SHARD = 200  # mixtures
-STEMS = 5  # of each mixture
+STEMS = 6  # of each mixture, in pairs of one prompt
+STRENGTHS, STRENGTH_SHARES = (0.5, 0.7, 1.0, 1.4, 2.0), (0.2, 0.15, 0.3, 0.2, 0.15)
+PAIR_WEIGHT = 2.0  # of the difference within a pair: what choosing among candidates needs
 PLAIN_SHARE = 0.5  # of mixtures that are two or three sources, mostly with stems as separators make them
 PLAIN = (
     ("event", "event"),
@@ -84,8 +86,8 @@ class StemMaker:
     def stems(
         self, mixture: Mixture, vectors: Tensor, n: int, shares: Sequence[float] = KIND_SHARES
     ) -> Iterator[tuple[int, np.ndarray, bool]]:
-        """Which prompt, a stem (samples,) for it, and whether it is a separator's as it is, ``n`` times; ``vectors``
-        (P, 384) are of the prompts, ``shares`` of the KINDS."""
+        """Which prompt, a stem (samples,) for it, and whether it is a separator's as it is, ``n`` times, in pairs of
+        one prompt and one of the KINDS; ``vectors`` (P, 384) are of the prompts, ``shares`` of the KINDS."""
         rng, prompts = self.rng, mixture.prompts
         sources = torch.from_numpy(np.stack([s.samples for s in mixture.sources]))
         n_samples = sources.shape[-1]
@@ -104,31 +106,28 @@ class StemMaker:
                 listen=bool(rng.random() < 0.7),
                 together=bool(rng.random() < 0.5),
             ).masks[0]
-        made = 0
-        while made < n:
+        for _ in range(n // 2):
             which = int(rng.integers(len(prompts)))
-            members = prompts[which].members
-            ideal = self._ideal(spectra, mixed, members)
-            kind = rng.choice(KINDS, p=shares)
-            if kind == "network":
-                mask = masks[which].clamp(min=1e-6) ** float(rng.choice([0.5, 1, 1, 1, 1.6]))
-            elif kind == "blend":
-                mask = torch.lerp(masks[which], ideal, float(rng.uniform(0, 1)))
-            elif kind == "degraded":
-                mask = self._degraded(ideal)
-            elif kind == "wrong":
-                mask = self._ideal(spectra, mixed, [int(rng.integers(len(sources)))])
-            else:
-                mask = None
-            if mask is None:  # a leaky balance of the sources, the mixture itself, or nearly nothing
-                gains = 10 ** (rng.choice([0, -6, -12, -25, -60], len(sources)) / 20)
-                if rng.random() < 0.3:
-                    gains[:] = 1.0
-                stem = (torch.from_numpy(gains).float()[:, None] * sources).sum(0)
-            else:
-                stem = istft(to_bins(mask) * mixed, n_samples)
-            yield which, stem.numpy(), kind == "network"
-            made += 1
+            ideal = self._ideal(spectra, mixed, prompts[which].members)
+            kind = str(rng.choice(KINDS, p=shares))
+            for strength in rng.choice(STRENGTHS, 2, replace=False, p=STRENGTH_SHARES):
+                if kind == "gains":  # a leaky balance of the sources, the mixture itself, or nearly nothing
+                    gains = 10 ** (rng.choice([0, -6, -12, -25, -60], len(sources)) / 20)
+                    if rng.random() < 0.3:
+                        gains[:] = 1.0
+                    stem = (torch.from_numpy(gains).float()[:, None] * sources).sum(0)
+                else:
+                    mask = masks[which]
+                    if kind == "network":
+                        mask = mask.clamp(min=1e-6) ** float(strength)
+                    elif kind == "blend":
+                        mask = torch.lerp(mask, ideal, float(rng.uniform(0, 1)))
+                    elif kind == "degraded":
+                        mask = self._degraded(ideal)
+                    else:
+                        mask = self._ideal(spectra, mixed, [int(rng.integers(len(sources)))])
+                    stem = istft(to_bins(mask) * mixed, n_samples)
+                yield which, stem.numpy(), kind == "network"
 
     def _ideal(self, spectra: Tensor, mixed: Tensor, members: list[int]) -> Tensor:
         target = spectra[members].sum(0) if members else torch.zeros_like(mixed)
@@ -266,12 +265,13 @@ def train(
     ema = JudgeNetwork(**settings).eval()
     ema.load_state_dict(network.state_dict())
     n = len(data["present"])
+    pairs = torch.arange(n).view(-1, 2)
     steps = epochs * (n // batch)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     step = 0
     for epoch in range(epochs):
-        order = torch.randperm(n)
+        order = pairs[torch.randperm(len(pairs))].flatten()
         losses = []
         for rows in order[: n // batch * batch].view(-1, batch):
             given = _given(data, rows)
@@ -282,6 +282,10 @@ def train(
             # nearly squares: the mean of what may be true is what correlates best with it
             loss = F.smooth_l1_loss(scores[there], data["scores"][rows][there], beta=2.0)
             loss = loss + 0.3 * F.binary_cross_entropy_with_logits(present, there.float())
+            both = there.view(-1, 2).all(dim=1)
+            differences = [x.unflatten(0, (-1, 2)).diff(dim=1)[both] for x in (scores, data["scores"][rows])]
+            pairwise = F.smooth_l1_loss(*differences, reduction="sum") / max(differences[0].numel(), 1)
+            loss = loss + PAIR_WEIGHT * pairwise
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -19,6 +19,7 @@ from sam_audio.evaluation.judging import (
     Rating,
     Scored,
     agreement,
+    candidates_of,
     choosing,
     correlation,
     evaluate,
@@ -191,6 +192,34 @@ def test_choosing_among_candidates():
     contrary = Oracle(items)
     contrary.judge = lambda *_: [Judgement(overall, 1, 1, 1) for overall in (5, 1, 1)]
     assert choosing(contrary, sets).rows[1]["mean"] == pytest.approx(first["mean"])
+
+
+class Sharing:
+    """A model that divides the mixture among the prompts of a call."""
+
+    name, sample_rate = "sharing", 48_000
+
+    def encode(self, prompts):
+        return prompts
+
+    def open(self, conditions, channels, strength=1.0):
+        self.gains = np.full((len(conditions), 1, 1), strength / len(conditions), np.float32)
+        return self
+
+    def push(self, samples):
+        return self.gains * samples[None]
+
+    def finish(self):
+        return np.zeros((len(self.gains), 1, 0), np.float32)
+
+
+def test_candidates_are_asked_together_or_alone(bank_dir):
+    together, alone = (list(candidates_of(Sharing(), bank_dir, 12, 2, alone=a)) for a in (False, True))
+    assert [len(items) for items in alone] == [len(items) for items in together] == [2] * len(alone)
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one[0].target, other[0].target)
+        np.testing.assert_array_equal(other[0].stem, other[0].mixture)
+    assert any(np.abs(items[0].stem).max() < 0.6 * np.abs(items[0].mixture).max() for items in together)
 
 
 def test_nothing_to_choose_from():

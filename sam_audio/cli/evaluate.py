@@ -128,6 +128,9 @@ def judge(
     candidates: Annotated[
         int, typer.Option(min=1, help="Measure instead how well it chooses among that many candidates.")
     ] = 1,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Candidates of each prompt in a call of its own.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
     bank: Annotated[
         Optional[Path],
@@ -146,7 +149,8 @@ def judge(
     if ratings is not None:
         result = measure.evaluate_ratings(loaded, measure.read_ratings(ratings))
     elif candidates > 1:
-        tried = measure.candidates_of(load(separator), bank or bank_dir(), mixtures, candidates, seed)
+        folder = bank or bank_dir()
+        tried = measure.candidates_of(load(separator), folder, mixtures, candidates, seed, alone)
         result = measure.choosing(loaded, tried)
     else:
         items = measure.separated(load(separator), bank or bank_dir(), mixtures, seed)

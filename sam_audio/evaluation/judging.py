@@ -152,9 +152,10 @@ def separated(model: SeparationModel, bank_dir: Path, n: int, seed: int = 0) -> 
 
 
 def candidates_of(
-    model: SeparationModel, bank_dir: Path, n: int, k: int, seed: int = 0
+    model: SeparationModel, bank_dir: Path, n: int, k: int, seed: int = 0, alone: bool = False
 ) -> Iterator[list[Item]]:
-    """The ``k`` candidates that `separate --candidates` would choose from, for every source of ``n`` held-out mixtures.
+    """The ``k`` candidates that `separate --candidates` would choose from, for every source of ``n`` held-out mixtures:
+    all asked together, or each ``alone``, in a call of its own.
 
     Raises:
         UserError: the model has not that many.
@@ -167,10 +168,11 @@ def candidates_of(
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
         prompts = [p for p in mixture.prompts if p.members]
-        tried = [separate_prompts(way, mixed, [p.label for p in prompts]) for way in ways]
-        for row, prompt in enumerate(prompts):
-            target = sources[prompt.members].sum(axis=0)
-            yield [Item(mixed, stems[row], target, prompt.label) for stems in tried]
+        for call in [[prompt] for prompt in prompts] if alone else [prompts]:
+            tried = [separate_prompts(way, mixed, [p.label for p in call]) for way in ways]
+            for row, prompt in enumerate(call):
+                target = sources[prompt.members].sum(axis=0)
+                yield [Item(mixed, stems[row], target, prompt.label) for stems in tried]
 
 
 def choosing(judge: Judge, tried: Iterable[Sequence[Item]]) -> Evaluation:

@@ -38,7 +38,6 @@ _FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 _PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
 N_FACTS = 3 + 3 * 3 + 2 + 7  # see `Given`
-N_CONTEXT = 4 * 384
 AT_ONCE = 8  # stems looked at together; bounds memory
 
 
@@ -76,13 +75,10 @@ class JudgeNetwork(nn.Module):
     Args:
         widths: channels of the stages over bands and frames.
         hidden: width of what is made of all together.
-        context: width of what is made of the vectors, which say how hard such a sound is beside such others; 0 leaves
-            them out.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128, context: int = 0) -> None:
+    def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128) -> None:
         super().__init__()
-        self.settings = {"widths": list(widths), "hidden": hidden, "context": context}
         self.patches = nn.Conv2d(3 + 1 + 3, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
         stages: list[nn.Module] = []
         for i, width in enumerate(widths):
@@ -93,19 +89,12 @@ class JudgeNetwork(nn.Module):
         self.score = nn.Conv2d(widths[-1], 1, 1)
         self.facts = nn.Linear(N_FACTS, hidden)
         self.pooled = nn.Linear(3 * widths[-1], hidden)
-        self.context = (
-            nn.Sequential(
-                nn.Dropout(0.2), nn.Linear(N_CONTEXT, context), nn.SiLU(), nn.Linear(context, hidden)
-            )
-            if context
-            else None
-        )
         self.hidden = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(hidden, 5)
         self.direct = nn.Linear(N_FACTS, 5, bias=False)  # much of the truth is linear in what is expected
 
-    def forward(self, image: Tensor, tracks: Tensor, facts: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, tracks: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as they are if the sound is there, not bounded to 1..5, and the logit of its being there.
 
         Shapes: see `Given` -> (N, 4), (N,).
@@ -116,10 +105,7 @@ class JudgeNetwork(nn.Module):
         weight = self.score(x).flatten(2).softmax(-1)
         flat = x.flatten(2)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1), (flat * weight).sum(-1)], dim=1)
-        h = self.facts(facts) + self.pooled(self.dropout(pooled))
-        if self.context is not None:
-            h = h + self.context(context)
-        h = self.dropout(F.silu(h))
+        h = self.dropout(F.silu(self.facts(facts) + self.pooled(self.dropout(pooled))))
         out = (self.head(F.silu(self.hidden(h)) + h) + self.direct(facts)).float()
         return 3 + out[:, :4], out[:, 4]
 
@@ -145,14 +131,12 @@ class Given(NamedTuple):
 
     image (N, 4, N_ROWS, T): levels of mixture, stem and rest, and the separator's mask. tracks (N, 3, T): when each of
     the three sounds like the prompt, 0..1. facts (N, N_FACTS): clip logits of the three; the mean, the highest and the
-    energy-weighted mean of their frame logits; levels of stem and rest; what the masks expect. context (N, N_CONTEXT):
-    the vectors of the prompt and of the three, entries of unit variance.
+    energy-weighted mean of their frame logits; levels of stem and rest; what the masks expect.
     """
 
     image: Tensor
     tracks: Tensor
     facts: Tensor
-    context: Tensor
 
 
 @dataclass
@@ -219,7 +203,6 @@ class Ears:
             torch.cat([levels(energies), share[:, None]], dim=1),
             frame.sigmoid(),
             torch.cat([told.flatten(1) / 10, loudness[:, 1:], expected(masks, energies)], dim=1),
-            torch.cat([vectors[:, None], clips], dim=1).flatten(1) * vectors.shape[-1] ** 0.5,
         )
 
 

@@ -13,7 +13,6 @@ import tiny_judge
 import torch
 
 from judge.nano import (
-    N_CONTEXT,
     N_FACTS,
     N_ROWS,
     WINDOW,
@@ -194,7 +193,7 @@ def test_what_the_network_is_given(judge):
         alone = judge.ears.compare(known, mixture, stems[:1], [1], vectors[[1]])
     assert known.masks.shape == (2, 128, 50)
     shapes = [tuple(part.shape) for part in given]
-    assert shapes == [(2, 4, N_ROWS, 25), (2, 3, 25), (2, N_FACTS), (2, N_CONTEXT)]
+    assert shapes == [(2, 4, N_ROWS, 25), (2, 3, 25), (2, N_FACTS)]
     assert given.image[:, 3].min() >= 0 and given.image[:, 3].max() <= 1
     levels = torch.tensor([[-0.15, -0.15], [0, -2]])  # -6 dB each; all and nothing
     torch.testing.assert_close(given.facts[:, 12:14], levels, atol=0.01, rtol=0)
@@ -279,21 +278,6 @@ def test_a_config_that_does_not_fit(judge_weights, tmp_path):
         path.with_suffix(".json").write_text(json.dumps({"format": 1, "tower": "judge", "model": model}))
         with pytest.raises(CheckpointError, match=says):
             NanoJudge(path)
-
-
-def test_context_is_kept_with_the_weights(tmp_path, judge):
-    torch.manual_seed(1)
-    network = JudgeNetwork(context=8).eval()
-    export_weights(network, tmp_path / "j.safetensors")
-    loaded = NanoJudge(tmp_path / "j.safetensors", judge.ears).network
-    given = [torch.randn(2, 4, N_ROWS, 24), torch.rand(2, 3, 24), torch.randn(2, N_FACTS)]
-    one, other = torch.randn(2, 2, N_CONTEXT)
-    with torch.inference_mode():
-        scores = loaded(*given, one)[0]
-        torch.testing.assert_close(scores, network(*given, one)[0], atol=5e-3, rtol=5e-3)
-        assert (scores - loaded(*given, other)[0]).abs().max() > 0.01
-        ignorant = JudgeNetwork().eval()
-        assert torch.equal(ignorant(*given, one)[0], ignorant(*given, other)[0])
 
 
 def test_export_is_float16(tmp_path):

@@ -63,18 +63,6 @@ def test_kinds_of_stems_are_drawn_by_their_shares(bank_dir, tiny_weights):
         assert {separated for *_, separated in maker.stems(mixture, vectors, 8, shares)} == {share == 1}
 
 
-def test_stems_come_in_pairs_of_one_prompt(bank_dir, tiny_weights):
-    mixer = Mixer(Bank(bank_dir), "train", SECONDS, seed=2)
-    maker = training.StemMaker([tiny_weights], AudioTower.from_pretrained("nano"), mixer.rng)
-    mixture = mixer.mixture()
-    vectors = torch.nn.functional.normalize(torch.randn(len(mixture.prompts), 384), dim=-1)
-    made = list(maker.stems(mixture, vectors, 12, (1.0, 0.0, 0.0, 0.0, 0.0)))
-    rows = [which for which, *_ in made]
-    assert rows[::2] == rows[1::2] and len(set(rows)) > 1
-    for (_, one, _), (_, two, _) in zip(made[::2], made[1::2], strict=True):
-        assert not np.allclose(one, two)  # of another strength
-
-
 def test_it_learns(examples):
     columns = {
         name: torch.from_numpy(np.stack([getattr(e, name) for e in examples]))

@@ -9,7 +9,7 @@ everything many times.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -38,9 +38,7 @@ log = logging.getLogger(__name__)
 
 SECONDS = 3.84  # four windows of the audio tower
 PER_SHARD = 200  # mixtures
-STEMS = 6  # of each mixture, in pairs of one prompt
-STRENGTHS, STRENGTH_SHARES = (0.5, 0.7, 1.0, 1.4, 2.0), (0.2, 0.15, 0.3, 0.2, 0.15)
-PAIR_WEIGHT = 2.0  # of the difference within a pair: what choosing among candidates needs
+STEMS = 5  # of each mixture
 PLAIN_SHARE = 0.5  # of mixtures that are two or three sources, mostly with stems as separators make them
 PLAIN = (
     ("event", "event"),
@@ -58,7 +56,6 @@ PLAIN = (
 KINDS = ("network", "blend", "degraded", "wrong", "gains")
 KIND_SHARES, PLAIN_KIND_SHARES = (0.6, 0.14, 0.1, 0.08, 0.08), (0.88, 0.03, 0.03, 0.03, 0.03)
 MOST_DB = 30.0
-SETTINGS: dict[str, Any] = {"context": 32}
 
 
 @dataclass
@@ -69,7 +66,6 @@ class Example:
     image: np.ndarray
     tracks: np.ndarray
     facts: np.ndarray
-    context: np.ndarray
     scores: np.ndarray
     present: bool
     separated: bool
@@ -86,8 +82,8 @@ class StemMaker:
     def stems(
         self, mixture: Mixture, vectors: Tensor, n: int, shares: Sequence[float] = KIND_SHARES
     ) -> Iterator[tuple[int, np.ndarray, bool]]:
-        """Which prompt, a stem (samples,) for it, and whether it is a separator's as it is, ``n`` times, in pairs of
-        one prompt and one of the KINDS; ``vectors`` (P, 384) are of the prompts, ``shares`` of the KINDS."""
+        """Which prompt, a stem (samples,) for it, and whether it is a separator's as it is, ``n`` times; ``vectors``
+        (P, 384) are of the prompts, ``shares`` of the KINDS."""
         rng, prompts = self.rng, mixture.prompts
         sources = torch.from_numpy(np.stack([s.samples for s in mixture.sources]))
         n_samples = sources.shape[-1]
@@ -106,28 +102,31 @@ class StemMaker:
                 listen=bool(rng.random() < 0.7),
                 together=bool(rng.random() < 0.5),
             ).masks[0]
-        for _ in range(n // 2):
+        made = 0
+        while made < n:
             which = int(rng.integers(len(prompts)))
-            ideal = self._ideal(spectra, mixed, prompts[which].members)
-            kind = str(rng.choice(KINDS, p=shares))
-            for strength in rng.choice(STRENGTHS, 2, replace=False, p=STRENGTH_SHARES):
-                if kind == "gains":  # a leaky balance of the sources, the mixture itself, or nearly nothing
-                    gains = 10 ** (rng.choice([0, -6, -12, -25, -60], len(sources)) / 20)
-                    if rng.random() < 0.3:
-                        gains[:] = 1.0
-                    stem = (torch.from_numpy(gains).float()[:, None] * sources).sum(0)
-                else:
-                    mask = masks[which]
-                    if kind == "network":
-                        mask = mask.clamp(min=1e-6) ** float(strength)
-                    elif kind == "blend":
-                        mask = torch.lerp(mask, ideal, float(rng.uniform(0, 1)))
-                    elif kind == "degraded":
-                        mask = self._degraded(ideal)
-                    else:
-                        mask = self._ideal(spectra, mixed, [int(rng.integers(len(sources)))])
-                    stem = istft(to_bins(mask) * mixed, n_samples)
-                yield which, stem.numpy(), kind == "network"
+            members = prompts[which].members
+            ideal = self._ideal(spectra, mixed, members)
+            kind = rng.choice(KINDS, p=shares)
+            if kind == "network":
+                mask = masks[which].clamp(min=1e-6) ** float(rng.choice([0.5, 1, 1, 1, 1.6]))
+            elif kind == "blend":
+                mask = torch.lerp(masks[which], ideal, float(rng.uniform(0, 1)))
+            elif kind == "degraded":
+                mask = self._degraded(ideal)
+            elif kind == "wrong":
+                mask = self._ideal(spectra, mixed, [int(rng.integers(len(sources)))])
+            else:
+                mask = None
+            if mask is None:  # a leaky balance of the sources, the mixture itself, or nearly nothing
+                gains = 10 ** (rng.choice([0, -6, -12, -25, -60], len(sources)) / 20)
+                if rng.random() < 0.3:
+                    gains[:] = 1.0
+                stem = (torch.from_numpy(gains).float()[:, None] * sources).sum(0)
+            else:
+                stem = istft(to_bins(mask) * mixed, n_samples)
+            yield which, stem.numpy(), kind == "network"
+            made += 1
 
     def _ideal(self, spectra: Tensor, mixed: Tensor, members: list[int]) -> Tensor:
         target = spectra[members].sum(0) if members else torch.zeros_like(mixed)
@@ -192,21 +191,16 @@ _OFFSET = torch.tensor([2.0, 2.0, 2.0, 0.0])[:, None, None]
 _STEPS = torch.tensor([80.0, 80.0, 80.0, 255.0])[:, None, None]
 
 
-def _packed(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _packed(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is kept of one stem."""
     image = ((given.image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8)
-    return (
-        image.numpy(),
-        given.tracks.half().numpy(),
-        given.facts.numpy(),
-        given.context.half().numpy(),
-    )
+    return image.numpy(), given.tracks.half().numpy(), given.facts.numpy()
 
 
 def _given(data: dict[str, Tensor], rows: Tensor | slice) -> Given:
     """Of examples that were kept."""
     image = data["image"][rows].float() / _STEPS - _OFFSET
-    return Given(image, data["tracks"][rows].float(), data["facts"][rows], data["context"][rows].float())
+    return Given(image, data["tracks"][rows].float(), data["facts"][rows])
 
 
 def make_examples(
@@ -251,27 +245,21 @@ def load_examples(shards: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def train(
-    data: dict[str, Tensor],
-    held_out: dict[str, Tensor],
-    epochs: int = 12,
-    threads: int = 2,
-    batch: int = 64,
-    settings: Mapping[str, Any] = SETTINGS,
+    data: dict[str, Tensor], held_out: dict[str, Tensor], epochs: int = 12, threads: int = 2, batch: int = 64
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Trains a network of these settings; returns it with its correlations on held-out examples."""
+    """Trains the network; returns it with its correlations on held-out examples."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network = JudgeNetwork(**settings)
-    ema = JudgeNetwork(**settings).eval()
+    network = JudgeNetwork()
+    ema = JudgeNetwork().eval()
     ema.load_state_dict(network.state_dict())
     n = len(data["present"])
-    pairs = torch.arange(n).view(-1, 2)
     steps = epochs * (n // batch)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     step = 0
     for epoch in range(epochs):
-        order = pairs[torch.randperm(len(pairs))].flatten()
+        order = torch.randperm(n)
         losses = []
         for rows in order[: n // batch * batch].view(-1, batch):
             given = _given(data, rows)
@@ -282,10 +270,6 @@ def train(
             # nearly squares: the mean of what may be true is what correlates best with it
             loss = F.smooth_l1_loss(scores[there], data["scores"][rows][there], beta=2.0)
             loss = loss + 0.3 * F.binary_cross_entropy_with_logits(present, there.float())
-            both = there.view(-1, 2).all(dim=1)
-            differences = [x.unflatten(0, (-1, 2)).diff(dim=1)[both] for x in (scores, data["scores"][rows])]
-            pairwise = F.smooth_l1_loss(*differences, reduction="sum") / max(differences[0].numel(), 1)
-            loss = loss + PAIR_WEIGHT * pairwise
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -317,7 +301,7 @@ def validate(network: JudgeNetwork, data: dict[str, Tensor]) -> dict[str, float]
 
 def export_weights(network: JudgeNetwork, path: Path) -> None:
     """Writes what is shipped: float16, the config beside it."""
-    checkpoints.save(path, "judge", {"model": network.settings}, network.state_dict())
+    checkpoints.save(path, "judge", {"model": {}}, network.state_dict())
     log.info("exported %s", path)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sam_audio.evaluation.tables import markdown
 from sam_audio.paths import cache_dir
-from sam_audio.separator.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE, band_edges
+from sam_audio.separator.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE, to_bands
 from sam_audio.training.bank import Bank
 from sam_audio.training.mixing import Mixer
 
@@ -71,10 +71,7 @@ def ideal_gains(sources: Tensor, n_fft: int, hop: int, n_bands: int | None) -> t
     mixed = spec.sum(dim=0)
     cross, power, own = mixed.conj() * spec, mixed.abs().square(), spec.abs().square()
     if n_bands:
-        index = torch.repeat_interleave(
-            torch.arange(n_bands), torch.tensor(band_edges(n_bands, n_fft)).diff()
-        )
-        cross, power, own = (_summed(x, index, n_bands) for x in (cross, power, own))
+        cross, power, own = (to_bands(x, n_bands, n_fft) for x in (cross, power, own))
     total = own.sum(dim=(-2, -1))
     real = (cross.real / (power + 1e-12)).clamp(0, 1)
     cosines = (
@@ -88,11 +85,6 @@ def ideal_gains(sources: Tensor, n_fft: int, hop: int, n_bands: int | None) -> t
 
 def _ms(samples: int) -> float:
     return 1000 * samples / SAMPLE_RATE
-
-
-def _summed(cells: Tensor, index: Tensor, n_bands: int) -> Tensor:
-    shape = *cells.shape[:-2], n_bands, cells.shape[-1]
-    return cells.new_zeros(shape).index_add_(-2, index, cells)
 
 
 def main() -> None:

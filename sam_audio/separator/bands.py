@@ -46,12 +46,12 @@ def _grow(growth: float, corner: float, n_bands: int) -> list[int]:
     return edges
 
 
-@lru_cache(maxsize=1)
-def band_of_bin() -> Tensor:
-    """Shape: (N_BINS,) int64, the band each bin belongs to."""
+@lru_cache
+def band_of_bin(n_bands: int = N_BANDS, n_fft: int = N_FFT) -> Tensor:
+    """Shape: (bins,) int64, the band each bin belongs to."""
     with torch.inference_mode(False):  # cached: a tensor of inference mode could not be used in training
-        edges = torch.tensor(band_edges())
-        return torch.repeat_interleave(torch.arange(N_BANDS), edges.diff())
+        edges = torch.tensor(band_edges(n_bands, n_fft))
+        return torch.repeat_interleave(torch.arange(n_bands), edges.diff())
 
 
 def power(spec: Tensor) -> Tensor:
@@ -59,13 +59,13 @@ def power(spec: Tensor) -> Tensor:
     return spec.real.square() + spec.imag.square()
 
 
-def to_bands(energies: Tensor) -> Tensor:
+def to_bands(energies: Tensor, n_bands: int = N_BANDS, n_fft: int = N_FFT) -> Tensor:
     """Sums bins into bands.
 
-    Shape: (..., N_BINS, T) -> (..., N_BANDS, T)
+    Shape: (..., bins, T) -> (..., n_bands, T)
     """
-    index = band_of_bin().to(energies.device)
-    out = energies.new_zeros(*energies.shape[:-2], N_BANDS, energies.shape[-1])
+    index = band_of_bin(n_bands, n_fft).to(energies.device)
+    out = energies.new_zeros(*energies.shape[:-2], n_bands, energies.shape[-1])
     return out.index_add_(-2, index, energies)
 
 

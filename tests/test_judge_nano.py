@@ -11,6 +11,7 @@ import pytest
 import tiny
 import tiny_judge
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from judge.nano import (
     N_FACTS,
@@ -287,14 +288,22 @@ def test_export_is_float16(tmp_path):
     assert 2 * n_values < (tmp_path / "j.safetensors").stat().st_size < 2.2 * n_values + 10_000
 
 
-@pytest.mark.slow
-def test_ten_seconds_take_about_a_quarter_of_a_second(judge):
-    """The fastest of several counts: a busy machine slows any single run down. Half as much again is left to slow ones:
-    idle, the machine that this was written on takes 0.25 s."""
+def test_what_ten_seconds_cost(judge):
+    """In operations, which are the same on every machine."""
+    mixture, stem = noise(10.0), noise(10.0, seed=1)
+    with FlopCounterMode(display=False) as counted:
+        judge.judge(mixture, [stem], ["dog"])
+    assert counted.get_total_flops() < 26e9
+
+
+@pytest.mark.speed
+def test_ten_seconds_take_under_a_third_of_a_second(judge):
+    """The fastest of several counts: a busy machine slows any single run down."""
     mixture, stem = noise(10.0), noise(10.0, seed=1)
     times = []
     for _ in range(8):
         begun = time.perf_counter()
         judge.judge(mixture, [stem], ["dog"])
         times.append(time.perf_counter() - begun)
-    assert min(times) < 0.45
+    print(f"10 s judged in {min(times):.3f} s")
+    assert min(times) < 0.3

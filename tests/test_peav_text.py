@@ -112,6 +112,7 @@ def _run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.speed
 def test_loads_in_under_a_second():
     seconds = _run(
         "import time, torch; began = time.perf_counter(); from peav import TextTower; "

@@ -450,6 +450,7 @@ class RandomEmbedder(FakeEmbedder):
         yield 0.0, 5.0, vector / np.linalg.norm(vector)
 
 
+@pytest.mark.speed
 def test_ten_thousand_clips_answer_at_once(tmp_path):
     """Opening the index, looking for changed files and the answer itself."""
     root = tmp_path / "clips"

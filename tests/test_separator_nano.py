@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from sam_audio.errors import ModelError, UserError
-from sam_audio.separator import ModelOptions, load
+from sam_audio.separator import ModelOptions, load, nano
 from sam_audio.separator.bands import HOP, N_BANDS, SAMPLE_RATE
 from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES, share_out
 from sam_audio.separator.network import Response
@@ -118,10 +118,10 @@ def test_a_source_on_the_left_stays_on_the_left(model):
 
 
 @pytest.fixture
-def precise(model, monkeypatch):
+def precise(tiny_weights, monkeypatch):
     """Without bfloat16, whose rounding a random network makes much of."""
-    monkeypatch.setattr("sam_audio.separator.nano._cpu_has_bfloat16", lambda: False)
-    return model
+    monkeypatch.setattr(nano, "_cpu_has_bfloat16", lambda: False)
+    return load(str(tiny_weights))
 
 
 def test_gains_are_the_same_in_all_channels(precise):
@@ -219,8 +219,8 @@ def test_loading_leaves_the_random_numbers_alone(tiny_weights):
     torch.testing.assert_close(torch.rand(3), expected, atol=0, rtol=0)
 
 
-def test_what_is_saved_is_what_is_loaded(tiny_weights):
-    loaded, original = load(str(tiny_weights)).network.state_dict(), tiny.network().state_dict()
+def test_what_is_saved_is_what_is_loaded(precise):
+    loaded, original = precise.network.state_dict(), tiny.network().state_dict()
     assert loaded.keys() == original.keys()
     for name, tensor in original.items():
         torch.testing.assert_close(loaded[name], tensor.half().float(), atol=0, rtol=0)
@@ -336,3 +336,20 @@ def test_predicted_spans_are_where_the_sound_is(listening, monkeypatch):
 def test_options_of_other_models_are_refused(tiny_weights):
     with pytest.raises(UserError, match="no --steps"):
         load(str(tiny_weights), options=ModelOptions(steps=4))
+
+
+def test_casting_once_changes_nothing(tiny_weights, monkeypatch):
+    """bfloat16 weights under autocast: bit by bit what torch's own casting at every call gives."""
+    monkeypatch.setattr(nano, "_cpu_has_bfloat16", lambda: True)
+    mixture = tiny.noise(2, 3, RATE)
+    cast = load(str(tiny_weights))
+    assert cast.network.trunk.stem.weight.dtype == torch.bfloat16
+    monkeypatch.setattr(nano, "cast_once", lambda network: network)
+    plain = load(str(tiny_weights))
+    assert plain.network.trunk.stem.weight.dtype == torch.float32
+    np.testing.assert_array_equal(separate(cast, mixture), separate(plain, mixture))
+
+
+def test_nothing_is_cast_where_nothing_would_be(tiny_weights, monkeypatch):
+    monkeypatch.setattr(nano, "_cpu_has_bfloat16", lambda: False)
+    assert load(str(tiny_weights)).network.trunk.stem.weight.dtype == torch.float32

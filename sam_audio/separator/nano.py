@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
@@ -36,6 +37,8 @@ from sam_audio.separator.network import (
 )
 from sam_audio.types import Condition, Grid, Samples
 
+Network = TypeVar("Network", bound=nn.Module)
+
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 
 # The network sees windows of 15.4 s that overlap by 2.6 s. The grid is fixed to the recording's start, masks of
@@ -43,6 +46,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 WINDOW_FRAMES = 768
 OVERLAP_FRAMES = 128
 PREDICT_SPANS = True
+_CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)  # layers whose weights autocast casts
 SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
 
 
@@ -91,13 +95,14 @@ class NanoSeparator:
         self.name = "nano" if weights == WEIGHTS else str(weights)
         self.device = torch.device(device)
         self.predict_spans = predict_spans
-        self.network = load_network(weights).to(self.device)
+        self.network = cast_once(load_network(weights).to(self.device))
         try:
             self.text_tower = TextTower.from_pretrained("nano")
             listens = predict_spans or self.network.config.hears
-            self.audio_tower = AudioTower.from_pretrained("nano").to(self.device) if listens else None
+            tower = AudioTower.from_pretrained("nano").to(self.device) if listens else None
         except CheckpointError as error:
             raise ModelError(str(error).rstrip(".")) from None
+        self.audio_tower = cast_once(tower) if tower else None
 
     def encode(self, prompts: list[str]) -> list[Condition]:
         """Text prompts as vectors of the joint space."""
@@ -113,6 +118,20 @@ def autocast(device: str = "cpu") -> torch.autocast:
     """bfloat16 where the processor computes it natively; elsewhere it would be slower than float32."""
     native = device != "cpu" or _cpu_has_bfloat16()
     return torch.autocast(device, torch.bfloat16, enabled=native)
+
+
+def cast_once(network: Network) -> Network:
+    """Casts the weights of a frozen network, in place, to what :func:`autocast` computes in.
+
+    The results are the same bit by bit: torch would cast frozen weights at every call, a tenth of all the time.
+    """
+    device = next(network.parameters()).device.type
+    with autocast(device):
+        casts = torch.is_autocast_enabled(device)
+    for module in network.modules():
+        if casts and isinstance(module, _CAST):
+            module.to(torch.bfloat16)
+    return network
 
 
 def _cpu_has_bfloat16() -> bool:

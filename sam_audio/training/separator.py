@@ -26,7 +26,15 @@ from torch.utils.data import DataLoader, IterableDataset
 from peav import checkpoints
 from peav.nano.audio import FRAME, SCALES, AudioTower
 from sam_audio.separator.bands import HOP, N_BANDS, features, stft, to_bands
-from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, autocast, frame_logits, hear, network_of
+from sam_audio.separator.nano import (
+    PREDICT_SPANS,
+    WEIGHTS,
+    autocast,
+    cast_once,
+    frame_logits,
+    hear,
+    network_of,
+)
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.rivals import Candidates
 from sam_audio.training import labels as label_table
@@ -108,7 +116,7 @@ class MixtureStream(IterableDataset):
         self.bank_dir, self.split, self.recipe, self.seed = bank_dir, split, recipe, seed
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        tower = AudioTower.from_pretrained("nano")
+        tower = cast_once(AudioTower.from_pretrained("nano"))
         mixer = Mixer(Bank(self.bank_dir), self.split, self.recipe.seconds, self.seed)
         rows = PromptRows(load_examples(self.bank_dir))
         while True:
@@ -545,7 +553,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
     """The same held-out mixtures every time: pairs and triples at -5..5 dB, each with an absent prompt."""
     mixer = Mixer(Bank(bank_dir), "valid", recipe.seconds, seed=0)
     rows, recipe = PromptRows(Examples.none()), replace(recipe, example_share=0.0)
-    tower = AudioTower.from_pretrained("nano")
+    tower = cast_once(AudioTower.from_pretrained("nano"))
     kinds = [
         ("event", "event"),
         ("speech", "event"),

@@ -176,7 +176,8 @@ def candidates_of(
 
 
 def choosing(judge: Judge, tried: Iterable[Sequence[Item]]) -> Evaluation:
-    """SI-SDR in dB of the first candidate, of the one with the judge's best overall score, and of the truly best.
+    """SI-SDR in dB of the first candidate, of any one of them, of the one with the judge's best overall score, and of
+    the truly best. Where the first is what is mostly best, as nano's is, being better than any one is not enough.
 
     Raises:
         UserError: there is nothing to choose from, or the judge cannot take an item.
@@ -195,6 +196,7 @@ def choosing(judge: Judge, tried: Iterable[Sequence[Item]]) -> Evaluation:
     rows: list[Row] = []
     for who, values in (
         ("first candidate", table[:, 0]),
+        ("any candidate", table.ravel()),
         ("the judge's choice", table[np.arange(len(table)), picks]),
         ("the best", table.max(axis=1)),
     ):

@@ -103,8 +103,8 @@ VARIANTS = {
     "8 mask bases, for 32": network(n_bases=8),
     "loss: cross-entropy of masks alone": Variant(replace(BASE, waveform_weight=0.0)),
     "loss: SNR and SI-SDR alone": Variant(replace(BASE, mask_weight=0.0)),
-    "loss: SNR and SI-SDR with three times the weight": Variant(
-        replace(BASE, waveform_weight=3 * BASE.waveform_weight)
+    "loss: SNR and SI-SDR with a third of the weight": Variant(
+        replace(BASE, waveform_weight=BASE.waveform_weight / 3)
     ),
     "curriculum: masks alone in the first half": Variant(first=replace(BASE, waveform_weight=0.0)),
     "curriculum: two sources in the first half": Variant(seen_first=two_sources),

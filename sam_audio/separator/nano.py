@@ -115,7 +115,8 @@ class NanoSeparator:
 
 
 def autocast(device: str = "cpu") -> torch.autocast:
-    """bfloat16 where the processor computes it natively; elsewhere it would be slower than float32."""
+    """bfloat16 where the processor multiplies matrices of it (AMX); elsewhere, AVX-512's own bfloat16 included, float32
+    is a third faster."""
     native = device != "cpu" or _cpu_has_bfloat16()
     return torch.autocast(device, torch.bfloat16, enabled=native)
 
@@ -135,7 +136,7 @@ def cast_once(network: Network) -> Network:
 
 
 def _cpu_has_bfloat16() -> bool:
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(check and check())
 
 

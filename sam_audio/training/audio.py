@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from peav import checkpoints
 from peav.nano.audio import CLIP, FRAME_LEVEL, TEACHER, AudioConfig, AudioTower, levelled
 from peav.nano.text import TextTower
+from sam_audio.separator.nano import autocast
 from sam_audio.training.audio_data import SceneStream, Terms, build_terms, collate, scene
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import append_row, short
@@ -166,9 +167,9 @@ def training_step(
     with torch.no_grad():
         mel = state.tower.mel(levelled(batch["waveform"]))
         mel = _coloured(mel, rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             taught = yamnet.window_probabilities(mel).float().amax(1)  # (B, 521): the surest window counts
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         frames, clip = state.tower.from_mel(mel, n_frames)
         frame_dots = frames @ text.T  # (B, T, N)
     heard = (batch["frames"] > 0).any(1)

@@ -19,7 +19,7 @@ import torch
 from peav import checkpoints
 from peav.nano.audio import FRAME, AudioTower
 from peav.nano.video import BackboneFeatures, VideoTower
-from sam_audio.separator.nano import cast_once
+from sam_audio.separator.nano import autocast, cast_once
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Pools
 
@@ -82,7 +82,7 @@ def _sounds(bank_dir: Path) -> Iterator[tuple[str, np.ndarray]]:
         for index in rng.permutation(members)[:MOST_OF_A_LABEL]:
             samples = bank.read(int(index), 0, MOST_SECONDS * SAMPLE_RATE)
             if len(samples) >= SHORTEST and samples.any():
-                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                with torch.inference_mode(), autocast():
                     yield label, tower(torch.from_numpy(samples)[None]).clip[0].float().numpy()
 
 

@@ -264,7 +264,7 @@ def train(
         for rows in order[: n // batch * batch].view(-1, batch):
             given = _given(data, rows)
             given = given._replace(facts=given.facts + 0.03 * torch.randn_like(given.facts))
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 scores, present = network(*given)
             there = data["present"][rows]
             # nearly squares: the mean of what may be true is what correlates best with it

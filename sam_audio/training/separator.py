@@ -71,7 +71,7 @@ class Recipe:
     cooldown: float = 0.8  # last share of the sitting, learning rate falling linearly to 3 %
     ema: float = 0.999
     clip_norm: float = 1.0
-    waveform_weight: float = 0.05  # of a dB, beside the cross-entropy of masks
+    waveform_weight: float = 0.15  # of a dB, beside the cross-entropy of masks; three times as much as up to 338,000
     mask_weight: float = 1.0
     when_weight: float = 0.2  # of the cross-entropy of when prompts sound
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same

@@ -31,6 +31,7 @@ import peav
 from peav.checkpoints import save
 from peav.nano.text import Block, TextConfig, TextTower
 from sam_audio.paths import cache_dir
+from sam_audio.separator.nano import autocast
 from sam_audio.training.collect import fetch, read_manifest
 from sam_audio.training.labels import load_labels
 from sam_audio.training.phrases import Corpus, build_corpus, split_of
@@ -212,7 +213,7 @@ def train(
         rows = draw(data, step)
         rows = rows[data.lengths[rows].argsort()]
         outputs = []
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             for part in rows.chunk(GROUPS):
                 lengths = data.lengths[part]
                 longest = int(lengths.max())

@@ -25,7 +25,7 @@ from sam_audio.training.mixing import Pools
 
 log = logging.getLogger(__name__)
 
-MOST_OF_A_LABEL = 80  # recordings
+MOST_OF_A_LABEL = 40  # recordings
 MOST_SECONDS = 6
 SHORTEST = FRAME * 5
 
@@ -91,7 +91,7 @@ def _pictures(data_dir: Path) -> Iterator[tuple[str, np.ndarray]]:
 
     tower = VideoTower.from_pretrained("nano")
     pictures = read_pictures(data_dir / "images.tsv.gz")
-    stored = picture_features(pictures, data_dir, tower.backbone)
+    stored = picture_features(pictures, data_dir, tower.backbone, n_views=0)
     for picture in pictures:
         if picture.key in stored and picture.package not in HELD_OUT:
             features = BackboneFeatures(*(part[:, None] for part in stored[picture.key]))

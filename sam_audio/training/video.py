@@ -140,11 +140,11 @@ def view(raw: bytes, rng: np.random.Generator | None) -> Tensor:
 
 
 def picture_features(
-    pictures: list[Picture], data_dir: Path, backbone: Backbone
+    pictures: list[Picture], data_dir: Path, backbone: Backbone, n_views: int = N_VIEWS
 ) -> dict[str, BackboneFeatures]:
-    """Backbone features of every picture: (1 + N_VIEWS, 1280) and logits, the plain view first; cached."""
+    """Backbone features of every picture: (1 + n_views, 1280) and logits, the plain view first; cached."""
     digest = hashlib.sha1("\n".join(p.key for p in pictures).encode()).hexdigest()[:12]
-    store = cache_dir() / "training" / f"pictures-{digest}-{N_VIEWS}.pt"
+    store = cache_dir() / "training" / f"pictures-{digest}-{n_views}.pt"
     if store.exists():
         saved = torch.load(store, weights_only=True)
         return {key: BackboneFeatures(*parts) for key, parts in saved.items()}
@@ -161,7 +161,7 @@ def picture_features(
                     continue
                 raw = files[picture.path].read_bytes()
                 try:
-                    views = torch.stack([view(raw, rng if i else None) for i in range(1 + N_VIEWS)])
+                    views = torch.stack([view(raw, rng if i else None) for i in range(1 + n_views)])
                 except (OSError, ValueError, SyntaxError):
                     log.warning("%s cannot be decoded", picture.key)
                     continue

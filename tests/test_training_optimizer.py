@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sam_audio.training.optimizer import MuonAdamW
+from sam_audio.training.optimizer import Muon, MuonAdamW, orthogonalised
 
 
 def network() -> nn.Module:
@@ -61,3 +61,46 @@ def test_a_matrix_that_shares_no_memory_is_refused():
     layer.weight.data = layer.weight.data.transpose(0, 1)
     with pytest.raises(ValueError, match="not contiguous"):
         MuonAdamW(layer, 1e-2, 0.1)
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (32, 32), (96, 20)])
+def test_orthogonalised_as_by_torch(shape):
+    """The iteration as torch's Muon writes it, without its rounding to bfloat16."""
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    a, b, c = 3.4445, -4.775, 2.0315
+    x = (matrix if shape[0] <= shape[1] else matrix.T) / matrix.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    expected = x if shape[0] <= shape[1] else x.T
+    torch.testing.assert_close(orthogonalised(matrix, (a, b, c), 5), expected)
+    torch.testing.assert_close(
+        orthogonalised(matrix.float(), (a, b, c), 5).double(), expected, atol=1e-4, rtol=1e-3
+    )
+
+
+def test_a_matrix_of_few_directions_stays_finite():
+    """Gradients may have rank one: what is nothing but rounding must not be blown up."""
+    thin = torch.outer(torch.randn(64), torch.randn(576))
+    update = orthogonalised(thin, (3.4445, -4.775, 2.0315), 5)
+    values = torch.linalg.svdvals(update)
+    assert 0.6 < values[0] < 1.4 and values[1] < 0.1
+    assert not orthogonalised(torch.zeros(16, 32), (3.4445, -4.775, 2.0315), 5).any()
+
+
+def test_steps_are_those_of_torch():
+    """Up to the rounding of torch's iteration to bfloat16."""
+    weights = torch.randn(32, 144)
+    mine, its = (nn.Parameter(weights.clone()) for _ in range(2))
+    settings = {"lr": 1e-2, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = Muon([mine], **settings), torch.optim.Muon([its], **settings)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        gradient = torch.randn_like(weights)
+        for parameter, optimizer in zip((mine, its), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    torch.testing.assert_close(mine, its, atol=3e-3, rtol=0)
+    assert optimizers[0].state_dict()["state"].keys() == optimizers[1].state_dict()["state"].keys()
+    Muon([nn.Parameter(weights)], **settings).load_state_dict(optimizers[1].state_dict())

@@ -7,6 +7,7 @@ AdamW serve both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +16,53 @@ from torch import Tensor, nn
 LEAST_SIDE = 16  # thinner matrices have few directions to balance
 
 
+def orthogonalised(matrix: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
+    """A matrix whose singular values are pushed towards 1 by ``steps`` of a Newton-Schulz iteration.
+
+    Each step multiplies by a polynomial of the matrix' Gram matrix G, ``a + b G + c G^2``. All of these commute: the
+    iteration runs on the small G alone, and the long matrix is multiplied once. For our convolutions, nine times as
+    wide as high, that is a third of the work, and float32 can be afforded.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonalised(matrix.T, coefficients, steps).T
+    a, b, c = coefficients
+    x = matrix / matrix.norm().clamp(min=1e-7)
+    gram = x @ x.T
+    product: Tensor | None = None
+    for _ in range(steps):
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        product = polynomial if product is None else polynomial @ product
+        gram = polynomial @ gram @ polynomial
+    return x if product is None else product @ x
+
+
+class Muon(torch.optim.Muon):
+    """torch's, but for how it makes matrices orthogonal."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
+                state, momentum = self.state[parameter], group["momentum"]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(gradient)
+                mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+                update = orthogonalised(
+                    gradient.lerp(mean, momentum), group["ns_coefficients"], group["ns_steps"]
+                )
+                scale = 0.2 * max(parameter.shape) ** 0.5  # "match_rms_adamw"
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * scale)
+
+
 class MuonAdamW:
     """Steps all parameters of a module; see the two optimizers of torch for the arguments.
 
-    torch's Muon takes matrices alone: it is given flat views of the convolutions.
+    Muon takes matrices alone: it is given flat views of the convolutions.
     """
 
     def __init__(self, module: nn.Module, lr: float, weight_decay: float):
@@ -26,9 +70,7 @@ class MuonAdamW:
         self._matrices = [p for p in parameters if p.ndim > 1 and min(len(p), p[0].numel()) >= LEAST_SIDE]
         taken = {id(p) for p in self._matrices}
         self._views = [nn.Parameter(_flat(p.data)) for p in self._matrices]
-        self._muon = torch.optim.Muon(
-            self._views, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        self._muon = Muon(self._views, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         rest = [p for p in parameters if id(p) not in taken]
         self._adamw = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
 

@@ -67,11 +67,13 @@ class Recipe:
     max_sources: int = 5
     learning_rate: float = 3e-4  # 1.2e-3 was right for the first 50,000 mixtures, 6e-4 for the next 250,000
     weight_decay: float = 0.01
-    warmup_steps: int = 300
+    warmup_steps: int = 60
     cooldown: float = 0.8  # last share of the sitting, learning rate falling linearly to 3 %
     ema: float = 0.999
     clip_norm: float = 1.0
-    waveform_weight: float = 0.15  # of a dB, beside the cross-entropy of masks; three times as much as up to 338,000
+    waveform_weight: float = (
+        0.15  # of a dB, beside the cross-entropy of masks; three times as much as up to 338,000
+    )
     mask_weight: float = 1.0
     when_weight: float = 0.2  # of the cross-entropy of when prompts sound
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same

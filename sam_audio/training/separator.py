@@ -437,6 +437,8 @@ def train(
 def _learn(team: Team, bank_dir: Path, run_dir: Path, hours: float, recipe: Recipe, threads: int) -> State:
     """A sitting of one process of the team; the leader keeps the time, the state and the log."""
     torch.set_num_threads(threads)
+    # momenta of what gets no gradient for long become numbers that processors are a hundred times slower with
+    torch.set_flush_denormal(True)
     state_path = run_dir / "state.pt"
     state = load_state(state_path, recipe)
     seed = state.mixtures + team.rank * SEEDS_APART

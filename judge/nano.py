@@ -27,7 +27,7 @@ from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, ModelError, PromptError
 from sam_audio.separator.bands import N_BANDS, band_energies
-from sam_audio.separator.nano import WEIGHTS, ask, autocast, cast_once, load_network
+from sam_audio.separator.nano import WEIGHTS, ask, autocast, load_network, load_tower
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.types import Samples
 
@@ -355,6 +355,6 @@ def load_ears() -> Ears:
         CheckpointError: weights are missing or damaged.
     """
     try:
-        return Ears(cast_once(AudioTower.from_pretrained("nano")), cast_once(load_network(WEIGHTS)))
+        return Ears(load_tower(), load_network(WEIGHTS))
     except ModelError as error:
         raise CheckpointError(str(error)) from None

@@ -137,8 +137,7 @@ def _seeded(model: SeparationModel, n: int) -> list[Candidate]:
 
 def _with_spans_switched(model: SeparationModel) -> list[tuple[str, SeparationModel]]:
     """Nano with predicted spans if it is without, and the other way round; none of other models."""
-    from peav.nano.audio import AudioTower
-    from sam_audio.separator.nano import NanoSeparator, cast_once
+    from sam_audio.separator.nano import NanoSeparator, load_tower
 
     inner = _innermost(model)
     if not isinstance(inner, NanoSeparator):
@@ -149,7 +148,7 @@ def _with_spans_switched(model: SeparationModel) -> list[tuple[str, SeparationMo
         twin = copy.copy(nano)  # weights are shared
         twin.predict_spans = not nano.predict_spans
         if twin.predict_spans and twin.audio_tower is None:
-            twin.audio_tower = cast_once(AudioTower.from_pretrained("nano").to(nano.device))
+            twin.audio_tower = load_tower(nano.device)
         return twin
 
     return [(label, _changed(model, switched))]

@@ -12,9 +12,10 @@ import pytest
 import tiny
 import torch
 
+from peav import checkpoints
 from peav.nano.audio import FRAME_LEVEL, AudioTower
 from sam_audio.separator.bands import features
-from sam_audio.separator.nano import PREDICT_SPANS, load_network
+from sam_audio.separator.nano import PREDICT_SPANS, network_of
 from sam_audio.separator.network import Conditions, Response
 from sam_audio.separator.rivals import N_CANDIDATES
 from sam_audio.training import separator as training
@@ -366,7 +367,7 @@ def test_a_sitting_saves_resumes_logs_and_exports(bank_dir, tmp_path, vectors, m
     assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
 
     export_weights(second, tmp_path / "out" / "x-separator.safetensors")
-    exported = load_network(tmp_path / "out" / "x-separator.safetensors")
+    exported = network_of(checkpoints.load(tmp_path / "out" / "x-separator.safetensors", "separator"))
     inputs = torch.randn(1, 2, 128, 32)
     conditions = Conditions(vectors(torch.tensor([[0, 1]])), torch.ones(1, 2, dtype=torch.bool))
     with torch.inference_mode():

@@ -50,16 +50,21 @@ _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)  # layers whose we
 SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
 
 
-def load_network(weights: Path) -> MaskNetwork:
-    """The network of a checkpoint, ready for inference.
+def load_network(weights: Path, device: torch.device | str = "cpu") -> MaskNetwork:
+    """The network of a checkpoint, ready for inference under :func:`autocast`.
 
     Raises:
         ModelError: the file or its config is missing, damaged, or of another kind.
     """
     try:
-        return network_of(checkpoints.load(weights, "separator"))
+        return cast_once(network_of(checkpoints.load(weights, "separator")).to(device))
     except CheckpointError as error:
         raise ModelError(str(error).rstrip(".")) from None
+
+
+def load_tower(device: torch.device | str = "cpu") -> AudioTower:
+    """The shipped audio tower, ready for inference under :func:`autocast`; raises CheckpointError."""
+    return cast_once(AudioTower.from_pretrained("nano").to(device))
 
 
 def network_of(checkpoint: Checkpoint) -> MaskNetwork:
@@ -95,14 +100,13 @@ class NanoSeparator:
         self.name = "nano" if weights == WEIGHTS else str(weights)
         self.device = torch.device(device)
         self.predict_spans = predict_spans
-        self.network = cast_once(load_network(weights).to(self.device))
+        self.network = load_network(weights, self.device)
         try:
             self.text_tower = TextTower.from_pretrained("nano")
             listens = predict_spans or self.network.config.hears
-            tower = AudioTower.from_pretrained("nano").to(self.device) if listens else None
+            self.audio_tower = load_tower(self.device) if listens else None
         except CheckpointError as error:
             raise ModelError(str(error).rstrip(".")) from None
-        self.audio_tower = cast_once(tower) if tower else None
 
     def encode(self, prompts: list[str]) -> list[Condition]:
         """Text prompts as vectors of the joint space."""

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from peav import checkpoints
-from peav.nano.audio import FRAME, AudioTower
+from peav.nano.audio import FRAME
 from peav.nano.video import BackboneFeatures, VideoTower
-from sam_audio.separator.nano import autocast, cast_once
+from sam_audio.separator.nano import autocast, load_tower
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Pools
 
@@ -75,7 +75,7 @@ def _store(bank_dir: Path) -> Path:
 
 
 def _sounds(bank_dir: Path) -> Iterator[tuple[str, np.ndarray]]:
-    bank, tower = Bank(bank_dir), cast_once(AudioTower.from_pretrained("nano"))
+    bank, tower = Bank(bank_dir), load_tower()
     pools, rng = Pools(bank, "train"), np.random.default_rng(0)
     for label, packages in sorted(pools.clips.items()):
         members = np.array([index for package in sorted(packages) for index in packages[package]])

@@ -30,9 +30,9 @@ from sam_audio.separator.nano import (
     PREDICT_SPANS,
     WEIGHTS,
     autocast,
-    cast_once,
     frame_logits,
     hear,
+    load_tower,
     network_of,
 )
 from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
@@ -118,7 +118,7 @@ class MixtureStream(IterableDataset):
         self.bank_dir, self.split, self.recipe, self.seed = bank_dir, split, recipe, seed
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        tower = cast_once(AudioTower.from_pretrained("nano"))
+        tower = load_tower()
         mixer = Mixer(Bank(self.bank_dir), self.split, self.recipe.seconds, self.seed)
         rows = PromptRows(load_examples(self.bank_dir))
         while True:
@@ -557,7 +557,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
     """The same held-out mixtures every time: pairs and triples at -5..5 dB, each with an absent prompt."""
     mixer = Mixer(Bank(bank_dir), "valid", recipe.seconds, seed=0)
     rows, recipe = PromptRows(Examples.none()), replace(recipe, example_share=0.0)
-    tower = cast_once(AudioTower.from_pretrained("nano"))
+    tower = load_tower()
     kinds = [
         ("event", "event"),
         ("speech", "event"),

@@ -93,8 +93,8 @@ def test_steps_are_those_of_torch():
     """Up to the rounding of torch's iteration to bfloat16."""
     weights = torch.randn(32, 144)
     mine, its = (nn.Parameter(weights.clone()) for _ in range(2))
-    settings = {"lr": 1e-2, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
-    optimizers = Muon([mine], **settings), torch.optim.Muon([its], **settings)
+    settings = {"lr": 1e-2, "weight_decay": 0.1}
+    optimizers = Muon([mine], **settings), torch.optim.Muon([its], **settings, adjust_lr_fn="match_rms_adamw")
     for seed in range(3):
         torch.manual_seed(seed)
         gradient = torch.randn_like(weights)

@@ -93,7 +93,7 @@ def separation_loss(
     stats, logits, present = stats.of(asked), chosen(logits, asked), present[asked]
     masks = torch.sigmoid(logits)
     energies = Energies.of(masks, stats)
-    weight = stats.mixture.clamp_min(0) ** 0.25
+    weight = stats.mixture**0.25
     weight = weight / weight.mean(dim=(-2, -1), keepdim=True).clamp_min(EPS)
     ideal = stats.ideal_mask() * present[..., None, None]
     cells = F.binary_cross_entropy_with_logits(logits, ideal, reduction="none")

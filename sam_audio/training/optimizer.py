@@ -7,7 +7,7 @@ AdamW serve both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -29,16 +29,21 @@ def orthogonalised(matrix: Tensor, coefficients: Sequence[float], steps: int) ->
     x = matrix / matrix.norm().clamp(min=1e-7)
     gram = x @ x.T
     product: Tensor | None = None
-    for _ in range(steps):
+    polynomial = gram
+    for step in range(steps):
+        if step:
+            gram = polynomial @ gram @ polynomial
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)
         product = polynomial if product is None else polynomial @ product
-        gram = polynomial @ gram @ polynomial
     return x if product is None else product @ x
 
 
 class Muon(torch.optim.Muon):
-    """torch's, but for how it makes matrices orthogonal."""
+    """torch's with learning rates of AdamW, but for how it makes matrices orthogonal."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float):
+        super().__init__(params, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -54,7 +59,7 @@ class Muon(torch.optim.Muon):
                 update = orthogonalised(
                     gradient.lerp(mean, momentum), group["ns_coefficients"], group["ns_steps"]
                 )
-                scale = 0.2 * max(parameter.shape) ** 0.5  # "match_rms_adamw"
+                scale = 0.2 * max(parameter.shape) ** 0.5
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update, alpha=-group["lr"] * scale)
 
@@ -70,7 +75,7 @@ class MuonAdamW:
         self._matrices = [p for p in parameters if p.ndim > 1 and min(len(p), p[0].numel()) >= LEAST_SIDE]
         taken = {id(p) for p in self._matrices}
         self._views = [nn.Parameter(_flat(p.data)) for p in self._matrices]
-        self._muon = Muon(self._views, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self._muon = Muon(self._views, lr=lr, weight_decay=weight_decay)
         rest = [p for p in parameters if id(p) not in taken]
         self._adamw = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
 

@@ -255,15 +255,7 @@ class NanoJudge:
 
     def __init__(self, name: str | os.PathLike[str] = "nano", ears: Ears | None = None) -> None:
         """Raises CheckpointError when the weights are missing or damaged."""
-        checkpoint = checkpoints.load(name, "judge")
-        settings = checkpoint.config.get("model", {})
-        try:
-            with torch.device("meta"):
-                self.network = JudgeNetwork(**settings)
-        except TypeError:
-            raise CheckpointError(f"The config of {checkpoint.path} does not describe Judge nano.") from None
-        checkpoints.fill(self.network, checkpoint)
-        self.network.eval().requires_grad_(False)
+        self.network = load_judge(name).eval().requires_grad_(False)
         self.name = str(name)
         self.ears = ears or load_ears()
         self._text: TextTower | None = None
@@ -346,6 +338,19 @@ def _weighed(scores: Tensor, logit: Tensor, stem: Samples, mixture: Samples) -> 
     share = min(present / SURELY_NOT, 1.0)
     weighed = share * there + (1 - share) * scores_of_absent(stem, mixture)
     return judgement(weighed.tolist(), present)
+
+
+def load_judge(name: str | os.PathLike[str] = "nano") -> JudgeNetwork:
+    """The network of a checkpoint; raises CheckpointError when it is missing, damaged or of another kind."""
+    checkpoint = checkpoints.load(name, "judge")
+    settings = checkpoint.config.get("model", {})
+    try:
+        with torch.device("meta"):
+            network = JudgeNetwork(**settings)
+    except TypeError:
+        raise CheckpointError(f"The config of {checkpoint.path} does not describe Judge nano.") from None
+    checkpoints.fill(network, checkpoint)
+    return network
 
 
 def load_ears() -> Ears:

@@ -29,6 +29,14 @@ def examples(bank_dir, tiny_weights):
     return list(islice(training.examples(mixer, maker, ears, TextTower.from_pretrained("nano")), 80))
 
 
+@pytest.fixture
+def columns(examples):
+    return {
+        name: torch.from_numpy(np.stack([getattr(e, name) for e in examples]))
+        for name in training.Example.__annotations__
+    }
+
+
 def test_examples_are_judged_where_the_sound_is_there(examples):
     assert 0.3 < np.mean([e.present for e in examples]) < 1
     assert 0.3 < np.mean([e.separated for e in examples]) < 1
@@ -63,11 +71,27 @@ def test_kinds_of_stems_are_drawn_by_their_shares(bank_dir, tiny_weights):
         assert {separated for *_, separated in maker.stems(mixture, vectors, 8, shares)} == {share == 1}
 
 
-def test_it_learns(examples):
-    columns = {
-        name: torch.from_numpy(np.stack([getattr(e, name) for e in examples]))
-        for name in training.Example.__annotations__
-    }
+def test_it_learns(columns):
     _, one = training.train(columns, columns, epochs=1, threads=1, batch=16)
     _, more = training.train(columns, columns, epochs=30, threads=1, batch=16)
     assert more["faithfulness"] > one["faithfulness"] and more["faithfulness"] > 0.5
+
+
+def test_it_goes_on_from_a_network(columns):
+    network, before = training.train(columns, columns, epochs=30, threads=1, batch=16)
+    _, after = training.train(columns, columns, epochs=1, threads=1, batch=16, start=network)
+    assert after["faithfulness"] > 0.9 * before["faithfulness"]
+
+
+def test_stems_of_separators_count_most(columns, monkeypatch):
+    separated = columns["separated"] & columns["present"]
+    columns["scores"][~separated & columns["present"]] = 1.0  # so that each pulls its own way
+    columns["scores"][separated] = 5.0
+    means = []
+    for weight in (0.0, 1.0):
+        monkeypatch.setattr(training, "MADE_WEIGHT", weight)
+        network, _ = training.train(columns, columns, epochs=20, threads=1, batch=16)
+        with torch.inference_mode():
+            scores, _ = network(*training._given(columns, slice(None)))
+        means.append(float(scores.mean()))
+    assert means[0] > means[1] + 0.1

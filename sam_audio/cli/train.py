@@ -124,19 +124,31 @@ def judge(
         typer.Option("--separator", metavar="FILE", help="Weights whose separations it learns to judge."),
     ],
     export: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the weights.")],
+    held_out: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            metavar="FILE", help="Weights whose separations it is measured on; else those it learns from."
+        ),
+    ] = None,
+    start: Annotated[
+        Optional[str], typer.Option(metavar="NAME|FILE", help="Weights of a Judge nano to go on from.")
+    ] = None,
     mixtures: Annotated[int, typer.Option(min=1, help="Mixtures, five stems each.")] = 2000,
     epochs: Annotated[int, typer.Option(min=1)] = 12,
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
-    """Train Judge nano on separations of many qualities; examples are kept in the cache folder."""
+    """Train Judge nano on separations of many qualities; examples in the cache folder are used again."""
+    from judge.nano import load_judge
     from sam_audio.training import judge as training
     from sam_audio.training.prepare import prepare
 
+    network = load_judge(start) if start else None
     bank, folder = prepare(data_dir), training.examples_dir()
     shards = training.make_examples(bank, folder, mixtures, separators, "train", threads)
-    held_out = training.make_examples(bank, folder, max(mixtures // 10, 1), separators, "valid", threads)
+    n_measured = min(max(mixtures // 10, 1), 400)
+    measured = training.make_examples(bank, folder, n_measured, held_out or separators, "valid", threads)
     network, scores = training.train(
-        training.load_examples(shards), training.load_examples(held_out), epochs, threads
+        training.load_examples(shards), training.load_examples(measured), epochs, threads, start=network
     )
     typer.echo(", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
     training.export_weights(network, export)

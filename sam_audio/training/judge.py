@@ -8,6 +8,7 @@ everything many times.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -54,7 +55,8 @@ PLAIN = (
 # how stems are made: by a separator, blended with the ideal mask, from that mask degraded, of the wrong sound, or as a
 # balance of the sources
 KINDS = ("network", "blend", "degraded", "wrong", "gains")
-KIND_SHARES, PLAIN_KIND_SHARES = (0.6, 0.14, 0.1, 0.08, 0.08), (0.88, 0.03, 0.03, 0.03, 0.03)
+KIND_SHARES, PLAIN_KIND_SHARES = (0.72, 0.1, 0.06, 0.06, 0.06), (0.88, 0.03, 0.03, 0.03, 0.03)
+MADE_WEIGHT = 0.3  # of stems that no separator made: people seldom have those judged
 MOST_DB = 30.0
 
 
@@ -102,9 +104,9 @@ class StemMaker:
                 listen=bool(rng.random() < 0.7),
                 together=bool(rng.random() < 0.5),
             ).masks[0]
-        made = 0
-        while made < n:
-            which = int(rng.integers(len(prompts)))
+        # every prompt once, before any gets a second stem
+        order = rng.permuted(np.tile(np.arange(len(prompts)), (n, 1)), axis=1).ravel()
+        for which in map(int, order[:n]):
             members = prompts[which].members
             ideal = self._ideal(spectra, mixed, members)
             kind = rng.choice(KINDS, p=shares)
@@ -126,7 +128,6 @@ class StemMaker:
             else:
                 stem = istft(to_bins(mask) * mixed, n_samples)
             yield which, stem.numpy(), kind == "network"
-            made += 1
 
     def _ideal(self, spectra: Tensor, mixed: Tensor, members: list[int]) -> Tensor:
         target = spectra[members].sum(0) if members else torch.zeros_like(mixed)
@@ -245,18 +246,25 @@ def load_examples(shards: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def train(
-    data: dict[str, Tensor], held_out: dict[str, Tensor], epochs: int = 12, threads: int = 2, batch: int = 64
+    data: dict[str, Tensor],
+    held_out: dict[str, Tensor],
+    epochs: int = 12,
+    threads: int = 2,
+    batch: int = 64,
+    start: JudgeNetwork | None = None,
 ) -> tuple[JudgeNetwork, dict[str, float]]:
-    """Trains the network; returns it with its correlations on held-out examples."""
+    """Trains a network, the one to ``start`` from if there is one; returns it with its correlations on held-out
+    examples."""
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    network = JudgeNetwork()
-    ema = JudgeNetwork().eval()
-    ema.load_state_dict(network.state_dict())
+    lr = 2e-3 if start is None else 1e-3
+    network = copy.deepcopy(start or JudgeNetwork()).requires_grad_(True).train()
+    ema = copy.deepcopy(network).eval()
     n = len(data["present"])
     steps = epochs * (n // batch)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
     step = 0
     for epoch in range(epochs):
         order = torch.randperm(n)
@@ -268,7 +276,9 @@ def train(
                 scores, present = network(*given)
             there = data["present"][rows]
             # nearly squares: the mean of what may be true is what correlates best with it
-            loss = F.smooth_l1_loss(scores[there], data["scores"][rows][there], beta=2.0)
+            errors = F.smooth_l1_loss(scores[there], data["scores"][rows][there], beta=2.0, reduction="none")
+            weight = torch.where(data["separated"][rows][there], 1.0, MADE_WEIGHT)[:, None]
+            loss = (errors * weight).mean()
             loss = loss + 0.3 * F.binary_cross_entropy_with_logits(present, there.float())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -353,3 +353,30 @@ def test_casting_once_changes_nothing(tiny_weights, monkeypatch):
 def test_nothing_is_cast_where_nothing_would_be(tiny_weights, monkeypatch):
     monkeypatch.setattr(nano, "_cpu_has_bfloat16", lambda: False)
     assert load(str(tiny_weights)).network.trunk.stem.weight.dtype == torch.float32
+
+
+def test_doubtful_masks_are_softened_and_keep_their_energy():
+    energies = torch.rand(128, 40, generator=torch.Generator().manual_seed(0)) + 0.1
+    doubtful = torch.linspace(0.01, 0.3, 128)[:, None].expand(128, 40)
+    sure = (doubtful > 0.2).float() * 0.98 + 0.01
+    hedged = nano.hedged(torch.stack([doubtful, sure]), energies)
+    torch.testing.assert_close(hedged[1], sure, rtol=0, atol=0)
+    assert hedged[0, 0, 0] > 2 * doubtful[0, 0] and hedged[0, -1, 0] < doubtful[-1, 0]
+    assert (hedged[0].diff(dim=0) > 0).all()  # in their order
+    before, after = ((m.square() * energies).sum() for m in (doubtful, hedged[0]))
+    torch.testing.assert_close(after, before)
+    assert hedged.amax() <= 1
+
+
+def test_hedging_does_not_depend_on_the_level_and_leaves_silence():
+    energies = torch.rand(128, 40)
+    masks = torch.rand(2, 128, 40) * 0.3
+    torch.testing.assert_close(nano.hedged(masks, energies), nano.hedged(masks, energies * 1e-8))
+    assert nano.hedged(masks, torch.zeros(128, 40)).isfinite().all()
+    assert not nano.hedged(torch.zeros_like(masks), energies).any()
+    torch.testing.assert_close(
+        nano.hedged(masks * 1e-6, energies).square().mean().sqrt() * 1e6,
+        masks.square().mean().sqrt(),
+        rtol=0.05,
+        atol=0,
+    )

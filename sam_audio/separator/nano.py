@@ -253,7 +253,7 @@ class NanoStream:
                 self._spans(spectrum.shape[-1]),
                 listen=self.model.predict_spans,
             )
-        return self._without_unwanted(answer.masks[0])
+        return self._without_unwanted(hedged(answer.masks[0], energies[0]))
 
     def _without_unwanted(self, masks: Tensor) -> Tensor:
         """Masks of all that the network was asked -> those of the N prompts, (N, N_BANDS, T)."""
@@ -428,6 +428,27 @@ def _stack_vectors(conditions: list[Condition], config: NetworkConfig) -> tuple[
         if condition.vector is not None:
             vectors[0, n] = torch.from_numpy(condition.vector)
     return vectors, torch.tensor([[condition.vector is not None for condition in conditions]])
+
+
+def hedged(masks: Tensor, energies: Tensor) -> Tensor:
+    """Softens masks of which most is in doubt, and lets them keep their energy.
+
+    Of sounds that it has never heard the network is surer than it should be, and a wrong guess in a soft mask costs less
+    than one in a bold mask. The doubt is the share of what a mask takes that it does not take wholly. Which exponent
+    suits which doubt was seen on the validation split (docs/quality.md); masks that are sure stay as they are, and since
+    the energy stays, what is not there stays as quiet.
+
+    Shapes: masks (N, N_BANDS, T) in 0..1, energies of the mixture (N_BANDS, T) -> (N, N_BANDS, T) in 0..1.
+    """
+
+    shares = energies / (energies.sum() + 1e-20)
+
+    def total(x: Tensor) -> Tensor:
+        return (x * shares).sum((-2, -1), keepdim=True)
+
+    doubt = total(masks * (1 - masks)) / total(masks).clamp_min(1e-30)
+    soft = masks ** (1.3 - 1.2 * doubt).clamp(0.35, 1)
+    return soft * (total(masks.square()) / total(soft.square()).clamp_min(1e-30)).sqrt()
 
 
 def share_out(masks: Tensor, strength: float) -> Tensor:

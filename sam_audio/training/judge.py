@@ -29,7 +29,7 @@ from peav.nano.audio import AudioTower
 from peav.nano.text import TextTower
 from sam_audio.paths import cache_dir
 from sam_audio.separator.bands import HOP, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano import ask, autocast, load_network
+from sam_audio.separator.nano import ask, autocast, hedged, load_network
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import short
@@ -94,7 +94,7 @@ class StemMaker:
         network = self.networks[rng.integers(len(self.networks))]
         energies = to_bands(power(mixed))
         with autocast():
-            masks = ask(
+            answer = ask(
                 network,
                 self.tower,
                 F.pad(sources.sum(0), (0, HOP))[None, None],
@@ -103,7 +103,8 @@ class StemMaker:
                 torch.ones(1, len(prompts), dtype=torch.bool),
                 listen=bool(rng.random() < 0.7),
                 together=bool(rng.random() < 0.5),
-            ).masks[0]
+            )
+        masks = hedged(answer.masks[0], energies)
         # every prompt once, before any gets a second stem
         order = rng.permuted(np.tile(np.arange(len(prompts)), (n, 1)), axis=1).ravel()
         for which in map(int, order[:n]):

@@ -359,13 +359,24 @@ def test_doubtful_masks_are_softened_and_keep_their_energy():
     energies = torch.rand(128, 40, generator=torch.Generator().manual_seed(0)) + 0.1
     doubtful = torch.linspace(0.01, 0.3, 128)[:, None].expand(128, 40)
     sure = (doubtful > 0.2).float() * 0.98 + 0.01
-    hedged = nano.hedged(torch.stack([doubtful, sure]), energies)
+    hedged = torch.cat([nano.hedged(mask[None], energies) for mask in (doubtful, sure)])  # one call each
     torch.testing.assert_close(hedged[1], sure, rtol=0, atol=0)
     assert hedged[0, 0, 0] > 2 * doubtful[0, 0] and hedged[0, -1, 0] < doubtful[-1, 0]
     assert (hedged[0].diff(dim=0) > 0).all()  # in their order
     before, after = ((m.square() * energies).sum() for m in (doubtful, hedged[0]))
     torch.testing.assert_close(after, before)
     assert hedged.amax() <= 1
+
+
+def test_what_another_prompt_is_sure_of_is_not_given_to_a_doubtful_one():
+    energies = torch.ones(128, 40)
+    sure = torch.full((128, 40), 0.001)
+    sure[:64] = 0.999
+    doubtful = (1 - sure) * 0.2
+    alone = nano.hedged(doubtful[None], energies)[0]
+    beside = nano.hedged(torch.stack([doubtful, sure]), energies)
+    assert alone[0, 0] > 10 * doubtful[0, 0] and beside[0, 0, 0] < 6 * doubtful[0, 0]
+    torch.testing.assert_close(beside[1], sure)
 
 
 def test_hedging_does_not_depend_on_the_level_and_leaves_silence():

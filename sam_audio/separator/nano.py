@@ -433,10 +433,10 @@ def _stack_vectors(conditions: list[Condition], config: NetworkConfig) -> tuple[
 def hedged(masks: Tensor, energies: Tensor) -> Tensor:
     """Softens masks of which most is in doubt, and lets them keep their energy.
 
-    Of sounds that it has never heard the network is surer than it should be, and a wrong guess in a soft mask costs less
-    than one in a bold mask. The doubt is the share of what a mask takes that it does not take wholly. Which exponent
-    suits which doubt was seen on the validation split (docs/quality.md); masks that are sure stay as they are, and since
-    the energy stays, what is not there stays as quiet.
+    Of sounds that it has never heard the network is surer than it should be, and a wrong guess in a soft mask costs
+    less than one in a bold mask. The doubt is the share of what a mask takes that it does not take wholly. Which
+    exponent suits which doubt was seen on the validation split (docs/quality.md); masks that are sure stay as they
+    are, and since the energy stays, what is not there stays as quiet.
 
     Shapes: masks (N, N_BANDS, T) in 0..1, energies of the mixture (N_BANDS, T) -> (N, N_BANDS, T) in 0..1.
     """
@@ -447,7 +447,8 @@ def hedged(masks: Tensor, energies: Tensor) -> Tensor:
         return (x * shares).sum((-2, -1), keepdim=True)
 
     doubt = total(masks * (1 - masks)) / total(masks).clamp_min(1e-30)
-    soft = masks ** (1.3 - 1.2 * doubt).clamp(0.35, 1)
+    left = (1 - masks.sum(dim=0)).clamp_min(0)  # what the others are sure of is not in doubt
+    soft = torch.minimum(masks ** (2.5 - 3 * doubt).clamp(0.4, 1), masks + left)
     return soft * (total(masks.square()) / total(soft.square()).clamp_min(1e-30)).sqrt()
 
 

@@ -253,15 +253,22 @@ class NanoStream:
                 self._spans(spectrum.shape[-1]),
                 listen=self.model.predict_spans,
             )
-        return self._without_unwanted(hedged(answer.masks[0], energies[0]))
+        return self._wanted(answer.masks[0], energies[0])
 
-    def _without_unwanted(self, masks: Tensor) -> Tensor:
-        """Masks of all that the network was asked -> those of the N prompts, (N, N_BANDS, T)."""
-        wanted, unwanted = masks.split([len(self.conditions), len(masks) - len(self.conditions)])
+    def _wanted(self, masks: Tensor, energies: Tensor) -> Tensor:
+        """Masks of all that the network was asked -> those of the N prompts, (N, N_BANDS, T), hedged and without what
+        is not wanted."""
+        unknown = [
+            n
+            for n, c in enumerate(self.conditions)
+            if c.vector is None and not c.anchors and (c.masks or c.against)
+        ]
+        masks[unknown] = 0  # the network could know nothing of them
+        parts = masks.split([len(self.conditions), len(masks) - len(self.conditions)])
+        wanted, unwanted = (hedged(part, energies) for part in parts)
+        wanted[unknown] = 1  # the priors decide
         row = 0
         for mask, condition in zip(wanted, self.conditions, strict=True):
-            if condition.vector is None and not condition.anchors and (condition.masks or condition.against):
-                mask.fill_(1)  # nothing that the network could know: the priors decide
             for _ in condition.against:
                 mask.mul_(1 - unwanted[row])
                 row += 1

@@ -44,6 +44,7 @@ from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import (
     BandStatistics,
     Energies,
+    doubt_loss,
     separation_loss,
     sounding_frames,
     sounding_loss,
@@ -65,7 +66,7 @@ class Recipe:
     batch: int = 8  # many small steps learn faster than few large ones at this scale
     max_prompts: int = 6
     max_sources: int = 5
-    learning_rate: float = 3e-4  # 1.2e-3 was right for the first 50,000 mixtures, 6e-4 for the next 250,000
+    learning_rate: float = 5e-4  # 1.2e-3 was right for the first 50,000 mixtures, 6e-4 for the next 250,000
     weight_decay: float = 0.01
     warmup_steps: int = 60
     cooldown: float = 0.8  # last share of the sitting, learning rate falling linearly to 3 %
@@ -76,6 +77,7 @@ class Recipe:
     )
     mask_weight: float = 1.0
     when_weight: float = 0.2  # of the cross-entropy of when prompts sound
+    doubt_weight: float = 1.0  # of the cross-entropy of how wrong masks are
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same
     tracks_share: float = 0.5  # of mixtures where activity or spans may be known
     no_vector_share: float = 0.3  # of prompts with spans that have no text
@@ -88,12 +90,13 @@ class Recipe:
         default_factory=lambda: NetworkConfig(
             # deeper where it is cheap since 357,000 mixtures: by then it was no better on recordings that it had
             # learned from than on held-out ones
-            blocks=(1, 2, 3, 5),
+            blocks=(2, 2, 3, 5),
             attention_layers=4,
             hears=True,
             n_labels=len(label_table.load_labels()),
             n_hypernyms=len(label_table.hypernyms()),
             tells_when=True,
+            tells_doubt=True,
         )
     )
 
@@ -544,6 +547,9 @@ def training_step(
     if response.sounding is not None:
         when = sounding_loss(response.sounding, stats, present | absent)
         loss, parts["when"] = loss + recipe.when_weight * when, when.item()
+    if response.doubts is not None:
+        doubt = doubt_loss(response.doubts, response.masks, stats, present, absent)
+        loss, parts["doubt"] = loss + recipe.doubt_weight * doubt, doubt.item()
     state.optimizer.zero_grad()
     loss.backward()
     team.average_gradients(state.network.parameters())
@@ -597,7 +603,9 @@ def validate(
         given = question(network, batch, vectors(batch["asked"]), tower)
         with autocast():
             analysis = network.analyse(given.features, given.maps)
-            logits, sounding = network.respond(analysis, given.conditions, given.energies, given.candidates)
+            logits, sounding, _ = network.respond(
+                analysis, given.conditions, given.energies, given.candidates, tell_doubt=False
+            )
         masks = logits.sigmoid()
         if sounding is not None:
             asked = batch["present"] | batch["absent"]

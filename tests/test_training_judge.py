@@ -96,3 +96,11 @@ def test_stems_of_separators_count_most(columns, monkeypatch):
             scores, _ = network(*training._given(columns, slice(None)))
         means.append(float(scores.mean()))
     assert means[0] > means[1] + 0.1
+
+
+def test_examples_of_other_separators_are_kept_apart(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"1")
+    other.write_bytes(b"2")
+    folders = {training.examples_dir(makers) for makers in ([one], [other], [one, other], [one])}
+    assert len(folders) == 3

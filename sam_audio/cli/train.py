@@ -143,10 +143,15 @@ def judge(
     from sam_audio.training.prepare import prepare
 
     network = load_judge(start) if start else None
-    bank, folder = prepare(data_dir), training.examples_dir()
-    shards = training.make_examples(bank, folder, mixtures, separators, "train", threads)
-    n_measured = min(max(mixtures // 10, 1), 400)
-    measured = training.make_examples(bank, folder, n_measured, held_out or separators, "valid", threads)
+    bank, n_measured = prepare(data_dir), min(max(mixtures // 10, 1), 400)
+
+    def examples(makers: list[Path], n: int, split: str) -> list[Path]:
+        return training.make_examples(bank, training.examples_dir(makers), n, makers, split, threads)
+
+    shards, measured = (
+        examples(separators, mixtures, "train"),
+        examples(held_out or separators, n_measured, "valid"),
+    )
     network, scores = training.train(
         training.load_examples(shards), training.load_examples(measured), epochs, threads, start=network
     )

@@ -157,6 +157,11 @@ class NanoStream:
         unwanted = [Condition(c.name, vector) for c in conditions for vector in c.against]
         self._asked = [*conditions, *unwanted]
         self._has_priors = any(condition.masks for condition in conditions)
+        self._unknown = [  # the network can know nothing of them
+            n
+            for n, c in enumerate(conditions)
+            if c.vector is None and not c.anchors and (c.masks or c.against)
+        ]
         vectors, valid = _stack_vectors(self._asked, model.network.config)
         self._vectors = vectors.to(device), valid.to(device)
         self._window = window().to(device)
@@ -258,15 +263,10 @@ class NanoStream:
     def _wanted(self, masks: Tensor, energies: Tensor) -> Tensor:
         """Masks of all that the network was asked -> those of the N prompts, (N, N_BANDS, T), hedged and without what
         is not wanted."""
-        unknown = [
-            n
-            for n, c in enumerate(self.conditions)
-            if c.vector is None and not c.anchors and (c.masks or c.against)
-        ]
-        masks[unknown] = 0  # the network could know nothing of them
+        masks[self._unknown] = 0
         parts = masks.split([len(self.conditions), len(masks) - len(self.conditions)])
         wanted, unwanted = (hedged(part, energies) for part in parts)
-        wanted[unknown] = 1  # the priors decide
+        wanted[self._unknown] = 1  # the priors decide
         row = 0
         for mask, condition in zip(wanted, self.conditions, strict=True):
             for _ in condition.against:

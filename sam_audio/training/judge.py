@@ -9,6 +9,7 @@ everything many times.
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +30,7 @@ from peav.nano.audio import AudioTower
 from peav.nano.text import TextTower
 from sam_audio.paths import cache_dir
 from sam_audio.separator.bands import HOP, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano import ask, autocast, hedged, load_network
+from sam_audio.separator.nano import WEIGHTS, ask, autocast, hedged, load_network
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import short
@@ -316,6 +317,9 @@ def export_weights(network: JudgeNetwork, path: Path) -> None:
     log.info("exported %s", path)
 
 
-def examples_dir() -> Path:
-    """Where examples are kept."""
-    return cache_dir() / "training" / "judge"
+def examples_dir(separators: Sequence[Path]) -> Path:
+    """Where examples are kept that these separators made and the shipped one heard."""
+    digest = hashlib.sha256()
+    for path in (WEIGHTS, *separators):
+        digest.update(path.read_bytes())
+    return cache_dir() / "training" / f"judge-{digest.hexdigest()[:12]}"

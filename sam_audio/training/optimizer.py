@@ -28,10 +28,9 @@ def orthogonalised(matrix: Tensor, coefficients: Sequence[float], steps: int) ->
     a, b, c = coefficients
     x = matrix / matrix.norm().clamp(min=1e-7)
     gram = x @ x.T
-    product: Tensor | None = None
-    polynomial = gram
-    for step in range(steps):
-        if step:
+    product = polynomial = None
+    for _ in range(steps):
+        if polynomial is not None:
             gram = polynomial @ gram @ polynomial
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)

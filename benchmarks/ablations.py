@@ -4,8 +4,8 @@
     uv run benchmarks/ablations.py --minutes 0.5 --seeds 1   # does it work?
 
 All variants step in turn on every batch, so that they differ in nothing but what their name says; each seed draws its
-own weights and mixtures, in a process of its own. The network is less than half the shipped one in size. Needs the data
-bank (`sam-audio train data`). Results of a seed are kept in the cache folder and not made again.
+own weights and mixtures, in a process of its own. The network is less than a third of the shipped one in size. Needs
+the data bank (`sam-audio train data`). Results of a seed are kept in the cache folder and not made again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ from sam_audio.training.separator import (
 )
 
 PAGE = Path(__file__).parent.parent / "docs" / "ablations.md"
-NETWORK = replace(Recipe().network, channels=(32, 64, 128, 160), query_dim=192)
+SHIPPED = Recipe().network
+NETWORK = replace(
+    SHIPPED, channels=(32, 64, 128, 160), blocks=(1, 2, 2, 2), attention_layers=2, query_dim=192
+)
 BASE = Recipe(network=NETWORK, learning_rate=1e-3, warmup_steps=60, ema=0.99, cooldown=0.5)
 Batch = dict[str, Tensor]
 
@@ -100,6 +103,7 @@ VARIANTS = {
     "without predicted activity (PE-A-Frame)": Variant(seen=without_activity),
     "prompts do not read the excerpt (FiLM over time alone)": network(n_reads=0),
     "no attention over bands and time": network(attention_layers=0),
+    "as deep as shipped": network(blocks=SHIPPED.blocks, attention_layers=SHIPPED.attention_layers),
     "8 mask bases, for 32": network(n_bases=8),
     "loss: cross-entropy of masks alone": Variant(replace(BASE, waveform_weight=0.0)),
     "loss: SNR and SI-SDR alone": Variant(replace(BASE, mask_weight=0.0)),
@@ -207,8 +211,8 @@ def main() -> None:
     intro = (
         "# Ablations of the nano separator\n\nWritten by `uv run benchmarks/ablations.py"
         f" --minutes {options.minutes:g} --seeds {options.seeds}{only}`: change the program, not this page.\n\n"
-        "Networks less than half the shipped one's size, from scratch, all variants on the same mixtures, one line"
-        f" of mixtures and weights a seed ({counts} mixtures). Validation: pairs and triples of held-out"
+        "Networks less than a third of the shipped one's size, from scratch, all variants on the same mixtures, one"
+        f" line of mixtures and weights a seed ({counts} mixtures). Validation: pairs and triples of held-out"
         f" recordings, band energies. {date.today()}, {platform.processor() or platform.machine()},"
         " one core a seed; the time of a step is of 8 mixtures of 3.84 s.\n\n"
     )

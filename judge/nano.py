@@ -118,13 +118,12 @@ class Mixture:
     """One window of a mixture, before any stem is known.
 
     ``energies`` (N_BANDS, T), ``heard`` by the audio tower, and for P prompts the separator's ``masks``
-    and ``errors``, the squared error that they may have, (P, N_BANDS, T) each.
+    (P, N_BANDS, T).
     """
 
     energies: Tensor
     heard: AudioFeatures
     masks: Tensor
-    errors: Tensor
 
 
 class Given(NamedTuple):
@@ -160,14 +159,10 @@ class Ears:
                 vectors[None],
                 valid,
                 together=False,
-                tell_doubt=True,
             )
         assert answer.heard is not None
         heard = AudioFeatures(answer.heard.frames[:, : len(samples) // FRAME], answer.heard.clip)
-        masks = answer.masks[0]
-        # of a network that cannot say: as if each cell were wholly the target's or not at all
-        errors = masks * (1 - masks) if answer.doubts is None else answer.doubts[0]
-        return Mixture(energies, heard, masks, errors)
+        return Mixture(energies, heard, answer.masks[0])
 
     def hear(self, signals: Tensor) -> AudioFeatures:
         """What the tower makes of signals (B, n)."""
@@ -202,22 +197,21 @@ class Ears:
         loudness = 10 * torch.log10(level / level[:, :1].clamp(min=1e-12) + 1e-8) / 40
         told = torch.stack([clip, frame.mean(-1), frame.amax(-1), (frame * weight).sum(-1)], 2)
         energies = with_mixture(mixed.energies[None], band_energies(parts.flatten(0, 1)))
-        masks, errors = mixed.masks[list(rows)], mixed.errors[list(rows)]
+        masks = mixed.masks[list(rows)]
         share = _cells(masks * energies[:, 0]) / _cells(energies[:, 0]).clamp(min=1e-12)
         return Given(
             torch.cat([levels(energies), share[:, None]], dim=1),
             frame.sigmoid(),
-            torch.cat([told.flatten(1) / 10, loudness[:, 1:], expected(masks, errors, energies)], dim=1),
+            torch.cat([told.flatten(1) / 10, loudness[:, 1:], expected(masks, energies)], dim=1),
         )
 
 
-def expected(mask: Tensor, error: Tensor, energies: Tensor) -> Tensor:
-    """What can be expected of stems if the mask says how much of each cell is the target's, give or take a squared
-    error.
+def expected(mask: Tensor, energies: Tensor) -> Tensor:
+    """What can be expected of stems if the mask says how likely each cell belongs to the target.
 
-    Shapes: mask and error (..., N_BANDS, T) in 0..1, energies (..., 3, N_BANDS, T) of mixture, stem and rest ->
-    (..., 7), in units of 20 dB: SI-SDR, target kept, interference against stem, target lost, stem against target,
-    target against mixture; and the share of the mixture that is in doubt, 0..1.
+    Shapes: mask (..., N_BANDS, T) in 0..1, energies (..., 3, N_BANDS, T) of mixture, stem and rest -> (..., 7), in
+    units of 20 dB: SI-SDR, target kept, interference against stem, target lost, stem against target, target against
+    mixture; and the share of the mixture that is in doubt, 0..1.
     """
     mixture, stem = energies[..., 0, :, :], energies[..., 1, :, :]
 
@@ -227,8 +221,8 @@ def expected(mask: Tensor, error: Tensor, energies: Tensor) -> Tensor:
     gain = (stem / mixture.clamp(min=1e-12)).sqrt().clamp(max=1.5)
     everything = total(torch.ones_like(mask))
     floor = 1e-6 * everything + 1e-12
-    target, estimate, cross = total(mask.square() + error), total(gain.square()), total(gain * mask)
-    wrong = total(gain.square() * ((1 - mask).square() + error))
+    target, estimate, cross = total(mask), total(gain.square()), total(gain * mask)
+    wrong = total(gain.square() * (1 - mask))
     lost = total((1 - gain).clamp(min=0) * mask)
     cosine = (cross.square() / ((estimate + floor) * (target + floor))).clamp(0, 0.9999)
     ratios = [
@@ -240,7 +234,7 @@ def expected(mask: Tensor, error: Tensor, energies: Tensor) -> Tensor:
         target / (everything + floor),
     ]
     decibels = 10 * torch.log10(torch.stack(ratios, dim=-1) + 1e-4) / 20
-    doubt = total(error) / (everything + floor)
+    doubt = total(mask * (1 - mask)) / (everything + floor)
     return torch.cat([decibels, doubt[..., None]], dim=-1)
 
 

@@ -38,7 +38,7 @@ def constant_mask(model, logit):
 
     def constant(analysis, conditions, *_):
         masks = torch.full((1, conditions.vectors.shape[1], N_BANDS, analysis.n_frames), float(logit))
-        return Response(masks)
+        return Response(masks, None)
 
     model.network.respond = constant
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import tiny
 import torch
@@ -104,19 +102,6 @@ def test_analysis_is_shared_by_all_prompts(network):
     assert analysis.bases.shape == (1, tiny.CONFIG.n_bases, N_BANDS, 32)
     assert (analysis.tokens.shape, analysis.frames.shape) == ((1, 8 * 2, 16), (1, 16, 8))
     torch.testing.assert_close(network.respond(analysis, conditions).masks, network(features, conditions))
-
-
-def test_doubt_begins_as_all_or_nothing(network):
-    features, conditions = inputs()
-    response = network.respond(network.analyse(features), conditions)
-    masks = response.masks.sigmoid()
-    silent = copy.deepcopy(network)
-    for parameter in silent.doubter.parameters():
-        parameter.zero_()
-    first = silent.respond(silent.analyse(features), conditions).doubts.sigmoid()
-    torch.testing.assert_close(first, masks * (1 - masks), atol=1e-5, rtol=1e-4)
-    assert (response.doubts.sigmoid() - first).abs().max() > 1e-3
-    assert network.respond(network.analyse(features), conditions, tell_doubt=False).doubts is None
 
 
 def test_what_was_heard_ends_where_the_excerpt_ends(network):

@@ -10,7 +10,7 @@ import torch
 from judge.metrics import si_sdr
 from sam_audio.separator.bands import istft, stft, to_bins
 from sam_audio.separator.network import Conditions
-from sam_audio.training.losses import BandStatistics, Energies, doubt_loss, separation_loss
+from sam_audio.training.losses import BandStatistics, Energies, separation_loss
 from sam_audio.training.separator import spectral_statistics
 
 SAMPLES = 48_000
@@ -196,26 +196,3 @@ def test_a_tiny_network_learns_a_tiny_batch():
     assert history[-1]["loss"] < history[0]["loss"] - 0.5
     assert history[-1]["si_sdr"] > history[0]["si_sdr"] + 4
     assert history[-1]["absent_db"] < history[0]["absent_db"] - 3
-
-
-def test_doubt_is_least_at_the_mean_squared_error():
-    """Masks of a half where cells are wholly the target's or wholly not: the error is 1/4 everywhere."""
-    target = (torch.rand(1, 1, 8, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    stats = BandStatistics(torch.ones(1, 1, 8, 6), target, target)
-    there, not_there = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
-    masks = torch.zeros(1, 1, 8, 6)
-
-    def loss(error: float) -> float:
-        doubts = torch.logit(torch.tensor(error)).expand_as(masks)
-        return float(doubt_loss(doubts, masks, stats, there, not_there))
-
-    assert loss(0.25) == pytest.approx(0, abs=1e-5)
-    assert loss(0.2) > 1e-3 and loss(0.3) > 1e-3
-
-
-def test_doubt_does_not_bend_masks():
-    stats = BandStatistics(*(torch.ones(1, 1, 4, 4) for _ in range(3)))
-    logits, doubts = (torch.zeros(1, 1, 4, 4, requires_grad=True) for _ in range(2))
-    there = torch.ones(1, 1, dtype=torch.bool)
-    doubt_loss(doubts, logits, stats, there, ~there).backward()
-    assert doubts.grad.abs().sum() > 0 and logits.grad is None

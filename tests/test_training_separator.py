@@ -414,8 +414,8 @@ def test_validation_of_a_mask_of_ones_improves_nothing(bank_dir, vectors, tower)
     batches = validation_set(bank_dir, RECIPE, n_batches=1)
 
     network = tiny.network()
-    network.respond = lambda analysis, conditions, energies, *_, **__: Response(
-        torch.full((*conditions.vectors.shape[:2], *energies.shape[1:]), 30.0)
+    network.respond = lambda analysis, conditions, energies, *_: Response(
+        torch.full((*conditions.vectors.shape[:2], *energies.shape[1:]), 30.0), None
     )
     scores = validate(network, batches, vectors, tower)
     assert scores["median_si_sdri"] == pytest.approx(0, abs=1e-3)

@@ -23,7 +23,6 @@ CONFIG = NetworkConfig(
     n_labels=40,
     n_hypernyms=3,
     tells_when=True,
-    tells_doubt=True,
 )
 SPLITS = ("train", "valid", "test")
 # manifest label -> category, of every group that scenes draw from

@@ -325,14 +325,12 @@ class NanoStream:
 
 @dataclass
 class Answer:
-    """Masks (B, N, N_BANDS, T) of N prompts; the audio tower's vectors of the sound, if there is a tower; logits of
-    each prompt's sounding in each 40 ms frame, (B, N, T/2), and the squared error that each cell of the masks is
-    expected to have, (B, N, N_BANDS, T), if it was asked and tells."""
+    """Masks (B, N, N_BANDS, T) of N prompts; the audio tower's vectors of the sound, if there is a tower; and logits of
+    each prompt's sounding in each 40 ms frame, (B, N, T/2), if it was asked and tells."""
 
     masks: Tensor
     heard: AudioFeatures | None
     sounding: Tensor | None
-    doubts: Tensor | None
 
 
 def ask(
@@ -346,7 +344,6 @@ def ask(
     listen: bool = True,
     together: bool = True,
     tell_when: bool = False,
-    tell_doubt: bool = False,
 ) -> Answer:
     """One excerpt through tower and network.
 
@@ -360,7 +357,6 @@ def ask(
         listen: whether the tower says when prompts sound.
         together: whether the prompts compete with each other too.
         tell_when: whether the network is to say when they sound.
-        tell_doubt: whether it is to say how wrong the masks may be.
     """
     n_frames, rivalry = energies.shape[-1], network.rivalry
     maps = heard = own = candidates = None
@@ -389,10 +385,8 @@ def ask(
     conditions = Conditions(
         vectors, vector_valid, _tracks(own if listen else None, vector_valid, spans, n_frames)
     )
-    masks, sounding, doubts = network.respond(
-        analysis, conditions, energies, candidates, tell_when, tell_doubt
-    )
-    return Answer(masks.sigmoid(), heard, sounding, None if doubts is None else doubts.sigmoid())
+    masks, sounding = network.respond(analysis, conditions, energies, candidates, tell_when)
+    return Answer(masks.sigmoid(), heard, sounding)
 
 
 def frame_logits(tower: AudioTower, frames: Tensor, words: Tensor) -> Tensor:

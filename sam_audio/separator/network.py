@@ -39,7 +39,6 @@ class NetworkConfig:
     n_labels: int = 0  # of the vocabulary that rivals are taken from; 0: prompts do not compete
     n_hypernyms: int = 0
     tells_when: bool = False  # whether it says in which frames each prompt sounds
-    tells_doubt: bool = False  # whether it says how wrong each cell of a mask may be
 
     def grows_from(self, smaller: NetworkConfig) -> bool:
         """Whether a network of this config can go on from one of ``smaller``: what it has more adds nothing at
@@ -49,7 +48,6 @@ class NetworkConfig:
             blocks=self.blocks,
             attention_layers=self.attention_layers,
             tells_when=self.tells_when or smaller.tells_when,
-            tells_doubt=self.tells_doubt or smaller.tells_doubt,
         )
         return (
             deeper == self
@@ -374,39 +372,12 @@ class Timekeeper(nn.Module):
         return torch.stack([*(torch.log10(ratio + 1e-4) for ratio in ratios), bold], dim=2)
 
 
-class Doubter(nn.Module):
-    """How wrong may each cell of a mask be?
-
-    A mask of a half can mean that half of the cell is the target's, or that all of it or none is: the squared error
-    to expect lies anywhere from 0 to 1/4. This learns it, from what the masks were made of, and does not bend them.
-    """
-
-    def __init__(self, config: NetworkConfig):
-        super().__init__()
-        self.from_query = nn.Linear(config.query_dim, config.n_bases + 1)
-        self.from_reading = nn.Conv1d(config.frame_dim, config.n_bases + 1, 1)
-        for layer in (self.from_query, self.from_reading):  # first as if each cell were all or nothing
-            silence(layer)
-
-    def forward(self, query: Tensor, reading: Tensor) -> Tensor:
-        """Coefficients of the bases at 80 ms frames, (B, N, K+1, T/4); see :class:`Conditioner`."""
-        moving = self.from_reading(reading.detach().flatten(0, 1)).unflatten(0, reading.shape[:2])
-        return self.from_query(query.detach())[..., None] + moving
-
-
-def all_or_nothing(logits: Tensor) -> Tensor:
-    """Logits of m (1 - m) for masks m: their squared error, where each cell is wholly the target's or not at all."""
-    log = F.logsigmoid(logits) + F.logsigmoid(-logits)
-    return log - torch.log1p(-log.exp())
-
-
 class Response(NamedTuple):
-    """Mask logits (B, N, N_BANDS, T); logits of sounding at all at 40 ms frames, (B, N, T/2); and logits of the
-    squared error that each cell of a mask is expected to have, shaped as the masks; both where the network tells."""
+    """Mask logits (B, N, N_BANDS, T), and logits of sounding at all at 40 ms frames, (B, N, T/2), where the network
+    tells."""
 
     masks: Tensor
-    sounding: Tensor | None = None
-    doubts: Tensor | None = None
+    sounding: Tensor | None
 
 
 class MaskNetwork(nn.Module):
@@ -420,7 +391,6 @@ class MaskNetwork(nn.Module):
         sizes = self.config.n_labels, self.config.n_hypernyms, self.config.prompt_dim
         self.rivalry = Rivalry(*sizes) if self.config.n_labels else None
         self.timekeeper = Timekeeper(self.config) if self.config.tells_when else None
-        self.doubter = Doubter(self.config) if self.config.tells_doubt else None
 
     def analyse(self, features: Tensor, maps: list[Tensor] | None = None) -> Analysis:
         """Runs the trunk once.
@@ -443,9 +413,8 @@ class MaskNetwork(nn.Module):
         energies: Tensor | None = None,
         candidates: Candidates | None = None,
         tell_when: bool = True,
-        tell_doubt: bool = True,
     ) -> Response:
-        """Masks of the prompts, when they sound, and how sure all that is.
+        """Masks of the prompts, and when they sound.
 
         Args:
             analysis: of the excerpts.
@@ -453,21 +422,15 @@ class MaskNetwork(nn.Module):
             energies: of the mixture, (B, N_BANDS, T); without them nothing is said of when, and there are no rivals.
             candidates: what else may sound; the prompts compete with it.
             tell_when: whether anybody wants to know when they sound.
-            tell_doubt: whether anybody wants to know how wrong the masks may be.
         """
         coefficients, query, reading = self._coefficients(analysis, conditions)
         logits = self._logits(analysis, coefficients)
         if self.rivalry is not None and candidates is not None and energies is not None:
             logits = self._competing(logits, coefficients, analysis, conditions, energies, candidates)
         logits = logits[..., : analysis.n_frames]
-        sounding = doubts = None
-        if self.timekeeper is not None and energies is not None and tell_when:
-            sounding = self.timekeeper(query, reading, logits, energies, conditions.tracks)
-        if self.doubter is not None and tell_doubt:
-            told = replace(analysis, bases=analysis.bases.detach())
-            more = self._logits(told, self.doubter(query, reading))[..., : analysis.n_frames]
-            doubts = all_or_nothing(logits.detach()) + more
-        return Response(logits, sounding, doubts)
+        if self.timekeeper is None or energies is None or not tell_when:
+            return Response(logits, None)
+        return Response(logits, self.timekeeper(query, reading, logits, energies, conditions.tracks))
 
     def _competing(
         self,

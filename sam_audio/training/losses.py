@@ -151,22 +151,3 @@ def sounding_loss(logits: Tensor, stats: BandStatistics, asked: Tensor) -> Tenso
     known = (truth >= 0) & asked[..., None]
     cells = F.binary_cross_entropy_with_logits(logits, truth.clamp_min(0), reduction="none")
     return (cells * known).sum() / known.sum().clamp_min(1)
-
-
-def doubt_loss(
-    doubts: Tensor, logits: Tensor, stats: BandStatistics, present: Tensor, absent: Tensor
-) -> Tensor:
-    """Cross-entropy of the squared errors that masks have and those that they were expected to have, less what cannot
-    be lowered. Its minimum is at their mean.
-
-    Shapes: ``doubts`` and ``logits`` (B, N, N_BANDS, T), see :class:`network.Response`; the rest as in
-    :func:`separation_loss`.
-    """
-    asked = present | absent
-    stats, doubts, masks = stats.of(asked), chosen(doubts, asked), chosen(logits, asked).detach().sigmoid()
-    ideal = stats.ideal_mask() * present[asked][..., None, None]
-    error = (masks - ideal).square()
-    cells = F.binary_cross_entropy_with_logits(doubts, error, reduction="none")
-    cells = cells - F.binary_cross_entropy(error, error, reduction="none")
-    weight = stats.mixture.sqrt()  # loud cells decide how good a stem is
-    return (cells * weight).sum() / weight.sum().clamp_min(EPS)

@@ -44,7 +44,6 @@ from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import (
     BandStatistics,
     Energies,
-    doubt_loss,
     separation_loss,
     sounding_frames,
     sounding_loss,
@@ -77,7 +76,6 @@ class Recipe:
     )
     mask_weight: float = 1.0
     when_weight: float = 0.2  # of the cross-entropy of when prompts sound
-    doubt_weight: float = 1.0  # of the cross-entropy of how wrong masks are
     vector_noise: float = 0.02  # per dimension; neighbours of a phrase mean the same
     tracks_share: float = 0.5  # of mixtures where activity or spans may be known
     no_vector_share: float = 0.3  # of prompts with spans that have no text
@@ -96,7 +94,6 @@ class Recipe:
             n_labels=len(label_table.load_labels()),
             n_hypernyms=len(label_table.hypernyms()),
             tells_when=True,
-            tells_doubt=True,
         )
     )
 
@@ -547,9 +544,6 @@ def training_step(
     if response.sounding is not None:
         when = sounding_loss(response.sounding, stats, present | absent)
         loss, parts["when"] = loss + recipe.when_weight * when, when.item()
-    if response.doubts is not None:
-        doubt = doubt_loss(response.doubts, response.masks, stats, present, absent)
-        loss, parts["doubt"] = loss + recipe.doubt_weight * doubt, doubt.item()
     state.optimizer.zero_grad()
     loss.backward()
     team.average_gradients(state.network.parameters())
@@ -603,9 +597,7 @@ def validate(
         given = question(network, batch, vectors(batch["asked"]), tower)
         with autocast():
             analysis = network.analyse(given.features, given.maps)
-            logits, sounding, _ = network.respond(
-                analysis, given.conditions, given.energies, given.candidates, tell_doubt=False
-            )
+            logits, sounding = network.respond(analysis, given.conditions, given.energies, given.candidates)
         masks = logits.sigmoid()
         if sounding is not None:
             asked = batch["present"] | batch["absent"]

@@ -24,10 +24,11 @@ from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
 from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures, AudioTower, levelled
+from peav.nano.precision import autocast
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, ModelError, PromptError
 from sam_audio.separator.bands import N_BANDS, band_energies
-from sam_audio.separator.nano import WEIGHTS, ask, autocast, load_network, load_tower
+from sam_audio.separator.nano import WEIGHTS, ask, load_network, load_tower
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.types import Samples
 

@@ -140,8 +140,9 @@ class NanoLocator:
         import torch.nn.functional as F
 
         from peav.nano.audio import FRAME_LEVEL
+        from peav.nano.precision import autocast
         from sam_audio.separator.bands import band_energies
-        from sam_audio.separator.nano import ask, autocast
+        from sam_audio.separator.nano import ask
 
         network, tower, device = (
             self.separator.network,

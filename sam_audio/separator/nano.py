@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
 from peav.nano.audio import FRAME, FRAME_LEVEL, WINDOW, AudioFeatures, AudioTower, level_gain
+from peav.nano.precision import autocast, cast_once
 from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.bands import (
@@ -37,8 +37,6 @@ from sam_audio.separator.network import (
 )
 from sam_audio.types import Condition, Grid, Samples
 
-Network = TypeVar("Network", bound=nn.Module)
-
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 
 # The network sees windows of 15.4 s that overlap by 2.6 s. The grid is fixed to the recording's start, masks of
@@ -46,7 +44,6 @@ WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 WINDOW_FRAMES = 768
 OVERLAP_FRAMES = 128
 PREDICT_SPANS = True
-_CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)  # layers whose weights autocast casts
 SYNTHESIS_FRAMES = 64  # frames turned into sound at once; bounds memory with many stems and channels
 
 
@@ -116,32 +113,6 @@ class NanoSeparator:
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
         """Starts on a new recording."""
         return NanoStream(self, conditions, channels, strength)
-
-
-def autocast(device: str = "cpu") -> torch.autocast:
-    """bfloat16 where the processor multiplies matrices of it (AMX); elsewhere, AVX-512's own bfloat16 included, float32
-    is a third faster."""
-    native = device != "cpu" or _cpu_has_bfloat16()
-    return torch.autocast(device, torch.bfloat16, enabled=native)
-
-
-def cast_once(network: Network) -> Network:
-    """Casts the weights of a frozen network, in place, to what :func:`autocast` computes in.
-
-    The results are the same bit by bit: torch would cast frozen weights at every call, a tenth of all the time.
-    """
-    device = next(network.parameters()).device.type
-    with autocast(device):
-        casts = torch.is_autocast_enabled(device)
-    for module in network.modules():
-        if casts and isinstance(module, _CAST):
-            module.to(torch.bfloat16)
-    return network
-
-
-def _cpu_has_bfloat16() -> bool:
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
 
 
 class NanoStream:

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 
 from peav import checkpoints
 from peav.nano.audio import CLIP, FRAME_LEVEL, TEACHER, AudioConfig, AudioTower, levelled
+from peav.nano.precision import autocast
 from peav.nano.text import TextTower
-from sam_audio.separator.nano import autocast
 from sam_audio.training.audio_data import SceneStream, Terms, build_terms, collate, scene
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import append_row, short

@@ -27,10 +27,11 @@ from judge.scales import Measured, measure, scores_of
 from judge.types import AXES
 from peav import checkpoints
 from peav.nano.audio import AudioTower
+from peav.nano.precision import autocast
 from peav.nano.text import TextTower
 from sam_audio.paths import cache_dir
 from sam_audio.separator.bands import HOP, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano import WEIGHTS, ask, autocast, hedged, load_network
+from sam_audio.separator.nano import WEIGHTS, ask, hedged, load_network
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import short

@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
 from peav.nano.audio import FRAME, SCALES, AudioTower
+from peav.nano.precision import autocast
 from sam_audio.separator.bands import HOP, N_BANDS, features, stft, to_bands
 from sam_audio.separator.nano import (
     PREDICT_SPANS,
     WEIGHTS,
-    autocast,
     frame_logits,
     hear,
     load_tower,

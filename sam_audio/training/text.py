@@ -29,9 +29,9 @@ from torch.nn import functional as F
 
 import peav
 from peav.checkpoints import save
+from peav.nano.precision import autocast
 from peav.nano.text import Block, TextConfig, TextTower
 from sam_audio.paths import cache_dir
-from sam_audio.separator.nano import autocast
 from sam_audio.training.collect import fetch, read_manifest
 from sam_audio.training.labels import load_labels
 from sam_audio.training.phrases import Corpus, build_corpus, split_of

@@ -80,8 +80,7 @@ def test_it_learns(columns):
 def test_it_goes_on_from_a_network(columns):
     network, before = training.train(columns, columns, epochs=30, threads=1, batch=16)
     _, after = training.train(columns, columns, epochs=1, threads=1, batch=16, start=network)
-    _, afresh = training.train(columns, columns, epochs=1, threads=1, batch=16)
-    assert after["faithfulness"] > (before["faithfulness"] + afresh["faithfulness"]) / 2
+    assert after["faithfulness"] > 0.9 * before["faithfulness"]
 
 
 def test_stems_of_separators_count_most(columns, monkeypatch):

@@ -293,7 +293,7 @@ def test_what_ten_seconds_cost(judge):
     mixture, stem = noise(10.0), noise(10.0, seed=1)
     with FlopCounterMode(display=False) as counted:
         judge.judge(mixture, [stem], ["dog"])
-    assert counted.get_total_flops() < 34e9  # 33e9 take 0.28 s on two cores
+    assert counted.get_total_flops() < 34e9  # no promise of 0.3 s: the speed test fails with these 33e9
 
 
 @pytest.mark.speed

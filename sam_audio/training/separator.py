@@ -86,8 +86,8 @@ class Recipe:
     together_share: float = 0.4  # of mixtures whose prompts are asked together and compete with each other
     network: NetworkConfig = field(
         default_factory=lambda: NetworkConfig(
-            # deeper where it is cheap since 357,000 mixtures: by then it was no better on recordings that it had
-            # learned from than on held-out ones
+            # deeper since 355,712 mixtures: by then it was no better on recordings that it had learned from than on
+            # held-out ones
             blocks=(2, 2, 3, 5),
             attention_layers=4,
             hears=True,

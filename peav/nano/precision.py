@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,8 +13,7 @@ _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)  # layers whose we
 
 
 def autocast(device: str = "cpu") -> torch.autocast:
-    """bfloat16 where the processor multiplies matrices of it (AMX); elsewhere, AVX-512's own bfloat16 included, float32
-    is a third faster."""
+    """bfloat16 where the processor computes faster in it, else float32."""
     native = device != "cpu" or _cpu_has_bfloat16()
     return torch.autocast(device, torch.bfloat16, enabled=native)
 
@@ -34,5 +33,8 @@ def cast_once(network: Network) -> Network:
 
 
 def _cpu_has_bfloat16() -> bool:
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
+    """Whether the processor multiplies matrices of it (AMX), or is one of AMD's with AVX-512's bfloat16 (Zen 4 and
+    later): convolutions are then twice as fast, where elsewhere AVX-512's bfloat16 was a third slower than float32."""
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 lacks it
+    return bool(amx() or (abilities.get("avx512_bf16") and "AMD" in str(abilities.get("cpu_name"))))

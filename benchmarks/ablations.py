@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,8 +29,11 @@ import torch
 from torch import Tensor
 
 from peav.nano.audio import AudioTower
+from peav.nano.precision import autocast
 from sam_audio.evaluation.tables import markdown
 from sam_audio.paths import cache_dir
+from sam_audio.separator.nano import WEIGHTS, load_network
+from sam_audio.separator.network import MaskNetwork
 from sam_audio.training.examples import load_examples
 from sam_audio.training.separator import (
     MixtureStream,
@@ -37,6 +41,7 @@ from sam_audio.training.separator import (
     Recipe,
     State,
     load_state,
+    question,
     rate_at,
     training_step,
     validate,
@@ -77,6 +82,29 @@ def two_sources(batch: Batch) -> Batch:
     return batch | {"present": batch["present"] & asked, "absent": batch["absent"] & asked}
 
 
+@cache
+def teacher() -> tuple[MaskNetwork, AudioTower, PromptVectors]:
+    """The shipped separator, and what it needs to answer a batch."""
+    tower = AudioTower.from_pretrained("nano")
+    return load_network(WEIGHTS), tower, PromptVectors(load_examples(cache_dir() / "bank"))
+
+
+@torch.no_grad()
+def distilled(batch: Batch) -> Batch:
+    """Half of what is to be learned is what the shipped separator makes of it."""
+    network, tower, vectors = teacher()
+    given = question(network, batch, vectors(batch["asked"]), tower)
+    with autocast():
+        masks = network(
+            given.features, given.conditions, given.maps, given.energies, given.candidates
+        ).sigmoid()
+    cross = masks * batch["mixture"]
+    return batch | {
+        "target": torch.lerp(batch["target"], masks * cross, 0.5),
+        "cross": torch.lerp(batch["cross"], cross, 0.5),
+    }
+
+
 @dataclass(frozen=True)
 class Variant:
     recipe: Recipe = BASE
@@ -112,6 +140,7 @@ VARIANTS = {
     ),
     "curriculum: masks alone in the first half": Variant(first=replace(BASE, waveform_weight=0.0)),
     "curriculum: two sources in the first half": Variant(seen_first=two_sources),
+    "distillation: half of each target is the shipped separator's": Variant(seen=distilled),
     "AdamW, for Muon": Variant(optimizer=adamw),
 }
 

@@ -356,6 +356,26 @@ def test_nothing_is_cast_where_nothing_would_be(tiny_weights, monkeypatch):
     assert load(str(tiny_weights)).network.trunk.stem.weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("amx", "abilities", "native"),
+    [
+        (True, {}, True),
+        (False, {"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        (False, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, False),  # slower there than float32
+        (False, {"avx512_bf16": False, "cpu_name": "AMD EPYC"}, False),
+        (False, None, False),  # torch 2.6 cannot tell
+    ],
+)
+def test_bfloat16_is_used_where_it_is_faster(amx, abilities, native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    if abilities is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    with precision.autocast():
+        assert torch.is_autocast_enabled("cpu") == native
+
+
 def test_doubtful_masks_are_softened_and_keep_their_energy():
     energies = torch.rand(128, 40, generator=torch.Generator().manual_seed(0)) + 0.1
     doubtful = torch.linspace(0.01, 0.3, 128)[:, None].expand(128, 40)

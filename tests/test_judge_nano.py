@@ -194,10 +194,10 @@ def test_what_the_network_is_given(judge):
         alone = judge.ears.compare(known, mixture, stems[:1], [1], vectors[[1]])
     assert known.masks.shape == (2, 128, 50)
     shapes = [tuple(part.shape) for part in given]
-    assert shapes == [(2, 4, N_ROWS, 25), (2, 3, 25), (2, N_FACTS)]
+    assert shapes == [(2, 4, N_ROWS, 25), (2, 25), (2, N_FACTS)]
     assert given.image[:, 3].min() >= 0 and given.image[:, 3].max() <= 1
     levels = torch.tensor([[-0.15, -0.15], [0, -2]])  # -6 dB each; all and nothing
-    torch.testing.assert_close(given.facts[:, 12:14], levels, atol=0.01, rtol=0)
+    torch.testing.assert_close(given.facts[:, 4:6], levels, atol=0.01, rtol=0)
     for many, one in zip(given, alone, strict=True):
         torch.testing.assert_close(many[0], one[0], atol=0.02, rtol=0)
 
@@ -293,7 +293,7 @@ def test_what_ten_seconds_cost(judge):
     mixture, stem = noise(10.0), noise(10.0, seed=1)
     with FlopCounterMode(display=False) as counted:
         judge.judge(mixture, [stem], ["dog"])
-    assert counted.get_total_flops() < 34e9  # no promise of 0.3 s: the speed test fails with these 33e9
+    assert counted.get_total_flops() < 30e9
 
 
 @pytest.mark.speed

@@ -43,7 +43,7 @@ def test_examples_are_judged_where_the_sound_is_there(examples):
     for example in examples:
         assert np.isfinite(example.scores).all() == example.present
         assert np.isnan(example.scores).all() != example.present
-        assert example.image.shape == (4, N_ROWS, 24) and example.tracks.shape == (3, 24)
+        assert example.image.shape == (4, N_ROWS, 24) and example.track.shape == (24,)
         assert example.facts.shape == (N_FACTS,)
 
 

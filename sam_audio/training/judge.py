@@ -39,7 +39,7 @@ from sam_audio.training.mixing import Mixer, Mixture
 
 log = logging.getLogger(__name__)
 
-SECONDS = 3.84  # four windows of the audio tower
+SECONDS = 5.76  # six windows of the audio tower
 PER_SHARD = 200  # mixtures
 STEMS = 5  # of each mixture
 PLAIN_SHARE = 0.5  # of mixtures that are two or three sources, mostly with stems as separators make them
@@ -68,7 +68,7 @@ class Example:
     there, and whether it is. ``separated``: the stem is what a separator made, as it is."""
 
     image: np.ndarray
-    tracks: np.ndarray
+    track: np.ndarray
     facts: np.ndarray
     scores: np.ndarray
     present: bool
@@ -198,13 +198,13 @@ _STEPS = torch.tensor([80.0, 80.0, 80.0, 255.0])[:, None, None]
 def _packed(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is kept of one stem."""
     image = ((given.image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8)
-    return image.numpy(), given.tracks.half().numpy(), given.facts.numpy()
+    return image.numpy(), given.track.half().numpy(), given.facts.numpy()
 
 
 def _given(data: dict[str, Tensor], rows: Tensor | slice) -> Given:
     """Of examples that were kept."""
     image = data["image"][rows].float() / _STEPS - _OFFSET
-    return Given(image, data["tracks"][rows].float(), data["facts"][rows])
+    return Given(image, data["track"][rows].float(), data["facts"][rows])
 
 
 def make_examples(

@@ -8,10 +8,13 @@ AdamW serve both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from sam_audio.training.parallel import Team
 
 LEAST_SIDE = 16  # thinner matrices have few directions to balance
 
@@ -39,25 +42,30 @@ def orthogonalised(matrix: Tensor, coefficients: Sequence[float], steps: int) ->
 
 
 class Muon(torch.optim.Muon):
-    """torch's with learning rates of AdamW, but for how it makes matrices orthogonal."""
+    """torch's with learning rates of AdamW, but for how it makes matrices orthogonal: a quarter of a step's time, which
+    the processes of a team divide."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float):
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float, team: Team | None = None):
         super().__init__(params, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self._team = team or Team()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                state, momentum = self.state[parameter], group["momentum"]
+            momentum, coefficients, steps = (
+                group[key] for key in ("momentum", "ns_coefficients", "ns_steps")
+            )
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            directions = []
+            for parameter in moved:
+                gradient, state = parameter.grad, self.state[parameter]
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(gradient)
                 mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-                update = orthogonalised(
-                    gradient.lerp(mean, momentum), group["ns_coefficients"], group["ns_steps"]
-                )
+                directions.append(gradient.lerp(mean, momentum))
+            work = partial(orthogonalised, coefficients=group["ns_coefficients"], steps=group["ns_steps"])
+            updates = self._team.divide(work, directions)
+            for parameter, update in zip(moved, updates, strict=True):
                 scale = 0.2 * max(parameter.shape) ** 0.5
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update, alpha=-group["lr"] * scale)
@@ -66,15 +74,16 @@ class Muon(torch.optim.Muon):
 class MuonAdamW:
     """Steps all parameters of a module; see the two optimizers of torch for the arguments.
 
-    Muon takes matrices alone: it is given flat views of the convolutions.
+    The processes of a ``team`` must step together, with the same gradients. Muon takes matrices alone: it is given flat
+    views of the convolutions.
     """
 
-    def __init__(self, module: nn.Module, lr: float, weight_decay: float):
+    def __init__(self, module: nn.Module, lr: float, weight_decay: float, team: Team | None = None):
         parameters = list(module.parameters())
         self._matrices = [p for p in parameters if p.ndim > 1 and min(len(p), p[0].numel()) >= LEAST_SIDE]
         taken = {id(p) for p in self._matrices}
         self._views = [nn.Parameter(_flat(p.data)) for p in self._matrices]
-        self._muon = Muon(self._views, lr=lr, weight_decay=weight_decay)
+        self._muon = Muon(self._views, lr=lr, weight_decay=weight_decay, team=team)
         rest = [p for p in parameters if id(p) not in taken]
         self._adamw = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
 

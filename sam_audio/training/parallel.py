@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,13 +43,25 @@ class Team:
             return
         parameters = list(parameters)
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        joined = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(joined)
-        joined /= self.size
-        for parameter, gradient, mean in zip(
-            parameters, gradients, joined.split([g.numel() for g in gradients]), strict=True
-        ):
-            parameter.grad = gradient.copy_(mean.view_as(gradient))
+        for parameter, gradient, total in zip(parameters, gradients, _summed(gradients), strict=True):
+            parameter.grad = torch.div(total, self.size, out=gradient)
+
+    def divide(self, work: Callable[[Tensor], Tensor], items: Sequence[Tensor]) -> list[Tensor]:
+        """What ``work``, which keeps shapes, makes of each of the items, the same for everyone: every process does its
+        share of them."""
+        done = [
+            work(item) if n % self.size == self.rank else torch.zeros_like(item)
+            for n, item in enumerate(items)
+        ]
+        return done if self.size == 1 else _summed(done)
+
+
+def _summed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Sums over all processes, in one message."""
+    joined = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(joined)
+    parts = joined.split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 @contextmanager

@@ -392,12 +392,12 @@ def fill_vocabulary(*networks: MaskNetwork) -> None:
                 rivalry.kinds[row, words.index(parent)] = 1
 
 
-def load_state(path: Path, recipe: Recipe, seed: int = 0) -> State:
-    """The state to go on from, or a fresh one with weights drawn by ``seed``."""
+def load_state(path: Path, recipe: Recipe, seed: int = 0, team: Team | None = None) -> State:
+    """The state to go on from, or a fresh one with weights drawn by ``seed``; it steps with the ``team``."""
     torch.manual_seed(seed)
     network, ema = (channels_last(MaskNetwork(recipe.network)) for _ in range(2))
     ema.load_state_dict(network.state_dict())
-    optimizer = MuonAdamW(network, recipe.learning_rate, recipe.weight_decay)
+    optimizer = MuonAdamW(network, recipe.learning_rate, recipe.weight_decay, team)
     state = State(network, ema.eval(), optimizer)
     if path.exists():
         saved = torch.load(path, weights_only=True)
@@ -445,7 +445,7 @@ def _learn(team: Team, bank_dir: Path, run_dir: Path, hours: float, recipe: Reci
     # momenta of what gets no gradient for long become numbers that processors are a hundred times slower with
     torch.set_flush_denormal(True)
     state_path = run_dir / "state.pt"
-    state = load_state(state_path, recipe)
+    state = load_state(state_path, recipe, team=team)
     seed = state.mixtures + team.rank * SEEDS_APART
     torch.manual_seed(seed)
     vectors = PromptVectors(load_examples(bank_dir))

@@ -36,5 +36,5 @@ def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies matrices of it (AMX), or is one of AMD's with AVX-512's bfloat16 (Zen 4 and
     later): convolutions are then twice as fast, where elsewhere AVX-512's bfloat16 was a third slower than float32."""
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)
-    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 lacks it
+    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch lacks it
     return bool(amx() or (abilities.get("avx512_bf16") and "AMD" in str(abilities.get("cpu_name"))))

@@ -52,9 +52,7 @@ class Muon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            momentum, coefficients, steps = (
-                group[key] for key in ("momentum", "ns_coefficients", "ns_steps")
-            )
+            momentum = group["momentum"]
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
             directions = []
             for parameter in moved:

@@ -191,9 +191,7 @@ class Ears:
         return Given(
             torch.cat([levels(energies), share[:, None]], dim=1),
             frame.sigmoid(),
-            torch.cat(
-                [told / 10, 10 * torch.log10(loudness + 1e-8) / 40, expected(masks, energies)], dim=1
-            ),
+            torch.cat([told / 10, 10 * torch.log10(loudness + 1e-8) / 40, expected(masks, energies)], dim=1),
         )
 
 

@@ -41,6 +41,13 @@ def test_hours_and_licences():
     assert "gcompris-qt-data" in card
 
 
+def test_music_to_train_on_only_has_a_row_of_its_own():
+    name = "train-only/song-010003"
+    clips = [*CLIPS, clip(name, "drum kit", 360, name)]
+    assert {entry.split for entry in entries(clips) if entry.clip.song == name} == {"train"}
+    assert "| train-only/song | 10003 to 10003 | 1 | 0.1 | 1 | 0.1 | 1 |" in data_card(clips, MANIFEST)
+
+
 def test_every_table_is_rectangular():
     lines = data_card(CLIPS, MANIFEST).splitlines()
     for above, below in zip(lines, lines[1:], strict=False):

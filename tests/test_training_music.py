@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -18,7 +16,6 @@ from sam_audio.training.music import (
     Part,
     compose,
     compose_solo,
-    find_soundfonts,
     midi_bytes,
     render,
     render_many,
@@ -26,18 +23,16 @@ from sam_audio.training.music import (
 )
 from sam_audio.training.music_compose import SOLO_SECONDS, SONG_SECONDS, parse_chord
 from sam_audio.training.music_parts import ROLES, Chord, Key, Plan, voicing
+from sam_audio.training.soundfonts import FIRST, path_of
 
 SEEDS = range(150)
 SONGS = [compose(seed) for seed in SEEDS]
 SOLOS = [compose_solo(seed) for seed in range(400)]
-CACHE = Path(os.environ.get("SAM_AUDIO_CACHE", Path.home() / ".cache" / "sam-audio"))
-FONTS = find_soundfonts(CACHE / "downloads" / "unpacked")
+FONTS = [path for font in FIRST if (path := path_of(font)).exists()]
 needs_fluidsynth = pytest.mark.skipif(
     shutil.which("fluidsynth") is None, reason="the program fluidsynth is absent"
 )
-needs_soundfont = pytest.mark.skipif(
-    not FONTS, reason=f"no soundfont below {CACHE / 'downloads' / 'unpacked'}"
-)
+needs_soundfont = pytest.mark.skipif(not FONTS, reason="no soundfont was fetched")
 
 
 def plan_of(

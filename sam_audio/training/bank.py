@@ -178,8 +178,12 @@ def _trim(samples: np.ndarray) -> np.ndarray:
 
 
 def _shard_paths(bank_dir: Path, name: str) -> tuple[Path, Path]:
-    stem = re.sub(r"[^A-Za-z0-9.+-]+", "_", name)
-    return bank_dir / f"{stem}.i16", bank_dir / f"{stem}.json"
+    return bank_dir / f"{shard_stem(name)}.i16", bank_dir / f"{shard_stem(name)}.json"
+
+
+def shard_stem(name: str) -> str:
+    """How files of a shard are named."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", name)
 
 
 class ShardWriter:

@@ -32,7 +32,8 @@ from sam_audio.training.mixing import (
     SCENES,
 )
 from sam_audio.training.more_sounds import more_sounds
-from sam_audio.training.prepare import bank_dir
+from sam_audio.training.prepare import MUSIC, bank_dir
+from sam_audio.training.soundfonts import FIRST, MORE
 
 SOURCES = {"debian": "Debian", "npm": "npm", "pypi": "PyPI", "shared": "collection"}
 SPLITS = ("train", "valid", "test")
@@ -83,7 +84,7 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "",
         f"The separator was trained on mixtures made on the fly from {len(recorded):,} recordings"
         f" ({_hours(recorded)} hours) out of public packages and from {_hours(rendered)} hours of stems"
-        " rendered from two soundfonts. Nothing of it is in this repository:"
+        " rendered from soundfonts. Nothing of it is in this repository:"
         " `sam-audio train data --data DIR` fetches, decodes and renders it again from a manifest.",
         "",
         "## Recordings",
@@ -108,7 +109,8 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "## Splits",
         "",
         "A recording belongs to a split by the SHA-1 of its key `source/package/path` (of a rendered piece:"
-        " of its name, `song-` or `solo-` and the seed): the first eight hex digits modulo 100; below 7 is"
+        " of its name, `song-` or `solo-` and the seed; what is called train-only is never held out):"
+        " the first eight hex digits modulo 100; below 7 is"
         " test (7 %), below 12 valid (5 %), the rest train. All stems of a song are in one split. Test"
         " recordings are only ever measured on. The shares below differ a little from that, being drawn."
         f"{_train_only(recorded)}",
@@ -199,27 +201,41 @@ def _rows(found: Sequence[Entry], key: Callable[[Entry], str], with_labels: bool
 
 def _rendered(found: Sequence[Entry]) -> list[str]:
     lines = [
-        "Composed by seed and played by fluidsynth from FluidR3 GM (Debian `fluid-soundfont-gm`, MIT) and"
-        " MuseScore General (Debian `musescore-general-soundfont-lossless`, MIT, parts CC0 or public"
-        " domain); see `sam_audio/training/music.py`. A solo is one instrument, a song several aligned"
-        " stems.",
+        "Composed by seed and played by fluidsynth; see `sam_audio/training/music.py`. A solo is one instrument, a song"
+        " several aligned stems, each played with a soundfont drawn for it.",
         "",
     ]
     rows = []
-    for kind in ("solo", "song"):
-        members = [entry for entry in found if entry.clip.song.startswith(kind)]
+    for music in MUSIC:
+        members = [entry for entry in found if entry.clip.song.startswith(f"{music.kind}-")]
         if not members:
             continue
-        seeds = [int(entry.clip.song.removeprefix(f"{kind}-")) for entry in members]
+        seeds = [int(entry.clip.song.removeprefix(f"{music.kind}-")) for entry in members]
         longest: dict[str, int] = defaultdict(int)
         for entry in members:
             longest[entry.clip.song] = max(longest[entry.clip.song], entry.clip.frames)
         playing = sum(longest.values()) / SAMPLE_RATE / 3600
         n_labels = len({entry.label for entry in members})
-        row = [kind, f"{min(seeds)} to {max(seeds)}", f"{len(longest):,}", f"{playing:.1f}"]
+        row = [music.kind, f"{min(seeds)} to {max(seeds)}", f"{len(longest):,}", f"{playing:.1f}"]
         rows.append([*row, f"{len(members):,}", _hours(members), str(n_labels)])
     header = ["kind", "seeds", "pieces", "playing hours", "stems", "stem hours", "labels"]
-    return lines + _table(header, rows, text_columns=2)
+    fonts = [
+        [
+            f"{font.name}{' (drums)' if font.is_kit else ''}",
+            SOURCES[font.source],
+            f"`{font.package}`",
+            font.licence,
+        ]
+        for font in FIRST + MORE
+    ]
+    return [
+        *lines,
+        *_table(header, rows, text_columns=2),
+        "",
+        f"The first {len(FIRST)} soundfonts play everything, the others what is {TRAIN_ONLY.strip('/')}:",
+        "",
+        *_table(["soundfont", "source", "package", "licence"], fonts, text_columns=4),
+    ]
 
 
 def _split_table(recorded: Sequence[Entry], rendered: Sequence[Entry]) -> list[str]:

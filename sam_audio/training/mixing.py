@@ -18,6 +18,7 @@ from scipy.signal import oaconvolve
 
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import SAMPLE_RATE, Bank, split_of
+from sam_audio.training.collect import TRAIN_ONLY
 from sam_audio.training.labels import Label
 
 HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
@@ -105,7 +106,7 @@ class Pools:
             if name is None:
                 continue
             self.canonical[index] = name
-            if clip.song.startswith("song"):
+            if clip.song.removeprefix(TRAIN_ONLY).startswith("song"):
                 songs[clip.song].append(index)
             else:
                 clips[name][clip.package].append(index)

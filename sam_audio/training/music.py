@@ -1,6 +1,6 @@
 """Multi-stem music without limit: composed by seed, played by `fluidsynth` from soundfonts, mixed here.
 
-    fonts = find_soundfonts(downloads)
+    fonts = fetch_soundfonts(FIRST)
     for seed, stems in render_many(range(1000), fonts):
         mixture = sum(samples for _, samples in stems)
 
@@ -31,6 +31,7 @@ from scipy.ndimage import uniform_filter1d
 
 from sam_audio.training.music_compose import Effect, Note, Part, Song, compose, compose_solo
 from sam_audio.training.music_tables import LABELS
+from sam_audio.training.soundfonts import DRUM_BANK, has_preset
 
 __all__ = [
     "LABELS",
@@ -40,7 +41,6 @@ __all__ = [
     "Song",
     "compose",
     "compose_solo",
-    "find_soundfonts",
     "midi_bytes",
     "render",
     "render_batch",
@@ -60,12 +60,6 @@ DRUM_CHANNEL = 9
 BEND_RANGE = 2  # semitones, General MIDI's own
 
 Stems = list[tuple[str, np.ndarray]]
-
-
-def find_soundfonts(folder: Path) -> list[Path]:
-    """All .sf2 and .sf3 files below a folder (each once: packages link to the same file by several names)."""
-    found = {path.resolve() for pattern in ("*.sf2", "*.sf3") for path in folder.rglob(pattern)}
-    return sorted(path for path in found if path.is_file())
 
 
 def render(song: Song, soundfonts: Sequence[Path], sample_rate: int = 48_000) -> Stems:
@@ -94,7 +88,7 @@ def render_batch(songs: Sequence[Song], soundfonts: Sequence[Path], sample_rate:
     for i, song in enumerate(songs):
         rng = Random(f"fonts {song.seed}")
         for j in range(len(song.parts)):
-            by_font.setdefault(rng.choice(list(soundfonts)), []).append((i, j))
+            by_font.setdefault(_font_for(song.parts[j], soundfonts, rng), []).append((i, j))
     dry: dict[tuple[int, int], np.ndarray] = {}
     for font, places in by_font.items():
         timeline = [(songs[i].parts[j], songs[i].seconds) for i, j in places]
@@ -102,6 +96,14 @@ def render_batch(songs: Sequence[Song], soundfonts: Sequence[Path], sample_rate:
     return [
         _mix(song, [dry[i, j] for j in range(len(song.parts))], sample_rate) for i, song in enumerate(songs)
     ]
+
+
+def _font_for(part: Part, soundfonts: Sequence[Path], rng: Random) -> Path:
+    bank = DRUM_BANK if part.is_drum else part.bank
+    able = [font for font in soundfonts if has_preset(font, bank, part.program)]
+    if not able:
+        raise ValueError(f"none of the soundfonts has the preset {bank}:{part.program} of {part.label}")
+    return rng.choice(able)
 
 
 def render_many(

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from sam_audio.errors import UserError
 from sam_audio.paths import cache_dir
-from sam_audio.training.bank import build_manifest_shards, build_shards, build_song_shards
-from sam_audio.training.collect import fetch
+from sam_audio.training.bank import build_manifest_shards, build_shards, build_song_shards, shard_stem
+from sam_audio.training.collect import TRAIN_ONLY
 from sam_audio.training.more_sounds import more_sounds
-from sam_audio.training.music import find_soundfonts, render_many
+from sam_audio.training.music import render_many
+from sam_audio.training.soundfonts import FIRST, MORE, Soundfont, fetch_soundfonts
 
 log = logging.getLogger(__name__)
 
-SOUNDFONTS = ("fluid-soundfont-gm", "musescore-general-soundfont-lossless")  # Debian packages, MIT
-N_SOLOS, SOLOS_PER_SHARD = 1600, 200
-N_SONGS, SONGS_PER_SHARD = 420, 40
+
+@dataclass(frozen=True)
+class Music:
+    """What is rendered of one kind, by seeds, and the soundfonts that it is played with."""
+
+    kind: str
+    seeds: range
+    per_shard: int
+    fonts: tuple[Soundfont, ...]
+
+    @property
+    def is_solo(self) -> bool:
+        """One instrument alone, not a band."""
+        return self.kind.removeprefix(TRAIN_ONLY) == SOLO
+
+
+SOLO, SONG = "solo", "song"
+MUSIC = (
+    Music(SOLO, range(1600), 200, FIRST),
+    Music(SONG, range(420), 40, FIRST),
+    # other timbres, added later: held-out music stays what it was
+    Music(TRAIN_ONLY + SOLO, range(10_000, 11_200), 200, FIRST + MORE),
+    Music(TRAIN_ONLY + SONG, range(10_000, 10_420), 40, FIRST + MORE),
+)
 
 
 def bank_dir() -> Path:
@@ -36,43 +56,21 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
     bank = bank_dir()
     build_manifest_shards(data_dir, bank, workers)
     build_shards(more_sounds(), data_dir, bank, workers)
-    fonts = None
-    for kind, total, per_shard in (("solo", N_SOLOS, SOLOS_PER_SHARD), ("song", N_SONGS, SONGS_PER_SHARD)):
-        first = _next_seed(bank, kind)
-        if first < total:
-            fonts = fonts or soundfonts()
-            log.info("rendering %s %d to %d", kind, first, total)
-            rendered = render_many(range(first, total), fonts, workers, solo=kind == "solo")
-            build_song_shards(rendered, bank, kind, per_shard)
+    for music in MUSIC:
+        seeds = range(_next_seed(bank, music), music.seeds.stop)
+        if seeds:
+            log.info("rendering %s %d to %d", music.kind, seeds.start, seeds.stop)
+            rendered = render_many(seeds, fetch_soundfonts(music.fonts), workers, solo=music.is_solo)
+            build_song_shards(rendered, bank, music.kind, music.per_shard)
     return bank
 
 
-def _next_seed(bank: Path, kind: str) -> int:
+def _next_seed(bank: Path, music: Music) -> int:
     """Rendered clips carry their seed in the name of their song; rendering goes on after the largest."""
-    seeds = [-1]
-    for path in bank.glob(f"{kind}-*.json"):
+    seeds = [music.seeds.start - 1]
+    for path in bank.glob(f"{shard_stem(music.kind)}-*.json"):
         seeds += [
-            int(clip["song"].removeprefix(f"{kind}-"))
+            int(clip["song"].removeprefix(f"{music.kind}-"))
             for clip in json.loads(path.read_text(encoding="utf-8"))
         ]
     return max(seeds) + 1
-
-
-def soundfonts() -> list[Path]:
-    """Paths of the soundfonts, fetched and unpacked when needed.
-
-    Raises:
-        UserError: fluidsynth or dpkg is not installed.
-    """
-    for program in ("fluidsynth", "dpkg"):
-        if shutil.which(program) is None:
-            raise UserError(
-                f"rendering music needs the program {program}: install it (apt-get install {program})"
-            )
-    root = cache_dir() / "downloads" / "unpacked"
-    for package in SOUNDFONTS:
-        if not (root / package).exists():
-            archive = fetch("debian", package)
-            (root / package).mkdir(parents=True)
-            subprocess.run(["dpkg", "-x", str(archive), str(root / package)], check=True)
-    return find_soundfonts(root)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_video import write_video
 
+from judge.rank import Ensemble, as_text_ranker
 from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError
 from sam_audio.official import ranking
 from sam_audio.official.anchors import lay_out
@@ -546,6 +547,20 @@ class TestCandidates:
         chosen = model.separate(batch, noise=result.noise, reranking_candidates=3, watermark=False)
         torch.testing.assert_close(alone.residual[0], chosen.residual[0], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone.target[1], chosen.target[1], atol=1e-5, rtol=0)
+
+    def test_rankers_of_the_judge_choose_too(self, model):
+        class Loudest:
+            sample_rate = 400
+
+            def rank(self, candidates, mixture, prompt, spans=None):
+                assert all(len(candidate) == len(mixture) for candidate in candidates)
+                return np.array([np.abs(candidate).mean() for candidate in candidates], np.float32)
+
+        model.text_ranker = as_text_ranker(Ensemble({"loud": (Loudest(), -2.0)}), sample_rate=400)
+        result = model.separate(make_batch(), reranking_candidates=3, seed=0, watermark=False)
+        assert result.scores.shape == (2, 3)
+        quietest = result.scores.max(dim=1).values / -2
+        torch.testing.assert_close(torch.stack([t.abs().mean() for t in result.target]), quietest)
 
     def test_without_a_ranker_the_first_is_taken(self, model):
         batch = make_batch([1.0])

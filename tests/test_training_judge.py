@@ -103,3 +103,10 @@ def test_examples_of_other_separators_are_kept_apart(tmp_path):
     other.write_bytes(b"2")
     folders = {training.examples_dir(makers) for makers in ([one], [other], [one, other], [one])}
     assert len(folders) == 3
+
+
+@pytest.mark.parametrize("name", ["FORMAT", "SECONDS"])
+def test_examples_made_in_another_way_are_kept_apart(name, tmp_path, monkeypatch):
+    before = training.examples_dir([])
+    monkeypatch.setattr(training, name, 99)
+    assert training.examples_dir([]) != before

@@ -71,8 +71,10 @@ def build_examples(data_dir: Path, bank_dir: Path) -> None:
 
 
 def _store(bank_dir: Path) -> Path:
-    tower = checkpoints.resolve("nano", "audio").read_bytes()
-    return bank_dir / f"examples-{hashlib.sha1(tower).hexdigest()[:12]}.npz"
+    digest = hashlib.sha256()
+    for tower in ("audio", "video"):
+        digest.update(checkpoints.resolve("nano", tower).read_bytes())
+    return bank_dir / f"examples-{digest.hexdigest()[:12]}.npz"
 
 
 def _sounds(bank_dir: Path) -> Iterator[tuple[str, np.ndarray]]:

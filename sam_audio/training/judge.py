@@ -13,6 +13,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from sam_audio.training.mixing import Mixer, Mixture
 
 log = logging.getLogger(__name__)
 
+FORMAT = 1  # of examples: counts up when what makes them changes
 SECONDS = 5.76  # six windows of the audio tower
 PER_SHARD = 200  # mixtures
 STEMS = 5  # of each mixture
@@ -241,11 +243,12 @@ def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, 
 
 def load_examples(shards: Sequence[Path]) -> dict[str, Tensor]:
     """All shards as one dict of tensors."""
-    parts = [np.load(path) for path in shards]
-    return {
-        name: torch.from_numpy(np.concatenate([part[name] for part in parts]))
-        for name in Example.__annotations__
-    }
+    with ExitStack() as stack:
+        parts = [stack.enter_context(np.load(path)) for path in shards]
+        return {
+            name: torch.from_numpy(np.concatenate([part[name] for part in parts]))
+            for name in Example.__annotations__
+        }
 
 
 def train(
@@ -319,8 +322,9 @@ def export_weights(network: JudgeNetwork, path: Path) -> None:
 
 
 def examples_dir(separators: Sequence[Path]) -> Path:
-    """Where examples are kept that these separators made and the shipped one heard."""
-    digest = hashlib.sha256()
-    for path in (WEIGHTS, *separators):
+    """Where examples are kept that these separators made and the shipped towers and separator heard."""
+    towers = [checkpoints.resolve("nano", tower) for tower in ("audio", "text")]
+    digest = hashlib.sha256(repr((FORMAT, SECONDS, STEMS, PER_SHARD)).encode())
+    for path in (*towers, WEIGHTS, *separators):
         digest.update(path.read_bytes())
     return cache_dir() / "training" / f"judge-{digest.hexdigest()[:12]}"

@@ -21,13 +21,13 @@ def in_mixture(judgement: Judgement | None) -> bool | None:
     return judgement.present >= PRESENT_FROM
 
 
-def table(judged: Iterable[tuple[str, Judgement | None]], first: str = "stem") -> Table:
+def table(judged: Iterable[tuple[str, Judgement | None]]) -> Table:
     """A row a stem: its name, the four scores (1-5), and whether the sound is in the mix."""
     from rich.table import Table
     from rich.text import Text
 
     out = Table(box=None, pad_edge=False, header_style="bold")
-    out.add_column(first, overflow="fold")
+    out.add_column("stem", overflow="fold")
     for axis in AXES:
         out.add_column(axis, justify="right", no_wrap=True)
     out.add_column("in the mix?", no_wrap=True)
@@ -37,11 +37,11 @@ def table(judged: Iterable[tuple[str, Judgement | None]], first: str = "stem") -
     return out
 
 
-def print_table(judged: Iterable[tuple[str, Judgement | None]], file: TextIO, first: str = "stem") -> None:
+def print_table(judged: Iterable[tuple[str, Judgement | None]], file: TextIO) -> None:
     """Prints `table`; where nobody looks at a terminal, names are not folded."""
     from rich.console import Console
 
-    Console(file=file, width=None if file.isatty() else _WIDE, highlight=False).print(table(judged, first))
+    Console(file=file, width=None if file.isatty() else _WIDE, highlight=False).print(table(judged))
 
 
 def presence(judgement: Judgement | None) -> str:

@@ -9,8 +9,8 @@
 In between the scores are linear in dB, and beyond they stay. When the sound asked for is not in the mixture, all but
 recall go by how quiet the stem is against the mixture (0 dB: 1, -40 dB: 5), and recall is 5: nothing was there to lose.
 A silent stem of something that is there gets 1 throughout, and so does one of inverted polarity, which would add to the
-mixture. Judge nano scores a stem as if the sound is there, unless its probability is below 10 %; then both cases are
-weighed.
+mixture: what is inverted of the target counts as artefacts. Judge nano scores a stem as if the sound is there, unless
+its probability is below 10 %; then both cases are weighed.
 
 The three ratios are the scale-invariant, filterless forms of BSS-eval (Vincent et al. 2006; Le Roux et al. 2019).
 """
@@ -50,14 +50,20 @@ def measure(stem: np.ndarray, target: np.ndarray, others: np.ndarray) -> Measure
     Shapes: stem (n,), target (n,), others (k, n).
     """
     basis = np.concatenate([target[None], others]).astype(np.float64)
-    basis = basis[np.square(basis).sum(1) > _FLOOR]
+    heard = np.square(basis).sum(1) > _FLOOR
+    basis = basis[heard]
     estimate = stem.astype(np.float64)
     energy = float(np.square(target, dtype=np.float64).sum())
     gain = max(float(target.astype(np.float64) @ estimate) / max(energy, _FLOOR), 0.0)
     wanted = gain * target.astype(np.float64)
     weights = np.linalg.lstsq(basis @ basis.T, basis @ estimate, rcond=None)[0]
     explained = weights @ basis
-    interference, artefacts = explained - wanted, estimate - explained
+    interference = explained - wanted
+    if heard[0] and weights[0] < 0:
+        # What is inverted of the target is none of the sources, it is an artefact. Only that part, and not all of the
+        # stem: that of another sound lies a little to this or to that side of the target by chance.
+        explained = explained - weights[0] * basis[0]
+    artefacts = estimate - explained
     if float(np.square(estimate).sum()) < _SILENT * energy:
         return Measured(*[_NOTHING_DB] * 4)
     return Measured(

@@ -20,18 +20,16 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from judge.rank import Ranker
 from judge.types import Judge, Judgement, Prompt
 from sam_audio.errors import UserError
 from sam_audio.judging import WINDOW_S, StemJudge, judge_prompt
 from sam_audio.pipeline import separate_blocks
+from sam_audio.prompts.priors import MovedPrior
 from sam_audio.types import (
     Anchor,
     Condition,
-    Grid,
-    MaskPrior,
     Samples,
     SeparationModel,
     SeparationStream,
@@ -202,19 +200,8 @@ def _later(condition: Condition, shift_s: float) -> Condition:
     anchors = tuple(
         Anchor(Span(a.span.start_s + shift_s, a.span.end_s + shift_s), a.present) for a in condition.anchors
     )
-    masks = tuple(_LaterPrior(prior, shift_s) for prior in condition.masks)
+    masks = tuple(MovedPrior(prior, -shift_s) for prior in condition.masks)
     return replace(condition, anchors=anchors, masks=masks)
-
-
-@dataclass(frozen=True)
-class _LaterPrior:
-    """A prior of a recording that is heard later."""
-
-    prior: MaskPrior
-    shift_s: float
-
-    def gains(self, spectrum: NDArray[np.complex64], grid: Grid) -> Samples:
-        return self.prior.gains(spectrum, replace(grid, start_s=grid.start_s - self.shift_s))
 
 
 # ---- choosing ------------------------------------------------------------------------------------------

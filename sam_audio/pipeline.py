@@ -6,11 +6,11 @@ and length, and the residual is what they leave of the mixture, so that they alw
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from sam_audio.queue import SampleQueue
 from sam_audio.resample import Resampler
 from sam_audio.types import Condition, Samples, SeparationModel
 
@@ -47,7 +47,7 @@ def separate_blocks(
     stream = model.open(conditions, channels, strength)
     to_model = Resampler(sample_rate, model.sample_rate, channels)
     to_mixture = Resampler(model.sample_rate, sample_rate, n_stems * channels)
-    waiting = _Fifo()
+    waiting = SampleQueue((channels,))  # the mixture, for its stems
 
     def aligned(estimates: Samples) -> tuple[Samples, Samples]:
         mixture = waiting.take(estimates.shape[-1])
@@ -71,33 +71,3 @@ def separate_blocks(
     owed = len(waiting)
     if owed:
         yield aligned(np.pad(out, ((0, 0), (0, max(0, owed - out.shape[-1])))))
-
-
-class _Fifo:
-    """Mixture samples that wait for their stems."""
-
-    def __init__(self) -> None:
-        self._blocks: deque[Samples] = deque()
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def put(self, block: Samples) -> None:
-        if block.shape[-1]:
-            self._blocks.append(block)
-            self._length += block.shape[-1]
-
-    def take(self, n: int) -> Samples:
-        """The next n samples, or as many as there are."""
-        n = min(n, self._length)
-        taken = []
-        self._length -= n
-        while n:
-            block = self._blocks.popleft()
-            if block.shape[-1] > n:
-                self._blocks.appendleft(block[:, n:])
-                block = block[:, :n]
-            taken.append(block)
-            n -= block.shape[-1]
-        return np.concatenate(taken, axis=-1) if taken else np.zeros((1, 0), np.float32)

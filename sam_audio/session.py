@@ -93,7 +93,11 @@ def write_session(
         if folder.exists():
             old = made.with_name(made.name + ".old")
             os.rename(folder, old)
-            os.rename(made, folder)
+            try:
+                os.rename(made, folder)
+            except BaseException:
+                os.rename(old, folder)  # nobody would look for a session under a hidden name
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.rename(made, folder)

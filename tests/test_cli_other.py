@@ -98,6 +98,18 @@ def test_training_without_data_is_one_sentence(refused, tmp_path, monkeypatch, c
     assert "manifest.tsv.gz" in refused(*command, "--data", tmp_path)
 
 
+def test_the_text_tower_goes_where_it_is_told(tmp_path, monkeypatch):
+    from sam_audio.training import text
+
+    told = []
+    monkeypatch.setattr(text, "run", lambda *arguments: told.append(arguments))
+    assert runner.invoke(app, ["train", "text"]).exit_code == 2 and not told  # never over the shipped one
+    path = tmp_path / "text.safetensors"
+    arguments = ["train", "text", "--export", str(path), "--data", str(tmp_path), "--steps", "7"]
+    assert runner.invoke(app, arguments).exit_code == 0
+    assert told == [(path, tmp_path / "manifest.tsv.gz", 7, 300, 2)]
+
+
 def test_an_unknown_recipe(refused, tmp_path):
     says = refused("train", "separator", "--data", tmp_path, "--recipe", "grand")
     assert "grand" in says and "nano" in says

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from sam_audio.errors import AudioWriteError, OutputExistsError, UserError
 from sam_audio.export import FORMATS, MarkedSpan, Session, Track, export, session_of
-from sam_audio.export.stem_mp4 import read_stem_atom
+from sam_audio.export.stem_mp4 import _atoms, _top_atoms
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
 from sam_audio.types import Span
@@ -190,6 +190,18 @@ def test_otio_gives_everything_back(session, tmp_path):
 
 
 needs_ffmpeg = pytest.mark.skipif(find_ffmpeg() is None, reason="no ffmpeg")
+
+
+def read_stem_atom(path):
+    """The description in a stem.mp4 file."""
+    with path.open("rb") as source:
+        ((_, start, end),) = [atom for atom in _top_atoms(source) if atom[0] == b"moov"]
+        source.seek(start)
+        data = source.read(end - start)
+    start, end = 0, len(data)
+    for wanted in (b"moov", b"udta", b"stem"):
+        ((start, end),) = [(a + 8, b) for kind, a, b in _atoms(data, start, end) if kind == wanted]
+    return json.loads(data[start:end])
 
 
 @needs_ffmpeg

@@ -145,7 +145,9 @@ def test_a_scan_goes_on_after_a_bad_plugin(tmp_path):
         (tmp_path / name).write_text("no")
     (tmp_path / "inner.vst3" / "Contents" / "deeper.vst3").mkdir(parents=True)
     assert [p.name for p in find_plugins([tmp_path])] == ["a.vst3", "b.vst3", "inner.vst3"]
-    assert all(report.error for report in scan([tmp_path]))
+    reports = list(scan([tmp_path]))
+    assert [Path(report.path).name for report in reports] == ["a.vst3", "b.vst3", "inner.vst3"]
+    assert all(report.error for report in reports)
     with pytest.raises(UserError, match="no folder"):
         list(scan([tmp_path / "none"]))
 

@@ -138,12 +138,21 @@ def test_the_command_works_on_files(tmp_path, tiny_weights):
     assert soundfile.info(tmp_path / "out.wav").frames == soundfile.info(tmp_path / "in.wav").frames
 
 
+FILES = ["--from", "in.wav", "--to", "out.wav"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "what to let through"),
         (["-p", "voice", "--from", "x.wav"], "belong together"),
-        (["-p", "voice", "--block", "0"], "cannot work"),
+        (["-p", "voice", "--block", "0"], "a block of 0 samples cannot work: use 1 to 65536"),
+        (["-p", "voice", "--block", "65537"], "use 1 to 65536"),
+        (["--rack", "podcast", "--strength", "1"], "--strength does nothing beside --rack"),
+        (["--rack", "podcast", "--remove"], "--remove does nothing beside --rack"),
+        (["-p", "voice", *FILES, "--input", "Mic"], "--input does nothing beside --from"),
+        (["-p", "voice", *FILES, "--output", "Out"], "--output does nothing beside --from"),
+        (["-p", "voice", *FILES, "--sample-rate", "48000"], "--sample-rate does nothing beside --from"),
         (["--rack", "none"], "there is no rack"),
     ],
 )

@@ -386,6 +386,55 @@ def test_ffmpeg_that_does_not_run(tmp_path, monkeypatch):
         open_audio(tmp_path / "clip.mp4")
 
 
+@pytest.fixture
+def fake_ffmpeg(tmp_path, monkeypatch):
+    """Has an executable in ffmpeg's place, that gives a second of sound, complains and ends as it is told."""
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(1000))
+
+    def make(end):
+        executable = tmp_path / "ffmpeg"
+        executable.write_text(
+            f"#!{sys.executable}\n"
+            "import os, struct, sys\n"
+            "print('Input #0, mov', file=sys.stderr)\n"
+            f"header = struct.pack('>4sIIIII', b'.snd', 24, 0xFFFFFFFF, 6, {RATE}, 1)\n"
+            f"sys.stdout.buffer.write(header + struct.pack('>{RATE}f', *[0.25] * {RATE}) + b'cut')\n"
+            "sys.stdout.flush()\n"
+            "print('Something was odd', file=sys.stderr, flush=True)\n"
+            f"{end}\n"
+        )
+        executable.chmod(0o755)
+        monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: str(executable))
+        return tmp_path / "clip.mp4"
+
+    return make
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable scripts")
+@pytest.mark.parametrize("end", ["sys.exit(69)", "os.kill(os.getpid(), 9)"])
+def test_ffmpeg_that_breaks_off_is_not_the_end_of_the_file(fake_ffmpeg, end):
+    path = fake_ffmpeg(end)
+    with open_audio(path) as reader:
+        blocks = reader.blocks(10_000)
+        assert sum(next(blocks).shape[1] for _ in range(4)) == 40_000
+        with pytest.raises(
+            AudioReadError, match=r"^clip.mp4 is damaged after 0.91 s: export it again"
+        ) as caught:
+            next(blocks)
+        assert str(caught.value.__cause__) == "Something was odd"
+    with open_audio(path, duration_s=0.9) as reader:  # the part before, as the message advises
+        assert sum(block.shape[1] for block in reader.blocks(10_000)) == 0.9 * RATE
+    assert refusal(path, start_s=60) == "clip.mp4 is damaged before 60 s: export it again"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable scripts")
+def test_what_ffmpeg_warns_of_is_no_damage(fake_ffmpeg):
+    path = fake_ffmpeg("sys.exit(0)")
+    samples, rate = read_audio(path)
+    assert rate == RATE and samples.shape == (1, RATE) and (samples == 0.25).all()
+    assert "ends before 60 s" in refusal(path, start_s=60)
+
+
 @needs_ffmpeg
 def test_reading_what_ffmpeg_says_does_not_move_where_it_writes(tmp_path):
     """The file of its messages is shared with it, and so is the place in the file."""

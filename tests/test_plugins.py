@@ -248,6 +248,19 @@ def test_hook_rankers(installed, run):
     assert (code, err.count("\n")) == (2, 1) and "similarity, activity, quiet" in err
 
 
+def test_a_ranker_that_cannot_be_loaded_ends_the_run(installed, run):
+    """Rather than leaving it to the judge to choose, from the second recording on."""
+
+    def load(device):
+        raise UserError("the ranker is not here: fetch it")
+
+    installed(point("r", rankers=[thing("gone", load=load)]))
+    shutil.copy("mix.wav", "other.wav")
+    code, out, err = run("mix.wav", "other.wav", "-p", "dog", "--candidates", "2", "--ranker", "gone")
+    assert (code, out, err) == (2, "", "error: the ranker is not here: fetch it\n")
+    assert not Path("separated").exists()
+
+
 def test_hook_exporters(installed, run, tmp_path):
     def export(report, overwrite):
         path = Path(report.stems[0].path).with_suffix(".txt")

@@ -15,7 +15,7 @@ from sam_audio.hookspecs import Option
 from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts import Prompt, resolve
 from sam_audio.prompts.asking import Prompted
-from sam_audio.prompts.priors import HarmonicPrior
+from sam_audio.prompts.priors import BETWEEN, REST, HarmonicPrior
 from sam_audio.prompts.recording import Recording
 from sam_audio.prompts.spans import Spans
 from sam_audio.prompts.times import parse_span, parse_time, read_labels
@@ -328,6 +328,6 @@ def test_partials_of_a_pitch():
         round(720 / grid.frequencies_hz[1]),
     )
     assert gains[on, 0].min() > 0.8
-    assert gains[between, 0] == pytest.approx(prior.floor, abs=0.01)
-    np.testing.assert_allclose(gains[:, 2], prior.rest)
+    assert gains[between, 0] == pytest.approx(BETWEEN, abs=0.01)
+    np.testing.assert_allclose(gains[:, 2], REST)
     assert gains.min() >= 0 and gains.max() <= 1

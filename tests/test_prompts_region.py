@@ -17,6 +17,7 @@ from sam_audio.types import Condition
 
 pytest.importorskip("av")
 cv2 = pytest.importorskip("cv2")
+Image = pytest.importorskip("PIL.Image")
 from sam_audio.prompts.tracking import box_around, box_of, crop, shrunk, track  # noqa: E402
 
 SIZE, FPS = (160, 96), 8  # width and height
@@ -104,6 +105,9 @@ def test_masks_are_white_on_what_is_wanted(clip, tmp_path):
     white[30:62, 20:52] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), white)
     assert redness(encode(clip, mask=tmp_path / "mask.png")).min() > 60
+    still = encode(clip, mask=tmp_path / "mask.png")
+    Image.fromarray(white).save(tmp_path / "mask.gif")  # a picture as well: the thing is followed
+    np.testing.assert_array_equal(encode(clip, mask=tmp_path / "mask.gif"), still)
     masks = [
         np.where(picture(20 + 3 * i)[..., :1] > 120, 255, 0).astype(np.uint8).repeat(3, 2) for i in range(16)
     ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +56,24 @@ def test_a_session_is_replaced_only_if_it_is_one_and_may_be(session, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(OutputExistsError):
         write_session(tmp_path / "other", session, overwrite=True)
+
+
+def test_a_session_that_cannot_be_replaced_stays_where_it_was(session, tmp_path, monkeypatch):
+    folder = write_session(tmp_path / "saved" / "a", session)
+    before = (folder / "session.json").read_bytes()
+    rename = os.rename
+
+    def full(source, target):
+        if Path(target) == folder and not str(source).endswith(".old"):
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_session(folder, replace(session, name="Other"), overwrite=True)
+    assert [p.name for p in folder.parent.iterdir()] == ["a"]
+    assert (folder / "session.json").read_bytes() == before
+    assert read_session(folder).name == "My band"
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ def client(tmp_path, monkeypatch):
     def run(command, cwd=None, **_):
         client.asked.append(command[-1])
         if command[-1] in client.has:
-            (cwd / "a-b-2.tgz").write_bytes(b"")
+            version = command[-1].removeprefix("@a/b").removeprefix("@") or "2"  # 2 is the newest
+            (cwd / f"a-b-{version}.tgz").write_bytes(b"")
         return subprocess.CompletedProcess(command, 0, "", "gone")
 
     monkeypatch.setattr(collect, "cache_dir", lambda: tmp_path)
@@ -148,6 +149,50 @@ def test_a_version_that_is_gone_is_replaced(client):
     client.has = {"@a/b"}
     assert fetch("npm", "@a/b", "1").name == "a-b-2.tgz"
     assert client.asked == ["@a/b@1", "@a/b"]
+
+
+def test_another_version_in_the_cache_is_not_taken_for_the_pinned_one(client):
+    client.has = {"@a/b@1", "@a/b"}
+    assert fetch("npm", "@a/b").name == "a-b-2.tgz"
+    assert fetch("npm", "@a/b", "1").name == "a-b-1.tgz"
+    assert client.asked == ["@a/b", "@a/b@1"]
+    assert fetch("npm", "@a/b").name == "a-b-2.tgz"  # and without a version nothing is asked for again
+    assert fetch("npm", "@a/b", "1").name == "a-b-1.tgz"
+    assert len(client.asked) == 2
+
+
+@pytest.mark.parametrize("program", [True, False])
+def test_a_version_that_is_gone_is_replaced_by_what_is_in_the_cache(client, monkeypatch, program):
+    client.has = {"@a/b@1"}
+    fetch("npm", "@a/b", "1")
+    client.asked.clear()
+    if not program:
+        monkeypatch.setattr(collect.shutil, "which", lambda name: None)
+    assert fetch("npm", "@a/b", "3").name == "a-b-1.tgz"
+    assert client.asked == (["@a/b@3"] if program else [])
+
+
+def test_a_package_whose_name_goes_on_is_another(client, tmp_path):
+    client.has = {"@a/b"}
+    (tmp_path / "downloads" / "npm").mkdir(parents=True)
+    (tmp_path / "downloads" / "npm" / "a-b-extra-1.tgz").write_bytes(b"")
+    assert fetch("npm", "@a/b").name == "a-b-2.tgz"
+
+
+@pytest.mark.parametrize(
+    ("source", "version", "name"),
+    [
+        ("debian", "1:2.3+dfsg-1", "barks_1%3a2.3+dfsg-1_all.deb"),
+        ("pypi", "1.0", "barks-1.0-py3-none-any.whl"),
+        ("npm", "1.0.0", "barks-1.0.0.tgz"),
+    ],
+)
+def test_archives_are_known_by_their_version(client, tmp_path, source, version, name):
+    folder = tmp_path / "downloads" / source
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"")
+    assert fetch(source, "barks", version) == fetch(source, "barks") == folder / name
+    assert client.asked == []
 
 
 def test_what_no_registry_has_is_an_error(client):

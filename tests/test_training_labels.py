@@ -18,7 +18,6 @@ from sam_audio.training.labels import (
     load_labels,
     members,
     natural_phrases,
-    phrases_for,
 )
 
 RENDERED = """acoustic guitar, electric guitar, bass guitar, double bass, drum kit, kick drum, snare drum,
@@ -197,11 +196,3 @@ def test_absent_prompts() -> None:
     assert not absent_ok("cowbell", ["drum kit"])
     assert not absent_ok("owl hooting", ["forest ambience"])
     assert not absent_ok("glass clinking", ["cafe ambience"])
-
-
-def test_language_is_kept_in_the_phrases() -> None:
-    assert "french speech" in phrases_for("person speaking French")
-    assert "man speaking dutch" in phrases_for("man speaking Dutch")
-    assert phrases_for("dog barking") == phrases_for("person speaking") == []
-    polish = phrases_for("cartoon voice speaking English", "hedgewars-data", "x/voices/Default_pl/Hello.ogg")
-    assert "polish speech" in polish

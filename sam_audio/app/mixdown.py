@@ -161,11 +161,7 @@ def zipped(paths: Sequence[Path], out: Path) -> Path:
 
 
 def _spec(media: Media, format: str, depth: str | None, channels: int) -> OutputSpec:
-    class Source:
-        sample_rate, subtype = media.sample_rate, media.subtype
-
-    Source.channels = channels  # type: ignore[attr-defined]
-    return resolve_output(format, depth, Source())  # type: ignore[arg-type]
+    return resolve_output(format, depth, replace(media, channels=channels))
 
 
 def _writer(path: Path, media: Media, spec: OutputSpec, channels: int) -> AudioWriter:

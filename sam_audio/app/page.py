@@ -35,7 +35,7 @@ def shared() -> Shared:
 
 
 def visitor() -> Editor:
-    """One for each visitor. It outlives a lost connection: Streamlit keeps a session for two minutes."""
+    """One for each visitor. It outlives a lost connection: Streamlit keeps a session as long as cli/editor.py says."""
     state = st.session_state
     if "editor" not in state:
         state.editor = Editor(shared())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -43,6 +42,7 @@ def editor(
     """Open the editor in the browser."""
     from importlib.util import find_spec
 
+    from sam_audio.cli.shared import size_bytes
     from sam_audio.errors import MissingExtraError, UserError
 
     if find_spec("streamlit") is None or find_spec("streamlit_image_coordinates") is None:
@@ -57,7 +57,7 @@ def editor(
     settings = {
         "file": None if file is None else str(Path(file).resolve()),
         "sessions": str(sessions.resolve()) if sessions else str(SESSIONS) if alone else None,
-        "most_bytes": _bytes(max_upload),
+        "most_bytes": size_bytes(max_upload),
         "at_once": jobs,
         "model": model,
         "device": device,
@@ -115,12 +115,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _bytes(size: str) -> int:
-    from sam_audio.errors import UserError
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", size.strip().lower())
-    if match is None:
-        raise UserError(f"{size} is not a size: write it like 500MB or 2GB")
-    return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))

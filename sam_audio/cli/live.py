@@ -7,8 +7,11 @@ from typing import Annotated, Optional
 
 import typer
 
+LEAST_BLOCK, MOST_BLOCK = 1, 1 << 16  # samples
+
 
 def live(
+    context: typer.Context,
     prompt: Annotated[
         Optional[list[str]],
         typer.Option("--prompt", "-p", metavar="TEXT", help="What to let through.", show_default=False),
@@ -57,7 +60,7 @@ def live(
 
     import torch
 
-    from sam_audio.cli.shared import show, show_json
+    from sam_audio.cli.shared import show, show_json, was_given
     from sam_audio.errors import UserError
     from sam_audio.host.files import find_rack, load_rack
     from sam_audio.host.live import Device, FileSink, FileSource, LiveReport, run_live
@@ -69,9 +72,17 @@ def live(
         raise UserError("say what to let through: give --prompt TEXT, or --rack RACK")
     if (from_file is None) != (to_file is None):
         raise UserError("--from and --to belong together: give both, or neither for the sound card")
-    if not 1 <= block <= 1 << 16:
-        raise UserError(f"a block of {block} samples cannot work: use 64 to 4096")
-
+    for flag, name, other in (
+        ("--strength", "strength", rack and "--rack"),
+        ("--remove", "remove", rack and "--rack"),
+        ("--input", "input_name", from_file and "--from"),
+        ("--output", "output_name", from_file and "--from"),
+        ("--sample-rate", "sample_rate", from_file and "--from"),
+    ):
+        if other and was_given(context, name):
+            raise UserError(f"{flag} does nothing beside {other}: leave one of them out")
+    if not LEAST_BLOCK <= block <= MOST_BLOCK:
+        raise UserError(f"a block of {block} samples cannot work: use {LEAST_BLOCK} to {MOST_BLOCK}")
     if threads < 1:
         raise UserError(f"{threads} threads cannot work: use 1 or more")
     torch.set_num_threads(threads)

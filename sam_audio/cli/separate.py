@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -204,6 +203,7 @@ def separate(
     Writes separated/MIX/SOUND.wav for each prompt and separated/MIX/residual.wav, which sum to the mixture.
     """
     from sam_audio.cli.prompt_options import given
+    from sam_audio.cli.shared import size_bytes
     from sam_audio.jobs import Job, read_jobs
     from sam_audio.prompts import resolve
     from sam_audio.registry import registry
@@ -287,7 +287,7 @@ def separate(
             seed,
             raw,
             watermark,
-            _bytes(memory) if memory is not None else None,
+            size_bytes(memory, "an amount of memory") if memory is not None else None,
         ),
         _Console(quiet, verbose, to_stdout=out == "-" or json_summary),
         exporters,
@@ -316,19 +316,17 @@ def _sessions(
     """The model and the jobs of saved sessions; what the command line says itself comes first."""
     from dataclasses import replace
 
+    from sam_audio.cli.shared import was_given
     from sam_audio.jobs import Job
     from sam_audio.session import read_session
 
-    def given(name: str) -> bool:
-        return getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
-
     saved = [read_session(folder) for folder in folders]
-    models = {context.params["model"]} if given("model") else {one.model for one in saved}
+    models = {context.params["model"]} if was_given(context, "model") else {one.model for one in saved}
     if len(models) > 1:
         raise UserError(f"the sessions use the models {', '.join(sorted(models))}: choose one with --model")
     made = []
     for one in saved:
-        own = options if given("strength") else replace(options, strength=one.strength)
+        own = options if was_given(context, "strength") else replace(options, strength=one.strength)
         asked = prompts or one.asked()
         if not asked and not clues:
             raise UserError(f"nothing is asked for in the session {one.name}: give a --prompt")
@@ -364,14 +362,6 @@ def _numbered(work: list[Any]) -> list[Any]:
     return work
 
 
-def _bytes(size: str) -> int:
-    """Reads 8GB, 500MB or 2.5g; decimal units."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", size.strip().lower())
-    if match is None:
-        raise UserError(f"{size} is not an amount of memory: write it like 8GB or 500MB")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
-
-
 def _run(
     work: list[Any],
     model: str,
@@ -396,8 +386,9 @@ def _run(
             if separator is None:
                 from sam_audio.api import Separator
 
-                separator = Separator(model, device, threads, options, judge)
-                chooser = None if ranker is None else ranker.load(separator.device)
+                loaded = Separator(model, device, threads, options, judge)
+                chooser = None if ranker is None else ranker.load(loaded.device)
+                separator = loaded  # last: whatever cannot be loaded ends the run below
             with console.progress(mixture) as progress:
                 done = separator.render(
                     job.mixture,

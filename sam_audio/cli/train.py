@@ -161,6 +161,10 @@ def judge(
 
 @app.command("text")
 def text(
+    export: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Where to write the weights; tokenizer and card go beside them."),
+    ],
     data_dir: Annotated[
         Optional[Path],
         typer.Option("--data", metavar="DIR", help="Its labels join the phrases.", show_default=False),
@@ -174,9 +178,4 @@ def text(
     """Distil the text tower of PE-AV nano from all-MiniLM-L6-v2; resumes."""
     from sam_audio.training.text import run
 
-    run(
-        manifest=data_dir / "manifest.tsv.gz" if data_dir else None,
-        steps=steps,
-        fold_in=fold_in,
-        threads=threads,
-    )
+    run(export, data_dir / "manifest.tsv.gz" if data_dir else None, steps, fold_in, threads)

@@ -31,7 +31,7 @@ from sam_audio.training.mixing import Pools
 from sam_audio.training.yamnet import Yamnet, load_yamnet
 
 MAX_SECONDS = 10.0
-MAX_CLIPS = 40  # of one label
+MIN_CLIPS, MAX_CLIPS = 3, 40  # of one label
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class HeldOut:
     packages: list[str]
 
 
-def held_out(bank_dir: Path, split: str = "test", at_least: int = 3) -> HeldOut:
+def held_out(bank_dir: Path, split: str = "test") -> HeldOut:
     """Real (not rendered) recordings of every label that has enough of them."""
     bank = Bank(bank_dir)
     pools = Pools(bank, split)
     by_label: dict[str, list[int]] = {}
     for label, packages in pools.clips.items():
         indices = [i for members in packages.values() for i in members if not bank.clips[i].song]
-        if len(indices) >= at_least:
+        if len(indices) >= MIN_CLIPS:
             by_label[label] = sorted(indices)[:MAX_CLIPS]
     labels = sorted(by_label)
     chosen = [(row, index) for row, label in enumerate(labels) for index in by_label[label]]

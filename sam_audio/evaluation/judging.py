@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -348,9 +348,6 @@ def _rating(text: str, axis: str, where: str) -> float:
     return value
 
 
-Read = Callable[[Path, int], Samples]
-
-
 def read_sound(path: Path, sample_rate: int) -> Samples:
     """A whole recording (n,) as mono sound at a sample rate.
 
@@ -366,13 +363,10 @@ def read_sound(path: Path, sample_rate: int) -> Samples:
     return np.concatenate([resampler.push(mono), resampler.finish()], axis=-1)[0]
 
 
-def evaluate_ratings(judge: Judge, ratings: Iterable[Rating], read: Read = read_sound) -> Evaluation:
+def evaluate_ratings(judge: Judge, ratings: Iterable[Rating]) -> Evaluation:
     """A row for each axis that people rated: correlations of their ratings with the judge's scores.
 
     Recordings that cannot be read or judged are named in the result, and are not in the figures.
-
-    Args:
-        read: path and sample rate -> (n,).
 
     Raises:
         UserError: nothing can be read.
@@ -382,7 +376,7 @@ def evaluate_ratings(judge: Judge, ratings: Iterable[Rating], read: Read = read_
     rated: list[dict[str, float]] = []
     unreadable: list[str] = []
     for rating in ratings:
-        judgement = attempt(partial(_judge_files, judge, rating, read), unreadable)
+        judgement = attempt(partial(_judge_files, judge, rating), unreadable)
         if judgement is not None:
             judgements.append(judgement)
             rated.append(rating.scores)
@@ -400,8 +394,8 @@ def evaluate_ratings(judge: Judge, ratings: Iterable[Rating], read: Read = read_
     return Evaluation(rows, unreadable)
 
 
-def _judge_files(judge: Judge, rating: Rating, read: Read) -> Judgement:
-    mixture, stem = (read(path, judge.sample_rate) for path in (rating.mixture, rating.separated))
+def _judge_files(judge: Judge, rating: Rating) -> Judgement:
+    mixture, stem = (read_sound(path, judge.sample_rate) for path in (rating.mixture, rating.separated))
     if abs(len(mixture) - len(stem)) < _FRAME_S * judge.sample_rate:
         n = min(len(mixture), len(stem))  # models that work in frames round the length up
         mixture, stem = mixture[:n], stem[:n]

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import open_audio
 from sam_audio.io.target import FileTarget, writing
-from sam_audio.naming import RESIDUAL, slug
+from sam_audio.naming import RESIDUAL
 from sam_audio.types import Span
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
@@ -155,7 +155,7 @@ def prompts_of_report(path: Path) -> dict[str, str]:
 
 
 def spans_of_events(path: Path) -> list[MarkedSpan]:
-    """Spans, from what ``sam-audio locate --format json`` wrote."""
+    """Spans, from what ``sam-audio locate --json FILE`` wrote."""
     try:
         return [
             MarkedSpan(str(event["prompt"]), Span(float(event["start_s"]), float(event["end_s"])))
@@ -163,11 +163,6 @@ def spans_of_events(path: Path) -> list[MarkedSpan]:
         ]
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path} holds no events: give what sam-audio locate --json wrote") from None
-
-
-def stem_of_prompt(prompt: str) -> str:
-    """The file name of a prompt, without extension."""
-    return slug(prompt)
 
 
 def _json(path: Path) -> dict:

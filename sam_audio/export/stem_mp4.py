@@ -113,25 +113,6 @@ def add_stem_atom(encoded: Path, file: BinaryIO, description: bytes) -> None:
     file.write(_atom(b"moov", others + _atom(b"udta", udta + _atom(b"stem", description))))
 
 
-def read_stem_atom(path: Path) -> dict:
-    """The description in a stem.mp4 file.
-
-    Raises:
-        UserError: there is none.
-    """
-    with path.open("rb") as source:
-        atoms = [atom for atom in _top_atoms(source) if atom[0] == b"moov"]
-        source.seek(atoms[0][1] if atoms else 0)
-        data = source.read(atoms[0][2] - atoms[0][1]) if atoms else b""
-    start, end = 0, len(data)
-    for wanted in (b"moov", b"udta", b"stem"):
-        found = next(((a, b) for kind, a, b in _atoms(data, start, end) if kind == wanted), None)
-        if found is None:
-            raise UserError(f"{path.name} is not a stem.mp4: choose one that is")
-        start, end = found[0] + 8, found[1]
-    return json.loads(data[start:end])
-
-
 def _top_atoms(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start, end) of the outermost atoms of a file."""
     length, start = file.seek(0, 2), 0

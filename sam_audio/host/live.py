@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from sam_audio.errors import AudioReadError, UserError
-from sam_audio.host.queue import SampleQueue
 from sam_audio.host.stage import LIVE_BLOCK
+from sam_audio.queue import SampleQueue
 from sam_audio.separator.bands import HOP, N_FFT, SAMPLE_RATE
 from sam_audio.separator.nano import NanoSeparator, NanoStream
 from sam_audio.types import Condition, Samples, SeparationModel

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.host.queue import SampleQueue
+from sam_audio.queue import SampleQueue
 from sam_audio.resample import Resampler
 from sam_audio.types import Condition, Samples, SeparationModel
 

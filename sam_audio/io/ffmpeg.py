@@ -76,7 +76,11 @@ class FfmpegSource:
         self._start()
 
     def seek(self, frame: int) -> None:
-        """Continue reading at `frame`, or at the end if that comes first; decodes everything before."""
+        """Continue reading at `frame`, or at the end if that comes first; decodes everything before.
+
+        Raises:
+            OSError: as `read`.
+        """
         if frame < self._position:
             self.close()
             self._start()
@@ -85,11 +89,18 @@ class FfmpegSource:
                 return
 
     def read(self, frames: int) -> np.ndarray:
-        """The next `frames` frames, fewer at the end, as float32 (C, T)."""
+        """The next `frames` frames, fewer at the end, as float32 (C, T).
+
+        Raises:
+            OSError: ffmpeg broke off here: it crashed, was killed, or gave the file up.
+        """
         if self._process is None or self._process.stdout is None:
             raise ValueError("read of a closed file")
         frame_bytes = 4 * self.channels
         data = self._process.stdout.read(frames * frame_bytes)
+        if len(data) < frames * frame_bytes and (code := self._process.wait()) != 0:
+            said = self._messages().strip().splitlines()
+            raise OSError(said[-1] if said else f"ffmpeg ended with code {code}")
         whole = len(data) // frame_bytes * frame_bytes
         samples = np.frombuffer(data[:whole], dtype=">f4").reshape(-1, self.channels)
         self._position += len(samples)

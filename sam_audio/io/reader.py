@@ -132,6 +132,9 @@ class AudioReader:
             self._source.seek(self.start_frame)
         except soundfile.SoundFileError:
             head = np.zeros((self.channels, 0), dtype=np.float32)
+        except OSError as error:
+            before_s = self.start_frame / self.sample_rate
+            raise AudioReadError(f"{self.name} is damaged before {before_s:g} s: export it again") from error
         else:
             head = self._read(_PEEK_FRAMES, self.start_frame)
         if head.shape[1] == 0:

@@ -120,25 +120,12 @@ def read_config(kind: str, values: Mapping[str, Any]) -> Any:
 
 
 def _known_config(model: catalogue.Published) -> Any:
+    from judge.official import JudgeConfig
+
     short = model.name.partition("/")[2]
-    return CONFIGS[short] if short in CONFIGS else read_config(model.kind, model.config or _JUDGE)
-
-
-# sizes that have no default of their own
-_JUDGE = {
-    "transformer": {
-        "hidden_size": 1792,
-        "intermediate_size": 4800,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 14,
-    },
-    "finetune_transformer": {
-        "hidden_size": 192,
-        "intermediate_size": 512,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 3,
-    },
-}
+    if short in CONFIGS:
+        return CONFIGS[short]
+    return JudgeConfig() if model.kind == "judge" else read_config(model.kind, model.config)
 
 
 def _requirements(kind: str, config: Any) -> dict[str, Any]:

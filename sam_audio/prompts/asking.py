@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from sam_audio.errors import PromptError, UserError
 from sam_audio.hookspecs import PostProcessor
 from sam_audio.prompts import Request
+from sam_audio.prompts.priors import MovedPrior
 from sam_audio.prompts.recording import Recording
-from sam_audio.types import Anchor, Condition, Grid, MaskPrior, Samples, SeparationStream, Span
+from sam_audio.types import Anchor, Condition, SeparationStream, Span
 
 # what every model takes that does not say itself what it takes
 _DEFAULT = frozenset({"anchors"})
@@ -101,16 +99,5 @@ def _from_start(condition: Condition, start_s: float) -> Condition:
     video = condition.video
     if video is not None:
         video = replace(video, times_s=tuple(t - start_s for t in video.times_s))
-    masks = tuple(_Later(m, start_s) for m in condition.masks)
+    masks = tuple(MovedPrior(m, start_s) for m in condition.masks)
     return replace(condition, anchors=anchors, masks=masks, video=video)
-
-
-@dataclass(frozen=True)
-class _Later:
-    """A prior for a separation that starts within the recording."""
-
-    prior: MaskPrior
-    start_s: float
-
-    def gains(self, spectrum: NDArray[np.complex64], grid: Grid) -> Samples:
-        return self.prior.gains(spectrum, replace(grid, start_s=grid.start_s + self.start_s))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _TRACKED = 8.0, 160
 _WHOLE_VIDEO = 25.0, 750  # for models that watch: one for each of their latent frames
 _MOST_EMBEDDED = 32
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -222,10 +221,10 @@ def _masked(
     path: Path, pictures: Pictures, recording: Recording, limits: tuple[float, int]
 ) -> tuple[list[Any], list[Any], int]:
     """Boxes, masks (H, W), and the index of the first picture that is marked."""
-    from sam_audio.io.pictures import read_picture
+    from sam_audio.io.pictures import PICTURE_SUFFIXES, read_picture
     from sam_audio.prompts.tracking import box_of, shrunk, track
 
-    still = path.suffix.lower() in _PICTURES
+    still = path.suffix.lower() in PICTURE_SUFFIXES
     try:
         if still:
             picture = read_picture(path)

@@ -14,6 +14,7 @@ from sam_audio.errors import AudioWriteError, MissingExtraError
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 _WIDEST = 240  # pixels of the pictures that the tracker sees
 _BORDER = 24  # pixels around them: it needs to look beside what it follows
+_SQUARE = 224  # pixels of the crops that are embedded
 _GREY = 118  # around crops that are not square, as the video tower pads
 
 
@@ -103,10 +104,8 @@ def box_of(mask: NDArray[np.bool_]) -> Box:
     return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
 
 
-def crop(
-    frame: NDArray[np.uint8], box: Box, mask: NDArray[np.bool_] | None = None, size: int = 224
-) -> NDArray[np.uint8]:
-    """What is in a box (and of that, what a mask (H, W) marks), fitted into a grey square: (3, size, size)."""
+def crop(frame: NDArray[np.uint8], box: Box, mask: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """What is in a box (and of that, what a mask (H, W) marks), fitted into a grey square: (3, 224, 224)."""
     cv2 = opencv()
     height, width = frame.shape[1:]
     left, top = min(max(round(box[0]), 0), width - 1), min(max(round(box[1]), 0), height - 1)
@@ -114,12 +113,12 @@ def crop(
     part = frame[:, top:bottom, left:right]
     if mask is not None:
         part = np.where(mask[None, top:bottom, left:right], part, np.uint8(_GREY))
-    scale = size / max(part.shape[1:])
+    scale = _SQUARE / max(part.shape[1:])
     h, w = (max(1, round(side * scale)) for side in part.shape[1:])
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     fitted = cv2.resize(np.ascontiguousarray(part.transpose(1, 2, 0)), (w, h), interpolation=way)
-    square = np.full((3, size, size), _GREY, np.uint8)
-    y, x = (size - h) // 2, (size - w) // 2
+    square = np.full((3, _SQUARE, _SQUARE), _GREY, np.uint8)
+    y, x = (_SQUARE - h) // 2, (_SQUARE - w) // 2
     square[:, y : y + h, x : x + w] = fitted.transpose(2, 0, 1)
     return square
 

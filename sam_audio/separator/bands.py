@@ -77,9 +77,9 @@ def to_bins(masks: Tensor) -> Tensor:
     return masks.index_select(-2, band_of_bin().to(masks.device))
 
 
-def window(dtype: torch.dtype = torch.float32) -> Tensor:
-    """Hann window, (N_FFT,)."""
-    return torch.hann_window(N_FFT, periodic=True, dtype=dtype)
+def window() -> Tensor:
+    """Hann window, (N_FFT,) float32."""
+    return torch.hann_window(N_FFT, periodic=True, dtype=torch.float32)
 
 
 def stft(samples: Tensor) -> Tensor:

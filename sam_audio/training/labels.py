@@ -69,10 +69,7 @@ _TEMPLATES = {
     "music": ("the {}", "sound of {}"),
 }
 _ALREADY_A_SOUND = ("sound", "noise", "noises", "ambience")
-_SPEAKING = re.compile(r"(person|man|woman|cartoon voice) speaking\b ?(.*)")
-# hedgewars' translated voices are all labelled English or Russian: the suffix of their folder is right
-_VOICE_LANGUAGE = re.compile(r"/voices/[^/]+_(es|pl|ru|uk)/")
-_LANGUAGES = {"es": "Spanish", "pl": "Polish", "ru": "Russian", "uk": "Ukrainian"}
+_SPEAKING = re.compile(r"(person|man|woman|cartoon voice) speaking\b.*")
 
 
 def natural_phrases(label: str) -> list[str]:
@@ -84,20 +81,6 @@ def natural_phrases(label: str) -> list[str]:
             continue
         phrases.append(template.format(label))
     return list(dict.fromkeys(phrase.lower() for phrase in phrases))
-
-
-def phrases_for(manifest_label: str, package: str = "", path: str = "") -> list[str]:
-    """More phrases for one recording, from what its manifest label says beyond the canonical one."""
-    match = _SPEAKING.fullmatch(manifest_label)
-    if match is None:
-        return []
-    who, language = match.groups()
-    if package == "hedgewars-data" and (voice := _VOICE_LANGUAGE.search(path)):
-        language = _LANGUAGES[voice[1]]
-    phrases = [] if not language else [f"{language} speech", f"{who} speaking {language}"]
-    if who == "cartoon voice":
-        phrases += ["a cartoon voice", "cartoon character talking"]
-    return [phrase.lower() for phrase in phrases]
 
 
 # ---- ambiguity -----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The recipe of the nano text tower: a small student learns the sentence vectors of all-MiniLM-L6-v2.
 
-    phrases -> teacher vectors (once, kept in the cache folder) -> student, by distillation -> peav/weights
+    phrases -> teacher vectors (once, kept in the cache folder) -> student, by distillation -> weights
 
 A run that is stopped goes on where it was: the teacher by the shard, the student from its last saved state.
 """
@@ -18,16 +18,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-import peav
 from peav.checkpoints import save
 from peav.nano.precision import autocast
 from peav.nano.text import Block, TextConfig, TextTower
@@ -130,13 +127,13 @@ def lessons(tower: TextTower, data: Corpus, vectors: np.ndarray, splits: set[str
 # ---- student -------------------------------------------------------------------------------------------
 
 
-def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str], **sizes: int) -> TextTower:
+def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str]) -> TextTower:
     """A student that starts as a weighted mean of word vectors: the teacher's answers to single pieces.
 
     The answers are reduced to the embedding's size by their principal components; `head` maps them back.
     """
     torch.manual_seed(0)
-    tower = TextTower(TextConfig(vocabulary=len(pieces), **sizes), tokenizer)
+    tower = TextTower(TextConfig(vocabulary=len(pieces)), tokenizer)
     known = Tokenizer.from_str(teacher.tokenizer_json).get_vocab()
     first, last = known["[CLS]"], known["[SEP]"]
     tokens = torch.tensor([[first, known[piece], last] for piece in pieces])
@@ -265,32 +262,28 @@ def export(tower: TextTower, tokenizer_json: str, path: Path) -> None:
 # ---- the run -------------------------------------------------------------------------------------------
 
 
-def run(
-    out: Annotated[Path, typer.Option(help="Where the weights go.")] = Path(peav.__file__).parent
-    / "weights/nano-text.safetensors",
-    manifest: Annotated[
-        Path | None, typer.Option(help="A manifest.tsv.gz whose labels join the phrases.")
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps of 1024 phrases.")] = 4000,
-    fold_in: Annotated[int, typer.Option(help="Closing steps that also see the held-out nouns.")] = 300,
-    threads: Annotated[int, typer.Option(help="Threads to compute with.")] = 2,
-    name: Annotated[str, typer.Option(help="Name of the run in the cache folder.")] = "nano",
-    layers: int = 3,
-    embedding: int = 192,
-) -> None:
-    """Trains the nano text tower and writes its weights, tokenizer and model card."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def run(out: Path, manifest: Path | None, steps: int, fold_in: int, threads: int) -> None:
+    """Trains the nano text tower and writes its weights, tokenizer and model card; resumes.
+
+    Args:
+        out: where the weights go; tokenizer and card go beside them.
+        manifest: a manifest.tsv.gz whose labels join the phrases.
+        steps: of 1024 phrases.
+        fold_in: closing steps that also see the held-out nouns.
+        threads: to compute with.
+
+    Raises:
+        UserError: the manifest is missing, or a package of the training data cannot be fetched.
+    """
     torch.set_num_threads(threads)
     folder = cache_dir() / "training" / "text"
     data = corpus(manifest)
     teacher = Teacher.from_package()
     vectors = teacher_vectors(teacher, data.phrases, folder / "teacher")
     tokenizer_json, pieces = pruned_tokenizer(teacher.tokenizer_json, data.phrases)
-    tower = new_student(
-        teacher, Tokenizer.from_str(tokenizer_json), pieces, layers=layers, embedding=embedding
-    )
+    tower = new_student(teacher, Tokenizer.from_str(tokenizer_json), pieces)
     shown = lessons(tower, data, vectors, {"train"})
-    state = folder / f"{name}-{layers}x{embedding}-{steps}.pt"
+    state = folder / f"nano-{tower.config.layers}x{tower.config.embedding}-{steps}.pt"
     log.info("%d training phrases, %.1f tokens each", len(shown.lengths), shown.lengths.float().mean())
     tower = train(tower, shown, steps, state)
     export(tower, tokenizer_json, out)  # measured as it ships, rounded
@@ -311,7 +304,3 @@ def run(
         }
     card = model_card(out, TextTower.from_pretrained(out), figures, len(data.phrases), steps, fold_in)
     out.with_suffix(".md").write_text(card, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    typer.run(run)

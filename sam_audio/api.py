@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
 from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, distinct
 from sam_audio.pipeline import separate_blocks
-from sam_audio.prompts import Prompt, Request, resolve
+from sam_audio.prompts import Prompt, Request, asked_twice, resolve
 from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render
 from sam_audio.separator import ModelOptions
 from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
@@ -30,6 +31,8 @@ from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
 if TYPE_CHECKING:
     from sam_audio.hookspecs import PostProcessor
     from sam_audio.prompts.asking import Prompted
+
+MAX_CHANNELS = 64  # of arrays with fewer samples than that
 
 
 class Separator:
@@ -67,8 +70,11 @@ class Separator:
         from sam_audio import separator
 
         if threads is not None:
-            if threads < 1:
-                raise UserError(f"{threads} threads cannot work: use 1 or more")
+            most = max(
+                64, 4 * (os.cpu_count() or 1)
+            )  # thousands of them would wait for each other for minutes
+            if not 1 <= threads <= most:
+                raise UserError(f"{threads} threads cannot work: use 1 to {most}")
             torch.set_num_threads(threads)
         self.device = choose_device(device)
         self.model: SeparationModel = separator.load(str(model), self.device, options)
@@ -175,7 +181,12 @@ class Separator:
         model = self._asked(requests, source, post, start_s=options.start_s, duration_s=options.duration_s)
         judge = self.judge if options.judge else None
         names = [request.name for request in requests]
-        return render(model, source, names, options, judge=judge, **more)
+        done = render(model, source, names, options, judge=judge, **more)
+        done.warnings += [
+            f"{text} is asked for more than once: its stems share the sound between them"
+            for text in asked_twice(requests)
+        ]
+        return done
 
     def _asked(
         self,
@@ -304,6 +315,11 @@ def _checked(mixture: np.ndarray, sample_rate: int | None) -> tuple[Samples, int
         samples = samples[None]
     if samples.ndim != 2 or not samples.shape[0]:
         raise UserError(f"samples of shape {np.shape(mixture)} cannot be separated: use (channels, samples)")
+    if samples.shape[0] > max(samples.shape[1], MAX_CHANNELS):
+        raise UserError(
+            f"samples of shape {np.shape(mixture)} would have {samples.shape[0]} channels: use (channels, samples), "
+            "which of soundfile's arrays is the transpose"
+        )
     if not np.issubdtype(samples.dtype, np.floating):
         raise UserError(
             f"samples of type {samples.dtype} cannot be separated: convert them to floats within +-1"

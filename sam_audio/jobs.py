@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -99,6 +100,8 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Ma
     track = entry.get("track")
     if track is not None and not isinstance(track, str):
         raise UserError('"track" is a text')
+    if track is not None and (Path(track).is_absolute() or ".." in re.split(r"[/\\]", track)):
+        raise UserError(f"the track {track!r} leads out of the folder of the stems: use a plain name")
     values: dict[str, Any] = {}
     for key, (name, types) in _OPTION_KEYS.items():
         if key in entry:
@@ -117,6 +120,10 @@ def _prompt(entry: dict[str, Any]) -> Prompt:
     for key in ("text", "name"):
         if not isinstance(entry.get(key), (str, type(None))):
             raise UserError(f'the "{key}" of a prompt is a text')
+    known = ["text", "name", *_clue_keys()]
+    unknown = [key for key in entry if key not in known]
+    if unknown:
+        raise UserError(f"a prompt has no {unknown[0]!r}: it can have {', '.join(known)}")
     return Prompt(**entry)
 
 

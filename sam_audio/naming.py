@@ -56,6 +56,8 @@ def check_prompts(prompts: Iterable[str]) -> list[str]:
         text = " ".join(prompt.split())
         if not text:
             raise PromptError("a prompt is empty: say what to separate, for example 'guitar'")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise PromptError(f"the prompt {text!r} is no text: write it in UTF-8")
         cleaned.append(text)
     if not cleaned:
         raise PromptError("nothing is asked for: give at least one prompt, for example 'guitar'")

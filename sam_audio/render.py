@@ -25,6 +25,7 @@ from sam_audio.io import (
     quantise,
     resolve_output,
 )
+from sam_audio.io.formats import FORMATS
 from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, slug
 from sam_audio.pipeline import separate_blocks
@@ -285,6 +286,12 @@ def _open_outputs(
             if to_stdout
             else fill_template(options.filename, Path(options.out), report.track, name, extension)
         )
+        suffix = Path(path).suffix.lower().lstrip(".")
+        if suffix in FORMATS and suffix != extension:
+            raise UserError(
+                f"{Path(path).name} would be no {suffix} but {extension}: add --format {suffix}, or end the file name "
+                "template in {ext}"
+            )
         writer = AudioWriter(
             path,
             sample_rate=spec.sample_rate,

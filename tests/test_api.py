@@ -157,6 +157,8 @@ def test_separate_keeps_its_model(tiny_weights, monkeypatch):
         (np.zeros((2, 9), complex), {"sample_rate": 48_000}, UserError),
         (np.zeros((2, 9, 9)), {"sample_rate": 48_000}, UserError),
         (np.zeros((0, 9)), {"sample_rate": 48_000}, UserError),
+        (np.zeros((44_100, 2)), {"sample_rate": 48_000}, UserError),  # as soundfile gives it
+        (np.zeros((100, 1)), {"sample_rate": 48_000}, UserError),
         (np.float32(0), {"sample_rate": 48_000}, UserError),
         (np.array([0, np.nan]), {"sample_rate": 48_000}, AudioReadError),
         (np.array([0, np.inf]), {"sample_rate": 48_000}, AudioReadError),
@@ -170,6 +172,26 @@ def test_what_cannot_be_separated(separator, mixture, options, error):
     with pytest.raises(error) as caught:
         separator.separate(mixture, ["dog"], **options)
     assert "\n" not in str(caught.value)
+
+
+def test_many_channels_are_fine(separator):
+    mixture = tiny.noise(65, 0.1)
+    assert separator.separate(mixture, ["dog"], sample_rate=48_000).residual.samples.shape == mixture.shape
+
+
+@pytest.mark.parametrize("threads", [0, 100_000])
+def test_threads_that_cannot_work(tiny_weights, threads):
+    with pytest.raises(UserError, match="threads cannot work: use 1 to"):
+        Separator(tiny_weights, threads=threads)
+
+
+def test_what_is_asked_for_twice_is_told(separator, tmp_path):
+    soundfile.write(tmp_path / "mix.wav", tiny.noise(1, 0.2).T, 48_000)
+    options = sam_audio.RenderOptions(out=tmp_path)
+    done = separator.render(tmp_path / "mix.wav", ["dog", "cat", "Dog"], options)
+    assert [warning for warning in done.warnings if "dog is asked for more than once" in warning]
+    once = separator.render(tmp_path / "mix.wav", ["dog", "cat"], sam_audio.RenderOptions(out=tmp_path / "b"))
+    assert not once.warnings
 
 
 @pytest.mark.parametrize("prompts", [[], "", ["dog", ""], [None]])

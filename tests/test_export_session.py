@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from sam_audio.errors import AudioWriteError, OutputExistsError, UserError
 from sam_audio.export import FORMATS, MarkedSpan, Session, Track, export, session_of
+from sam_audio.export.session import prompts_of_report
 from sam_audio.export.stem_mp4 import _atoms, _top_atoms
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
@@ -59,6 +60,14 @@ def dawproject(session, folder):
     with zipfile.ZipFile(export(session, folder / "x.dawproject", "dawproject")) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("content", ['{"files": [5]}', '{"files": [{"stems": [{"prompt": "dog"}]}]}'])
+def test_what_is_no_report_is_one_sentence(tmp_path, content):
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="r.json is no report: give what separate --report wrote"):
+        prompts_of_report(path)
 
 
 def test_dawproject_gives_everything_back(session, tmp_path):

@@ -42,6 +42,7 @@ def test_an_effect_from_plain_values():
     assert reverb.room_size == pytest.approx(0.7)
     assert {"Reverb", "Compressor", "Gain"} <= set(effect_names())
     assert "VST3Plugin" not in effect_names()
+    assert not [name for name in effect_names() if name.startswith("_")]
 
 
 def test_parameters_have_units():

@@ -70,7 +70,7 @@ def test_prompts_lose_superfluous_space():
     assert check_prompts("guitar") == ["guitar"]
 
 
-@pytest.mark.parametrize("prompts", [[], "", [""], ["dog", " \t"], [3], [None]])
+@pytest.mark.parametrize("prompts", [[], "", [""], ["dog", " \t"], [3], [None], ["\ud800"]])
 def test_prompts_that_ask_for_nothing(prompts):
     with pytest.raises(PromptError):
         check_prompts(prompts)

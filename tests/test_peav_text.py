@@ -76,6 +76,12 @@ def test_empty_text_is_refused(tower, text):
         tower.embed(["dog", text])
 
 
+@pytest.mark.parametrize("text", ["ギター", "🎸", "гитара"])
+def test_it_says_what_it_cannot_read(tower, text):
+    assert not tower.reads(text)
+    assert tower.reads(f"guitar {text}")
+
+
 def test_a_bare_string_is_refused(tower):
     with pytest.raises(TypeError, match="list"):
         tower.embed("dog")

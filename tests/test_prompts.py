@@ -178,6 +178,14 @@ def encode(model, prompts, seconds=10.0, clues=None, **part):
     return Prompted(ask(prompts, clues), recording).encode()
 
 
+@pytest.mark.parametrize("key", ["like", "hum", "midi", "labels", "mask", "region", "point"])
+@pytest.mark.parametrize("value", [5, [5], {"a": 1}])
+def test_values_of_another_kind_are_one_sentence(key, value):
+    with pytest.raises(PromptError) as caught:
+        resolve(["dog"], {key: value})
+    assert "\n" not in str(caught.value)
+
+
 def test_texts_and_clues_become_conditions(model):
     dog, mask = encode(model, ["dog@1-2,!3-4", Prompt(below=5)])
     np.testing.assert_allclose(dog.vector, model.encode(["dog"])[0].vector, atol=1e-6)

@@ -132,6 +132,7 @@ def test_layout(go, tmp_path):
         ({"mode": "remove", "residual": "karaoke"}, ["mix/karaoke.wav"]),
         ({"filename": "{stem} of {track}"}, ["guitar of mix", "residual of mix"]),
         ({"format": "flac"}, ["mix/guitar.flac", "mix/residual.flac"]),
+        ({"filename": "{stem}.v2"}, ["guitar.v2", "residual.v2"]),
         ({"track": "x/y"}, ["x/y/guitar.wav", "x/y/residual.wav"]),
     ],
 )
@@ -244,6 +245,7 @@ def test_a_full_disk_leaves_nothing(go, tmp_path, monkeypatch):
         ({"mode": "remove", "residual": None}, "residual"),
         ({"filename": "{track}.wav"}, "template"),
         ({"format": "aac"}, "not an output format"),
+        ({"filename": "{stem}.MP3"}, "guitar.MP3 would be no mp3 but wav: add --format mp3|a.MP3 would be"),
         ({"format": "mp3", "depth": "int16"}, "no sample depth"),
         ({"depth": "int12"}, "not a sample depth"),
         ({"clip_mode": "soft"}, "clipping"),

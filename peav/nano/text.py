@@ -127,6 +127,10 @@ class TextTower(nn.Module):
         checkpoints.fill(tower, checkpoint)
         return tower.eval().requires_grad_(False)
 
+    def reads(self, text: str) -> bool:
+        """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""
+        return set(self.tokenizer.encode(text).ids) != {self.tokenizer.token_to_id("[UNK]")}
+
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turns texts into token ids (N, L) and a mask (N, L), False on padding; L is at most `longest`.
 

@@ -149,9 +149,11 @@ def session_of(
 
 def prompts_of_report(path: Path) -> dict[str, str]:
     """Prompt by file name, from what ``separate --report FILE`` wrote."""
-    report = _json(path)
-    stems = [stem for file in report.get("files", []) for stem in file.get("stems", [])]
-    return {Path(stem["path"]).stem: stem["prompt"] for stem in stems if stem.get("prompt")}
+    try:
+        stems = [stem for file in _json(path).get("files", []) for stem in file.get("stems", [])]
+        return {Path(stem["path"]).stem: stem["prompt"] for stem in stems if stem.get("prompt")}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{path} is no report: give what separate --report wrote") from None
 
 
 def spans_of_events(path: Path) -> list[MarkedSpan]:

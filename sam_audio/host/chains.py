@@ -55,7 +55,10 @@ def effect_names() -> list[str]:
     plugins = [
         name
         for name, value in vars(pedalboard).items()
-        if inspect.isclass(value) and issubclass(value, pedalboard.Plugin) and name not in _NOT_EFFECTS
+        if inspect.isclass(value)
+        and issubclass(value, pedalboard.Plugin)
+        and name not in _NOT_EFFECTS
+        and not name.startswith("_")
     ]
     return sorted(plugins)
 

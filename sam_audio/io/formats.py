@@ -17,6 +17,7 @@ _SUBTYPES = {  # format -> the subtypes it stores, the default first
     "ogg": ("VORBIS",),
     "opus": ("OPUS",),
 }
+FORMATS = tuple(_SUBTYPES)
 _MAX_CHANNELS = {"wav": 1024, "flac": 8, "mp3": 2, "ogg": 255, "opus": 255}
 _RATES_HZ = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),

@@ -8,9 +8,12 @@ the whole call belong to every prompt that does not bring its own of that kind.
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from sam_audio.hookspecs import PromptType
     from sam_audio.registry import Registry
 
-__all__ = ["Prompt", "Request", "resolve"]
+__all__ = ["Prompt", "Request", "existing_file", "resolve"]
 
 
 class Prompt:
@@ -109,6 +112,26 @@ def resolve(
     if not requests:
         check_prompts([])
     return requests
+
+
+def existing_file(value: Any, what: str, hint: str) -> Path:
+    """The path that is the value of an option, which may come from anywhere: a command line, a job file, Python.
+
+    Raises:
+        PromptError: it is none, or there is no such file; ``what`` it should be and what to do, ``hint``, are said.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise PromptError(f"{what} {value!r} is no path: {hint}")
+    path = Path(value)
+    if not path.is_file():
+        raise PromptError(f"{what} {path} is not a file: {hint}")
+    return path
+
+
+def asked_twice(requests: Iterable[Request]) -> list[str]:
+    """Texts that are asked for more than once, with nothing else to tell them apart."""
+    counts = Counter(one.text.casefold() for one in requests if one.text is not None and not one.clues)
+    return [text for text, count in counts.items() if count > 1]
 
 
 def _given(value: Any) -> bool:

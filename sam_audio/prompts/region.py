@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.hookspecs import Option
+from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +58,7 @@ class Region:
             )
         preview = _preview(values.get("preview"))
         if marked == ["mask"]:
-            mask = Path(values["mask"])
-            if not mask.is_file():
-                raise PromptError(f"the mask {mask} is not a file: name a picture or video")
+            mask = existing_file(values["mask"], "the mask", "name a picture or video")
             return Selection(mask=mask, preview=preview)
         names = "X,Y,W,H" if marked == ["region"] else "X,Y"
         return _selection(values[marked[0]], marked[0], names, preview)
@@ -114,7 +114,7 @@ def _blacked_out(pictures: Pictures, boxes: list[Any], masks: list[Any]) -> Mask
 def _preview(value: Any) -> Path | None:
     if value is None:
         return None
-    if Path(value).suffix.lower() != ".png":
+    if not isinstance(value, (str, os.PathLike)) or Path(value).suffix.lower() != ".png":
         raise PromptError(f"the preview {value} is no png: name it like preview.png")
     return Path(value)
 
@@ -122,7 +122,7 @@ def _preview(value: Any) -> Path | None:
 def _selection(value: Any, kind: str, names: str, preview: Path | None) -> Selection:
     from sam_audio.prompts.times import parse_time
 
-    text = value if isinstance(value, str) else ",".join(map(str, value))
+    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     numbers, at, time = text.partition("@")
     try:
         parsed = tuple(float(number) for number in numbers.split(","))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
 from sam_audio.hookspecs import Option
+from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     from sam_audio.prompts.recording import Recording
@@ -44,7 +45,11 @@ class Spans:
         anchors = [Anchor(parse_span(value)) for value in values.get("spans", ())]
         anchors += [Anchor(parse_span(value), False) for value in values.get("not_spans", ())]
         file = values.get("labels")
-        labels = () if file is None else tuple(read_labels(file))
+        labels = (
+            ()
+            if file is None
+            else tuple(read_labels(existing_file(file, "the label track", "export one from Audacity")))
+        )
         return Marks(tuple(anchors), labels, str(file or ""))
 
     def encode(self, value: Marks, condition: Condition, recording: Recording) -> Condition:

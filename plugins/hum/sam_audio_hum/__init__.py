@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
 from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,10 +70,7 @@ class Hum:
     options = (Option("--hum", "FILE", "The melody of the sound, hummed in time with the recording."),)
 
     def parse(self, values: Mapping[str, Any]) -> Path:
-        path = Path(values["hum"])
-        if not path.is_file():
-            raise PromptError(f"the melody {path} is not a file: name a recording of it")
-        return path
+        return existing_file(values["hum"], "the melody", "name a recording of it")
 
     def encode(self, value: Path, condition: Condition, recording: Recording) -> Condition:
         from sam_audio.prompts.priors import HarmonicPrior

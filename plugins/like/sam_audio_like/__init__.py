@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
 from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     from sam_audio.prompts.recording import Recording
@@ -21,11 +22,10 @@ class Like:
     options = (Option("--like", "FILE", "A recording of such a sound.", many=True, key="like"),)
 
     def parse(self, values: Mapping[str, Any]) -> list[Path]:
-        paths = [Path(value) for value in values["like"]]
-        for path in paths:
-            if not path.is_file():
-                raise PromptError(f"the example {path} is not a file: name a recording of such a sound")
-        return paths
+        return [
+            existing_file(value, "the example", "name a recording of such a sound")
+            for value in values["like"]
+        ]
 
     def encode(self, value: list[Path], condition: Condition, recording: Recording) -> Condition:
         vectors = [recording.embedder().embed_audio_file(path) for path in value]

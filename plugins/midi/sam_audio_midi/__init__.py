@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
 from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,9 +127,7 @@ class Midi:
     def parse(self, values: Mapping[str, Any]) -> Score:
         if "midi" not in values:
             raise PromptError("--midi-track says which track of a score: add --midi FILE")
-        path = Path(values["midi"])
-        if not path.is_file():
-            raise PromptError(f"the score {path} is not a file: name a midi file")
+        path = existing_file(values["midi"], "the score", "name a midi file")
         track = values.get("midi_track")
         return read_score(path, None if track is None else str(track))
 

@@ -28,7 +28,7 @@ from peav.nano.precision import autocast
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, ModelError, PromptError
 from sam_audio.separator.bands import N_BANDS, band_energies
-from sam_audio.separator.nano import WEIGHTS, ask, embed_prompts, load_network, load_tower
+from sam_audio.separator.nano import WEIGHTS, ask, load_network, load_tower
 from sam_audio.separator.network import MaskNetwork
 from sam_audio.types import Samples
 
@@ -295,7 +295,7 @@ class NanoJudge:
     def _embed_text(self, prompt: str) -> Tensor:
         if self._text is None:
             self._text = TextTower.from_pretrained("nano")
-        return embed_prompts(self._text, [prompt])[0]
+        return self._text.embed([prompt])[0]
 
     @torch.inference_mode()
     def _judge_window(self, mixture: Samples, stems: Samples, vectors: Sequence[Tensor]) -> list[Judgement]:

@@ -182,11 +182,20 @@ class Separator:
         judge = self.judge if options.judge else None
         names = [request.name for request in requests]
         done = render(model, source, names, options, judge=judge, **more)
-        done.warnings += [
-            f"{text} is asked for more than once: its stems share the sound between them"
-            for text in asked_twice(requests)
-        ]
+        done.warnings += self._warnings(requests)
         return done
+
+    def _warnings(self, requests: Sequence[Request]) -> list[str]:
+        """What can be done, and will hardly be what was meant."""
+        reads = getattr(self.model, "reads", lambda text: True)
+        strange = [one.text for one in requests if one.text is not None and not reads(one.text)]
+        return [
+            *(f"{text} holds no word that {self.model.name} knows: ask in English" for text in strange),
+            *(
+                f"{text} is asked for more than once: its stems share the sound between them"
+                for text in asked_twice(requests)
+            ),
+        ]
 
     def _asked(
         self,

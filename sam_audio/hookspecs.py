@@ -111,7 +111,11 @@ class RankerType(Protocol):
 
 
 class Exporter(Protocol):
-    """Makes something of finished stems, for ``--export NAME``: a project for a DAW, a table, a video."""
+    """Makes something of finished stems, for ``--export NAME``: a project for a DAW, a table, a video.
+
+    It may also have a method ``check(source)``, called before anything is separated with the path of the recording
+    (``-`` is standard input), which raises UserError if nothing could be made of that.
+    """
 
     name: str
 

@@ -127,9 +127,7 @@ class NanoLocator:
         """What both say of mono sound at 48 kHz that comes in windows of CHUNK_SAMPLES."""
         import torch
 
-        from sam_audio.separator.nano import embed_prompts
-
-        vectors = embed_prompts(self.separator.text_tower, prompts)
+        vectors = self.separator.text_tower.embed(prompts)
         blocks = []
         for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
             frames = slice(before // FRAME, before // FRAME - (-length // FRAME))

@@ -19,6 +19,24 @@ class Remux:
 
     name = "remux"
 
+    def check(self, source: str) -> None:
+        """Looks for pictures before anything is separated; what cannot be read is for the reader to say.
+
+        Raises:
+            UserError: there are none.
+        """
+        if source == "-" or Path(source).is_fifo():
+            raise UserError("--remux needs a video file, not a pipe: name it, or leave --remux out")
+        av = _av()
+        if not Path(source).is_file():  # not an address either, which av would go to
+            return
+        try:
+            # a playlist, which the reader refuses, would have ffmpeg reach the network without the whitelist
+            with av.open(source, options={"protocol_whitelist": "file,pipe"}) as opened:
+                _pictures(opened, Path(source))
+        except (av.FFmpegError, ValueError):  # the latter of names that are no text
+            return
+
     def export(self, report: RenderReport, overwrite: bool) -> list[Path]:
         """One video beside each stem.
 
@@ -35,11 +53,32 @@ class Remux:
         return targets
 
 
-def _mux(video: Path, sound: Path, target: Path, container: str, overwrite: bool) -> None:
+def _av() -> Any:
+    """The module av.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import av
     except ImportError:
         raise MissingExtraError("videos need PyAV, which is not installed", "video") from None
+    return av
+
+
+def _pictures(opened: Any, video: Path) -> Any:
+    """The first stream of pictures.
+
+    Raises:
+        AudioReadError: there is none.
+    """
+    if not opened.streams.video:
+        raise AudioReadError(f"{video.name} has no pictures to keep: leave --remux out")
+    return opened.streams.video[0]
+
+
+def _mux(video: Path, sound: Path, target: Path, container: str, overwrite: bool) -> None:
+    av = _av()
     from sam_audio.io.target import FileTarget, writing
 
     out = FileTarget(target, overwrite)
@@ -47,9 +86,7 @@ def _mux(video: Path, sound: Path, target: Path, container: str, overwrite: bool
         with writing(out.name):
             try:
                 with av.open(str(video)) as source, av.open(out.file, "w", format=container) as muxed:
-                    if not source.streams.video:
-                        raise AudioReadError(f"{video.name} has no pictures to keep: leave --remux out")
-                    _copy(source, sound, muxed)
+                    _copy(source, _pictures(source, video), sound, muxed)
             except av.FFmpegError as error:
                 raise UserError(f"{video.name} cannot be given another sound ({error.strerror})") from None
             out.sync()
@@ -58,8 +95,7 @@ def _mux(video: Path, sound: Path, target: Path, container: str, overwrite: bool
         out.discard()
 
 
-def _copy(source: Any, sound: Path, muxed: Any) -> None:
-    pictures = source.streams.video[0]
+def _copy(source: Any, pictures: Any, sound: Path, muxed: Any) -> None:
     copied = muxed.add_stream_from_template(pictures)
     samples, encode = _encoder(sound, muxed)
     for packet in source.demux(pictures):

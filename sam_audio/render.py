@@ -173,6 +173,7 @@ def render(
         spec = resolve_output(options.format, options.depth, reader)
         track = track or track_name(source)
         report = RenderReport(str(source), track, model.name, reader.sample_rate, reader.channels)
+        report.warnings += reader.warnings
         conditions = model.encode(prompts)
         recording = Recording(
             partial(reader.blocks, max(1, round(reader.sample_rate * BLOCK_S))),
@@ -256,6 +257,12 @@ class _Output:
     report: StemReport
 
 
+def stem_names(prompts: Sequence[str], options: RenderOptions) -> tuple[list[str], str | None]:
+    """What the stems and the residual, if it is wanted, are called in file names."""
+    residual = None if options.residual is None else slug(options.residual)
+    return distinct([slug(p) for p in prompts], taken=[] if residual is None else [residual]), residual
+
+
 def _open_outputs(
     group: WriterGroup,
     reader: AudioReader,
@@ -264,8 +271,7 @@ def _open_outputs(
     options: RenderOptions,
     report: RenderReport,
 ) -> list[_Output]:
-    residual = None if options.residual is None else slug(options.residual)
-    names = distinct([slug(p) for p in prompts], taken=[] if residual is None else [residual])
+    names, residual = stem_names(prompts, options)
     wanted: list[tuple[int, str, str | None]] = []
     if options.mode == "extract":
         wanted += [(i, name, prompt) for i, (name, prompt) in enumerate(zip(names, prompts, strict=True))]

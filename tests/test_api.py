@@ -194,6 +194,14 @@ def test_what_is_asked_for_twice_is_told(separator, tmp_path):
     assert not once.warnings
 
 
+def test_words_that_the_model_cannot_read_are_told(separator, tmp_path):
+    soundfile.write(tmp_path / "mix.wav", tiny.noise(1, 0.2).T, 48_000)
+    done = separator.render(tmp_path / "mix.wav", ["dog", "ギター"], sam_audio.RenderOptions(out=tmp_path))
+    (told,) = done.warnings
+    assert told.startswith("ギター holds no word")
+    assert told.endswith("ask in English")
+
+
 @pytest.mark.parametrize("prompts", [[], "", ["dog", ""], [None]])
 def test_prompts_must_say_something(separator, prompts):
     with pytest.raises(PromptError):

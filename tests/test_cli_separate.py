@@ -7,7 +7,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,6 +227,45 @@ def test_reports_that_cannot_be_written(cli, report):
     assert not Path(os.devnull).is_file()
 
 
+def test_a_report_replaces_nothing_unasked(cli):
+    mix = write("mix.wav")
+    Path("notes.txt").write_text("mine")
+    assert_one_sentence(cli(mix, "-p", "dog", "--report", "notes.txt"), "already exists", "--overwrite")
+    assert (Path("notes.txt").read_text(), files()) == ("mine", ["mix.wav", "notes.txt"])
+
+
+@pytest.mark.parametrize("report", ["mix.wav", "./mix.wav", "separated/mix/dog.wav", "jobs.jsonl"])
+def test_a_report_never_replaces_what_is_read_or_made(cli, report):
+    write("mix.wav")
+    Path("jobs.jsonl").write_text('{"mixture": "mix.wav", "prompts": ["dog"]}')
+    before = {name: Path(name).read_bytes() for name in files()}
+    assert_one_sentence(
+        cli("--jobs", "jobs.jsonl", "--report", report, "--overwrite"), "the report would replace"
+    )
+    assert {name: Path(name).read_bytes() for name in files()} == before
+
+
+def test_the_report_of_a_name_that_is_no_text(cli):
+    name = os.fsdecode(b"lat\xe9.wav")
+    shutil.copy(write("mix.wav"), name)
+    assert cli(name, "-p", "dog", "--report", "report.json").code == 0
+    assert json.loads(Path("report.json").read_bytes())["files"][0]["mixture"] == name
+    assert not [file for file in files() if file.endswith(".part")]
+
+
+def test_names_that_the_terminal_has_no_letters_for(cli, monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert cli(write("日本.wav"), write("🎸.wav"), "-p", "dog").code == 0
+    stdout.flush()
+    assert b"separated/\\u65e5\\u672c/dog.wav" in stdout.buffer.getvalue()
+    stdout.buffer.truncate(0)
+    stdout.buffer.seek(0)
+    assert cli("🎸.wav", "-p", "dog", "--json", "--overwrite").code == 0
+    stdout.flush()
+    assert json.loads(stdout.buffer.getvalue())["files"][0]["mixture"] == "🎸.wav"
+
+
 def test_quiet_is_silent(cli):
     result = cli(write("silence.wav", np.zeros((1, 5_000))), "-p", "dog", "-q")
     assert (result.code, result.out, result.err) == (0, "", "")
@@ -332,6 +374,77 @@ def test_job_files_that_cannot_work(cli, content, says):
     assert_one_sentence(cli("--jobs", "jobs.jsonl"), says)
 
 
+def write_jobs(*jobs: dict) -> str:
+    Path("jobs.jsonl").write_text("\n".join(map(json.dumps, jobs)))
+    return "jobs.jsonl"
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+def test_a_job_that_fails_by_a_bug_does_not_stop_the_others(cli, monkeypatch, verbose):
+    from sam_audio.api import Separator
+
+    render = Separator.render
+
+    def failing(self, source, *arguments, **more):
+        if source == "a.wav":
+            raise TypeError("unhashable\ntype")
+        return render(self, source, *arguments, **more)
+
+    monkeypatch.setattr(Separator, "render", failing)
+    result = cli(write("a.wav"), "gone.wav", write("b.wav"), "-p", "dog", "--report", "r.json", *verbose)
+    assert result.code == 1
+    summary = json.loads(Path("r.json").read_text())
+    assert [entry["track"] for entry in summary["files"]] == ["b"]
+    assert [entry["mixture"] for entry in summary["errors"]] == ["a.wav", "gone.wav"]
+    message = summary["errors"][0]["message"]
+    assert "TypeError: unhashable type" in message and "report it" in message
+    assert f"error: {message}\n" in result.err
+    assert ("Traceback" in result.err) == bool(verbose)
+
+
+def test_what_fails_while_the_model_is_loaded_ends_the_run(cli, monkeypatch):
+    def failing(self, *arguments):
+        raise TypeError("no model")
+
+    monkeypatch.setattr("sam_audio.api.Separator.__init__", failing)
+    with pytest.raises(TypeError, match="no model"):
+        cli(write("a.wav"), write("b.wav"), "-p", "dog", "--report", "r.json")
+    assert files() == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "arguments", "says"),
+    [
+        ([{}, {"prompts": "cat"}], ["-o", "-"], "standard output takes one recording, but 2"),
+        ([{"out": "-"}, {"out": "-"}], [], "standard output takes one recording, but 2"),
+        ([{"out": "-"}], ["--json"], "cannot take both sound and JSON"),
+        ([{"out": "-"}], ["--export", "remux"], "nothing can be made"),
+        ([{}, {"prompts": "cat"}], ["--filename", "{stem}.wav"], "{track}"),
+        ([{"out": "x"}, {"out": "./x"}], [], "several recordings"),
+    ],
+)
+def test_jobs_that_get_into_each_others_way(cli, jobs, arguments, says):
+    write("a.wav")
+    name = write_jobs(*({"mixture": "a.wav", "prompts": "dog", **job} for job in jobs))
+    assert_one_sentence(cli("--jobs", name, "--overwrite", *arguments), says)
+    assert files() == ["a.wav", "jobs.jsonl"]
+
+
+def test_jobs_that_share_a_folder_without_getting_into_each_others_way(cli):
+    write("a.wav")
+    name = write_jobs(*({"mixture": "a.wav", "prompts": prompt} for prompt in ("dog", "cat")))
+    result = cli("--jobs", name, "--filename", "{stem}.{ext}", "--residual", "none")
+    assert (result.code, files("separated")) == (0, ["cat.wav", "dog.wav"])
+
+
+def test_a_job_to_standard_output_has_it_for_itself(cli):
+    write("a.wav")
+    alone = cli("a.wav", "-p", "dog", "-o", "-")
+    name = write_jobs({"mixture": "a.wav", "out": "-"}, {"mixture": "a.wav", "out": "folder"})
+    assert cli("--jobs", name, "-p", "dog", "-o", "-").out == alone.out
+    assert files("folder") == ["a/dog.wav", "a/residual.wav"]
+
+
 # ---- bad input --------------------------------------------------------------------------------------------
 
 
@@ -437,7 +550,7 @@ def test_bad_arguments(cli, arguments, says):
 
 
 def test_no_recording(cli):
-    assert_one_sentence(cli("-p", "dog"), "no recording")
+    assert_one_sentence(cli("-p", "dog"), "no recording", "./ before a MIX that begins with a dash")
 
 
 @pytest.mark.parametrize(
@@ -500,6 +613,57 @@ def test_interrupting_leaves_nothing(cli, monkeypatch):
     assert result.code == 130
     assert "Traceback" not in result.err
     assert files() == ["mix.wav"]
+
+
+def test_interrupting_is_told(cli, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileTarget, "sync", interrupt)
+    assert cli(write("mix.wav"), "-p", "dog").err == "stopped: nothing half-written was left\n"
+
+
+def test_being_ended_leaves_nothing(tiny_weights):
+    """A process that gets SIGTERM when all of its files are there, but none has its name."""
+    code = (
+        "import os, signal; from sam_audio.io.target import FileTarget; import sam_audio.cli\n"
+        "FileTarget.sync = lambda self: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sam_audio.cli.separate_main()"
+    )
+    arguments = [
+        write("mix.wav"),
+        "-p",
+        "dog",
+        "--report",
+        "r.json",
+        "--model",
+        str(tiny_weights),
+        "--no-judge",
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr == "stopped: nothing half-written was left\n"
+    assert os.listdir() == ["mix.wav"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_hanging_up_ends_what_does_not_ignore_it(cli, monkeypatch, ignored):
+    sync, taken = FileTarget.sync, signal.SIG_IGN if ignored else signal.SIG_DFL
+
+    def hang_up(self):
+        os.kill(os.getpid(), signal.SIGHUP)
+        sync(self)
+
+    monkeypatch.setattr(FileTarget, "sync", hang_up)
+    before = signal.signal(signal.SIGHUP, taken)
+    try:
+        result = cli(write("mix.wav"), "-p", "dog")
+        assert signal.getsignal(signal.SIGHUP) == taken
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert result.code == (0 if ignored else 129)
+    assert len(files()) == (3 if ignored else 1)
 
 
 # ---- unusual but fine -------------------------------------------------------------------------------------
@@ -616,9 +780,42 @@ def test_a_region_of_a_video(cli, tmp_path):
     assert again.code == 0
 
 
+def test_a_preview_replaces_nothing_unasked(cli, tmp_path):
+    pytest.importorskip("cv2")
+    pytest.importorskip("av")
+    from test_prompts_region import picture, video
+
+    video(tmp_path / "clip.mp4", [picture(20)] * 8)
+    Path("shown.png").write_text("mine")
+    asked = ["clip.mp4", "--region", "20,30,32,32", "--preview", "shown.png"]
+    assert_one_sentence(cli(*asked), "shown.png already exists", "--overwrite")
+    assert (Path("shown.png").read_text(), files()) == ("mine", ["clip.mp4", "shown.png"])
+    assert_one_sentence(cli(*asked, "--report", "shown.png", "--overwrite"), "the report would replace")
+    assert cli(*asked, "--overwrite").code == 0
+    assert Path("shown.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("mix", ["mix.wav", "-"])
+def test_remux_is_refused_before_anything_is_separated(cli, mix):
+    pytest.importorskip("av")
+    sound = Path(write("mix.wav")).read_bytes()
+    assert_one_sentence(cli(mix, "-p", "dog", "--remux", stdin=sound), "--remux")
+    assert files() == ["mix.wav"]
+    assert cli("mix.wav", "-p", "dog").code == 0
+
+
 def test_a_video_without_sound_is_one_sentence(cli, tmp_path):
     pytest.importorskip("av")
     from test_prompts_region import picture, video
 
     video(tmp_path / "mute.mp4", [picture(20)] * 8, sound=False)
     assert_one_sentence(cli("mute.mp4", "--point", "30,40"), "mute.mp4")
+
+
+def test_a_cut_off_recording_is_told(cli):
+    whole = Path(write("mix.wav", tiny.noise(1, 1.0))).read_bytes()
+    Path("mix.wav").write_bytes(whole[: len(whole) // 2])
+    done = cli("mix.wav", "-p", "dog", "--json")
+    assert done.code == 0
+    (file,) = json.loads(done.out)["files"]
+    assert any("mix.wav is cut off: of the 1.00 s" in warning for warning in file["warnings"])

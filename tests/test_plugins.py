@@ -274,6 +274,16 @@ def test_hook_exporters(installed, run, tmp_path):
     assert json.loads(out)["files"][0]["exports"] == {"list": ["separated/mix/dog.txt"]}
 
 
+def test_exporters_are_asked_before_anything_is_separated(installed, run):
+    def check(source):
+        raise UserError(f"{source} is too short for a tape: choose a longer one")
+
+    installed(point("e", exporters=[thing("tape", export=len, check=check)]))
+    code, out, err = run("mix.wav", "-p", "dog", "--export", "tape")
+    assert (code, out, err) == (2, "", "error: mix.wav is too short for a tape: choose a longer one\n")
+    assert not Path("separated").exists()
+
+
 class Halved:
     """A stream at half the level."""
 

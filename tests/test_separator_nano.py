@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from peav.nano import precision
-from sam_audio.errors import ModelError, PromptError, UserError
+from sam_audio.errors import ModelError, UserError
 from sam_audio.separator import ModelOptions, load, nano
 from sam_audio.separator.bands import HOP, N_BANDS, SAMPLE_RATE
 from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES, share_out
@@ -412,9 +412,3 @@ def test_hedging_does_not_depend_on_the_level_and_leaves_silence():
         rtol=0.05,
         atol=0,
     )
-
-
-@pytest.mark.parametrize("prompt", ["ギター", "🎸"])
-def test_words_that_nano_cannot_read_are_refused(model, prompt):
-    with pytest.raises(PromptError, match="nano knows no word of .*: ask in English"):
-        model.encode(["dog", prompt])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import typer
 
@@ -54,7 +59,10 @@ separate_app = typer.Typer(name="separate", add_completion=False, pretty_excepti
 separate_app.command(cls=PromptCommand)(separate.separate)
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128  # and the number of the signal, as shells have it
+EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
+# those that end a process without a word to it; Windows has no SIGHUP
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main() -> None:
@@ -68,15 +76,53 @@ def separate_main() -> None:
 
 
 def _run(command: Callable[[], object]) -> None:
-    """Turns what the user can fix into one sentence and exit code 2."""
+    """Turns what the user can fix into one sentence and exit code 2, and ends tidily when told to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may have letters that the terminal has not
+            stream.reconfigure(errors="backslashreplace")
     try:
-        command()
+        with _unwound_by_signals():
+            command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        print("stopped: nothing half-written was left", file=sys.stderr)
+        _say_stopped()
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:  # typer makes one of Ctrl-C
+        if end.code in (EXIT_INTERRUPTED, *(EXIT_SIGNAL + number for number in _ENDING)):
+            _say_stopped()
+        raise
     except BrokenPipeError:  # the reader of our output went away, as head does
         sys.stderr.close()
         sys.exit(EXIT_USER_ERROR)
+
+
+@contextmanager
+def _unwound_by_signals() -> Iterator[None]:
+    """Lets signals that would end the process raise SystemExit instead, so that every file is cleaned up.
+
+    Those that are ignored, as under nohup, or handled already stay as they are. Commands may have handlers of their
+    own meanwhile, as training and the editor do.
+    """
+    before: dict[int, Any] = {}
+
+    def stop(number: int, _frame: object) -> None:
+        for caught in before:  # a second one would break off the cleaning up
+            signal.signal(caught, signal.SIG_IGN)
+        raise SystemExit(EXIT_SIGNAL + number)
+
+    if threading.current_thread() is threading.main_thread():  # no other may have handlers
+        for number in _ENDING:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_stopped() -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print("stopped: nothing half-written was left", file=sys.stderr)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from sam_audio.cli.shared import complain
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from sam_audio.hookspecs import Exporter, PostProcessor, RankerType
+    from judge.rank import Ranker
+    from sam_audio.api import Separator
+    from sam_audio.hookspecs import Exporter, PostProcessor
     from sam_audio.jobs import Job
     from sam_audio.render import Progress, RenderOptions, RenderReport
-    from sam_audio.separator import ModelOptions
 
 
+EXIT_ERRORS = 2
+EXIT_BUG = 1
 EXIT_ABSENT = 3
 
 
@@ -202,8 +205,9 @@ def separate(
 
     Writes separated/MIX/SOUND.wav for each prompt and separated/MIX/residual.wav, which sum to the mixture.
     """
+    from sam_audio.cli.planned import check_outputs, check_report
     from sam_audio.cli.prompt_options import given
-    from sam_audio.cli.shared import size_bytes
+    from sam_audio.cli.shared import json_text, outputs, show_json, size_bytes
     from sam_audio.jobs import Job, read_jobs
     from sam_audio.prompts import resolve
     from sam_audio.registry import registry
@@ -213,10 +217,10 @@ def separate(
     depths = [name for name, chosen in (("int16", int16), ("int24", int24), ("float32", float32)) if chosen]
     if len(depths) > 1:
         raise UserError(f"--{depths[0]} and --{depths[1]} exclude each other: choose one")
-    if json_summary and out == "-":
-        raise UserError("standard output cannot take both sound and JSON: use --report FILE for the summary")
     if not mixtures and jobs is None and not session:
-        raise UserError("no recording is given: separate MIX --prompt TEXT")
+        raise UserError(
+            "no recording is given: separate MIX --prompt TEXT, with ./ before a MIX that begins with a dash"
+        )
     options = RenderOptions(
         out=out,
         filename=filename,
@@ -253,8 +257,6 @@ def separate(
         raise UserError(
             "--remux keeps all pictures, so it needs all of the sound: leave --start and --duration out"
         )
-    if exporters and out == "-":
-        raise UserError("nothing can be made of stems that go to standard output: name a folder with --out")
     work: list[Job | UserError] = [Job(mixture, prompts, options, clues=clues) for mixture in mixtures or []]
     if jobs is not None:
         work += read_jobs(jobs, options, prompts, clues)
@@ -263,45 +265,39 @@ def separate(
         work += saved
     if not work:
         raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
-    if len(mixtures or []) > 1 and (out == "-" or "{track}" not in filename):
-        where = (
-            "standard output takes one recording" if out == "-" else "the file name template has no {track}"
-        )
-        raise UserError(f"{where}, but {len(mixtures or [])} are given: separate them one at a time")
-    if (
-        report is not None and report.exists() and not report.is_file()
-    ):  # a folder, or a device such as /dev/null
-        raise UserError(f"{report} is not a regular file: name another for the report")
-
-    summary = _run(
-        _numbered(work),
-        model,
-        device,
-        threads,
-        ModelOptions(
-            predict_spans,
-            revision,
-            dtype,
-            steps,
-            method,
-            seed,
-            raw,
-            watermark,
-            size_bytes(memory, "an amount of memory") if memory is not None else None,
-        ),
-        _Console(quiet, verbose, to_stdout=out == "-" or json_summary),
-        exporters,
-        post_processors,
-        judge_model,
-        chooser,
-    )
-    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    work = _numbered(work)
+    understood = [job for job in work if not isinstance(job, UserError)]
+    check_outputs(understood, json_summary, bool(exporters))
     if report is not None:
-        _write_text(report, text + "\n")
+        check_report(report, understood, jobs)
+    to_stdout = json_summary or any(str(job.options.out) == "-" for job in understood)
+    model_options = ModelOptions(
+        predict_spans,
+        revision,
+        dtype,
+        steps,
+        method,
+        seed,
+        raw,
+        watermark,
+        size_bytes(memory, "an amount of memory") if memory is not None else None,
+    )
+
+    def load() -> tuple[Separator, Ranker | None]:
+        from sam_audio.api import Separator
+
+        loaded = Separator(model, device, threads, model_options, judge_model)
+        return loaded, None if chooser is None else chooser.load(loaded.device)
+
+    with outputs([] if report is None else [str(report)], overwrite) as written:
+        console = _Console(quiet, verbose, to_stdout)
+        summary, bug = _run(work, load, console, exporters, post_processors)
+        for file in written:
+            file.write(f"{json_text(summary)}\n".encode())
     if json_summary:
-        print(text)
+        show_json(summary)
     if summary["errors"]:
-        raise typer.Exit(2)
+        raise typer.Exit(EXIT_BUG if bug else EXIT_ERRORS)
     if fail_if_absent:
         _fail_if_absent(summary)
 
@@ -363,40 +359,44 @@ def _numbered(work: list[Any]) -> list[Any]:
 
 
 def _run(
-    work: list[Any],
-    model: str,
-    device: str,
-    threads: int | None,
-    options: ModelOptions,
+    work: Sequence[Job | UserError],
+    load: Callable[[], tuple[Separator, Ranker | None]],
     console: _Console,
     exporters: Sequence[Exporter] = (),
     post: Sequence[PostProcessor] = (),
-    judge: str = "auto",
-    ranker: RankerType | None = None,
-) -> dict[str, Any]:
-    """Does every job; one that fails does not keep the others from being done."""
+) -> tuple[dict[str, Any], bool]:
+    """Does every job; one that fails does not keep the others from being done.
+
+    Args:
+        load: what separates and what chooses among candidates, called when first needed.
+
+    Returns:
+        The summary, and whether something failed in a way that it must not.
+    """
+    from sam_audio.cli.planned import check_job
+
     files: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
-    separator = chooser = None
+    loaded: tuple[Separator, Ranker | None] | None = None
+    loading = bug = False
     for job in work:
-        mixture = "" if isinstance(job, UserError) else job.mixture
         try:
             if isinstance(job, UserError):
                 raise job
-            if separator is None:
-                from sam_audio.api import Separator
-
-                loaded = Separator(model, device, threads, options, judge)
-                chooser = None if ranker is None else ranker.load(loaded.device)
-                separator = loaded  # last: whatever cannot be loaded ends the run below
-            with console.progress(mixture) as progress:
+            check_job(job, exporters)
+            if loaded is None:
+                loading = True
+                loaded = load()
+                loading = False
+            separator, ranker = loaded
+            with console.progress(job.mixture) as progress:
                 done = separator.render(
                     job.mixture,
                     job.prompts,
                     job.options,
                     clues=job.clues,
                     post=post,
-                    ranker=chooser,
+                    ranker=ranker,
                     track=job.track,
                     progress=progress,
                 )
@@ -406,12 +406,13 @@ def _run(
                 made = [str(path) for path in exporter.export(done, job.options.overwrite)]
                 files[-1].setdefault("exports", {})[exporter.name] = made
                 console.made(made)
-        except UserError as error:
-            if separator is None and not isinstance(job, UserError):
-                raise  # the model itself: nothing can be done
-            errors.append({"mixture": mixture, "message": str(error)})
-            console.error(error)
-    return {"files": files, "errors": errors}
+        except Exception as error:
+            if loading or isinstance(error, BrokenPipeError):
+                raise  # without a model nothing can be done, and without a reader nothing is wanted
+            bug = bug or not isinstance(error, UserError)
+            mixture = "" if isinstance(job, UserError) else job.mixture
+            errors.append({"mixture": mixture, "message": console.error(error, mixture)})
+    return {"files": files, "errors": errors}, bug
 
 
 class _Console:
@@ -462,20 +463,14 @@ class _Console:
             for path in paths:
                 print(path, file=self.stream)
 
-    def error(self, error: UserError) -> None:
-        print(f"error: {error}", file=sys.stderr)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise UserError(
-            f"the report {path} cannot be written ({error.strerror}): choose another place"
-        ) from None
+    def error(self, error: Exception, mixture: str) -> str:
+        """Complains, and returns what was said; of what nobody expected, --verbose shows where it happened."""
+        message = str(error)
+        if not isinstance(error, UserError):
+            if self.verbose:
+                traceback.print_exception(error, file=sys.stderr)
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            more = "" if self.verbose else " with what --verbose shows"
+            message = f"{mixture} failed by a bug in sam-audio or a plugin ({what}): please report it{more}"
+        complain(message)
+        return message

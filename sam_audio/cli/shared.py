@@ -20,11 +20,19 @@ T = TypeVar("T")
 
 def show(text: str) -> None:
     """Prints to stdout; of names that are no text, what can be printed."""
-    print(os.fsencode(text).decode(errors="replace"))
+    print(re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))
 
 
 def show_json(summary: dict[str, Any]) -> None:
-    show(json.dumps(summary, indent=2, ensure_ascii=False))
+    """Prints to stdout; what its encoding may not have, and names that are no text, as JSON's own escapes."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json_text(summary) if utf8 else json.dumps(summary, indent=2))
+
+
+def json_text(summary: dict[str, Any]) -> str:
+    """JSON that can be written as UTF-8: names that are no text stand in it as escapes, and are read as they were."""
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def complain(message: str, kind: str = "error") -> None:

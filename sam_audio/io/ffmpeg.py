@@ -45,7 +45,7 @@ class FfmpegSource:
 
     Attributes:
         sample_rate, channels: of the sound, in Hz and C.
-        frames: None; containers only estimate it.
+        frames, promised_frames: None; containers only estimate it.
         format: e.g. "MOV".
         subtype: "PCM_16", "PCM_24", "PCM_32" or "FLOAT" for a lossless codec of that depth, otherwise the
             codec's name, e.g. "AAC", or "UNKNOWN".
@@ -57,6 +57,7 @@ class FfmpegSource:
     """
 
     frames: int | None = None
+    promised_frames: int | None = None
 
     def __init__(self, path: Path, name: str) -> None:
         executable = find_ffmpeg()

@@ -14,12 +14,14 @@ import numpy as np
 import soundfile
 
 from sam_audio.errors import AudioReadError, MissingExtraError
+from sam_audio.io.cutoff import part_there
 from sam_audio.io.ffmpeg import FfmpegSource, UndecodableError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768000
 
 _SNIFF_BYTES = 4096
 _PEEK_FRAMES = 1024
+_LEAST_MISSING_S = 0.01  # some headers are wrong by a few samples
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile counts up to 2**63 - 1 frames where it cannot tell
 # Containers of which libsndfile reads every kind that matters: refusing one of them means damage.
 _KNOWN_STARTS = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
@@ -29,6 +31,7 @@ class _Source(Protocol):
     sample_rate: int
     channels: int
     frames: int | None
+    promised_frames: int | None  # by the header, which may be more
     format: str
     subtype: str
 
@@ -49,6 +52,7 @@ class AudioReader:
         format: container, e.g. "WAV", "FLAC", "OGG", "MOV".
         subtype: encoding, e.g. "PCM_24", "FLOAT", "MPEG_LAYER_III", "OPUS", "AAC", "UNKNOWN".
         start_frame: where `blocks` begins in the file.
+        warnings: sentences about what is not as it should be, though it can be read.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class AudioReader:
                 self.frames = min(self.frames, self._limit)
         self._head = self._seek_and_peek()
         self._moved = False
+        self.warnings = self._cut_off()
 
     def blocks(self, block_frames: int) -> Iterator[np.ndarray]:
         """Yield float32 arrays of shape (C, T) with T = `block_frames`, less in the last one.
@@ -125,6 +130,19 @@ class AudioReader:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    def _cut_off(self) -> list[str]:
+        """A sentence if the file ends too early, unless what is read lies before."""
+        frames, promised = self._source.frames, self._source.promised_frames
+        if frames is None or promised is None or promised - frames < _LEAST_MISSING_S * self.sample_rate:
+            return []
+        if self._limit is not None and self.start_frame + self._limit <= frames:
+            return []
+        there_s, promised_s = frames / self.sample_rate, promised / self.sample_rate
+        return [
+            f"{self.name} is cut off: of the {promised_s:.2f} s that its header promises only {there_s:.2f} s "
+            "are there, so copy or download it again"
+        ]
 
     def _seek_and_peek(self) -> np.ndarray:
         # Only the samples themselves tell whether there are any: headers claim and compressed files err.
@@ -233,6 +251,8 @@ class _SndfileSource:
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_LENGTH else None
+        there = part_there(path) if self.frames else 1.0
+        self.promised_frames = round(self._file.frames / there) if there else None
         self.format = self._file.format
         self.subtype = self._file.subtype
 

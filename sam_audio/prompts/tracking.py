@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_audio.errors import AudioWriteError, MissingExtraError
+from sam_audio.errors import MissingExtraError
+from sam_audio.io.target import FileTarget, writing
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 _WIDEST = 240  # pixels of the pictures that the tracker sees
@@ -124,7 +125,7 @@ def crop(frame: NDArray[np.uint8], box: Box, mask: NDArray[np.bool_] | None = No
 
 
 def write_preview(path: Path, frame: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> None:
-    """The picture with what is wanted outlined, and beside it the mask: white is wanted.
+    """The picture with what is wanted outlined, and beside it the mask: white is wanted. A file there is replaced.
 
     Raises:
         AudioWriteError: it cannot be written.
@@ -137,13 +138,11 @@ def write_preview(path: Path, frame: NDArray[np.uint8], wanted: NDArray[np.bool_
     outlined = cv2.drawContours(dimmed, outlines, -1, (255, 255, 255), 2)
     both = np.concatenate([outlined, np.repeat(mask[..., None], 3, axis=2)], axis=1)
     _, data = cv2.imencode(".png", both)
-    part = path.with_name(f".{path.name}.part")
+    target = FileTarget(path, overwrite=True)  # whether it may be is asked before anything is separated
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data.tobytes())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise AudioWriteError(
-            f"the preview {path} cannot be written ({error.strerror}): choose another place"
-        ) from None
+        with writing(target.name):
+            target.file.write(data.tobytes())
+            target.sync()
+            target.publish()
+    finally:
+        target.discard()

@@ -16,7 +16,7 @@ from peav.checkpoints import Checkpoint, CheckpointError
 from peav.nano.audio import FRAME, FRAME_LEVEL, WINDOW, AudioFeatures, AudioTower, level_gain
 from peav.nano.precision import autocast, cast_once
 from peav.nano.text import TextTower
-from sam_audio.errors import ModelError, PromptError
+from sam_audio.errors import ModelError
 from sam_audio.separator.bands import (
     HOP,
     N_BINS,
@@ -81,14 +81,6 @@ def _empty_network(checkpoint: Checkpoint) -> MaskNetwork:
         ) from error
 
 
-def embed_prompts(tower: TextTower, prompts: list[str]) -> Tensor:
-    """Vectors (N, 384); raises PromptError for texts of which the tower reads nothing."""
-    for prompt in prompts:
-        if not tower.reads(prompt):
-            raise PromptError(f"nano knows no word of {prompt!r}: ask in English")
-    return tower.embed(prompts)
-
-
 class NanoSeparator:
     """Loads the embedded weights once; serves any number of recordings and threads.
 
@@ -114,9 +106,13 @@ class NanoSeparator:
             raise ModelError(str(error).rstrip(".")) from None
 
     def encode(self, prompts: list[str]) -> list[Condition]:
-        """Text prompts as vectors of the joint space; raises PromptError for words that the text tower cannot read."""
-        vectors = embed_prompts(self.text_tower, prompts).numpy()
+        """Text prompts as vectors of the joint space."""
+        vectors = self.text_tower.embed(prompts).numpy()
         return [Condition(text, vector, text=text) for text, vector in zip(prompts, vectors, strict=True)]
+
+    def reads(self, prompt: str) -> bool:
+        """Whether it knows any word of a prompt."""
+        return self.text_tower.reads(prompt)
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
         """Starts on a new recording."""

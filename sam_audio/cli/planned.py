@@ -1,0 +1,116 @@
+"""Where the outputs of jobs will go: looked at before anything is separated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sam_audio.errors import UserError
+
+if TYPE_CHECKING:
+    from sam_audio.hookspecs import Exporter
+    from sam_audio.jobs import Job
+    from sam_audio.prompts import Request
+
+
+def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> None:
+    """Sees to it that jobs do not get into each other's way.
+
+    Raises:
+        UserError: two of them would write one file, or more goes to standard output than it can take.
+    """
+    to_stdout = sum(str(job.options.out) == "-" for job in jobs)
+    if to_stdout and json_summary:
+        raise UserError("standard output cannot take both sound and JSON: use --report FILE for the summary")
+    if to_stdout and exports:
+        raise UserError("nothing can be made of stems that go to standard output: name a folder with --out")
+    if to_stdout > 1:
+        raise UserError(
+            f"standard output takes one recording, but {to_stdout} are given: separate them one at a time"
+        )
+    owners: dict[str, int] = {}
+    for number, job in enumerate(jobs):
+        for path in _outputs(job):
+            if owners.setdefault(_place(path), number) != number:
+                raise UserError(
+                    f"{path} is to take the sound of several recordings: have {{track}} in the file name template, "
+                    "or separate them one at a time"
+                )
+
+
+def check_report(report: Path, jobs: Sequence[Job], job_file: str | None) -> None:
+    """Sees to it that a report takes no file of the jobs.
+
+    Raises:
+        UserError: it would replace what is read or written, or is a folder, or a device such as /dev/null.
+    """
+    if report.exists() and not report.is_file():
+        raise UserError(f"{report} is not a regular file: name another for the report")
+    place = _place(report)
+    for job in jobs:
+        if place == _place(job.mixture):
+            raise UserError(f"the report would replace the recording {report}: name another file for it")
+        if place in map(_place, _outputs(job)):
+            raise UserError(f"the report would replace {report}, a sound: name another file for it")
+    if job_file is not None and place == _place(job_file):
+        raise UserError(f"the report would replace the job file {report}: name another file for it")
+
+
+def check_job(job: Job, exporters: Iterable[Exporter]) -> None:
+    """What can be said of one job before it is begun.
+
+    Raises:
+        UserError: nothing could be exported of this recording, or a preview may not be written.
+    """
+    from sam_audio.io.target import FileTarget
+
+    for exporter in exporters:
+        check = getattr(exporter, "check", None)  # they need not have it
+        if check is not None:
+            check(job.mixture)
+    for preview in _previews(_requests(job)):
+        if _place(preview) == _place(job.mixture):
+            raise UserError(f"the preview would replace {preview}, the recording: name another file for it")
+        FileTarget(preview, job.options.overwrite).discard()
+
+
+def _outputs(job: Job) -> list[Path]:
+    """The files of a job, named as `sam_audio.render` names them."""
+    from sam_audio.naming import fill_template
+    from sam_audio.render import stem_names, track_name
+
+    options, requests = job.options, _requests(job)
+    previews = _previews(requests)
+    if not requests or str(options.out) == "-":
+        return previews
+    stems, residual = stem_names([request.name for request in requests], options)
+    names = [*(stems if options.mode == "extract" else []), *([] if residual is None else [residual])]
+    track, folder = job.track or track_name(job.mixture), Path(options.out)
+    extension = options.format.lower().lstrip(".")
+    return [fill_template(options.filename, folder, track, name, extension) for name in names] + previews
+
+
+def _requests(job: Job) -> list[Request]:
+    """What a job asks for; nothing if that cannot be understood, which it will say when its turn comes."""
+    from sam_audio.prompts import resolve
+
+    try:
+        job.options.check()
+        return resolve(job.prompts, job.clues)
+    except Exception:  # those of plugins included
+        return []
+
+
+def _previews(requests: Iterable[Request]) -> list[Path]:
+    found = [getattr(value, "preview", None) for request in requests for _, value in request.clues]
+    return list(dict.fromkeys(path for path in found if path is not None))
+
+
+def _place(path: str | Path) -> str:
+    """The one name of a file that goes by several."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # no name at all: it has a NUL, which whoever opens it will say
+        return str(path)

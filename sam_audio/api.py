@@ -70,9 +70,8 @@ class Separator:
         from sam_audio import separator
 
         if threads is not None:
-            most = max(
-                64, 4 * (os.cpu_count() or 1)
-            )  # thousands of them would wait for each other for minutes
+            # thousands of them would wait for each other for minutes
+            most = max(64, 4 * (os.cpu_count() or 1))
             if not 1 <= threads <= most:
                 raise UserError(f"{threads} threads cannot work: use 1 to {most}")
             torch.set_num_threads(threads)

@@ -45,11 +45,9 @@ class Spans:
         anchors = [Anchor(parse_span(value)) for value in values.get("spans", ())]
         anchors += [Anchor(parse_span(value), False) for value in values.get("not_spans", ())]
         file = values.get("labels")
-        labels = (
-            ()
-            if file is None
-            else tuple(read_labels(existing_file(file, "the label track", "export one from Audacity")))
-        )
+        labels: tuple[tuple[str, Anchor], ...] = ()
+        if file is not None:
+            labels = tuple(read_labels(existing_file(file, "the label track", "export one from Audacity")))
         return Marks(tuple(anchors), labels, str(file or ""))
 
     def encode(self, value: Marks, condition: Condition, recording: Recording) -> Condition:

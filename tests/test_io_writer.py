@@ -382,7 +382,7 @@ def test_a_write_protected_folder(tmp_path, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(target, "_open_hidden", refuse)  # root writes everywhere
+    monkeypatch.setattr(target, "open_part", refuse)  # root writes everywhere
     with pytest.raises(AudioWriteError) as caught:
         AudioWriter(tmp_path / "new" / "a.wav", sample_rate=RATE, channels=1)
     folder = tmp_path / "new"
@@ -396,14 +396,14 @@ def test_a_write_protected_folder(tmp_path, monkeypatch, number):
 @pytest.mark.parametrize("seconds", [0.01, 5])
 @pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg"])
 def test_a_full_disk(tmp_path, monkeypatch, format, seconds):
-    original = target._open_hidden
+    original = target.open_part
 
     def on_full_disk(path):
         temporary, file = original(path)
         file.close()
         return temporary, open("/dev/full", "w+b")
 
-    monkeypatch.setattr(target, "_open_hidden", on_full_disk)
+    monkeypatch.setattr(target, "open_part", on_full_disk)
     with pytest.raises(AudioWriteError) as caught:
         write(tmp_path / "new" / "a", noise(2, int(RATE * seconds)), format=format)
     path = tmp_path / "new" / "a"

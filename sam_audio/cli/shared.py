@@ -90,7 +90,7 @@ def outputs(paths: Sequence[str], overwrite: bool) -> Iterator[list[BinaryIO]]:
         AudioWriteError: a file exists already, or cannot be written, or is named twice.
     """
     from sam_audio.errors import AudioWriteError
-    from sam_audio.io.target import FileTarget, writing
+    from sam_audio.io.target import FileTarget, publish_together, writing
 
     for path in paths:
         if sum(os.path.realpath(path) == os.path.realpath(other) for other in paths) > 1:
@@ -100,16 +100,13 @@ def outputs(paths: Sequence[str], overwrite: bool) -> Iterator[list[BinaryIO]]:
         for path in paths:
             target = FileTarget(Path(path), overwrite)
             undo.callback(target.discard)
-            undo.callback(target.unpublish)
             targets.append(target)
         yield [target.file for target in targets]
         for target in targets:
             with writing(target.name):
                 target.sync()
-        for target in targets:
-            with writing(target.name):
-                target.publish()
         undo.pop_all()
+        publish_together(targets)
 
 
 def was_given(context: typer.Context, name: str) -> bool:

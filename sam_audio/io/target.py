@@ -3,15 +3,17 @@
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from sam_audio.errors import AudioWriteError, OutputExistsError
+from sam_audio.io.parts import open_part, part_name, remove_dead_parts
+from sam_audio.io.signals import uninterrupted
 
 
 class FileTarget:
@@ -32,15 +34,19 @@ class FileTarget:
         self.folder: Path | None = self.path.parent
         self._overwrite = overwrite
         self._created: list[Path] = []
+        self._temporary: Path | None = None
+        self._withdrawn: Path | None = None
         self._replaced = False
         self._published = False
         with writing(self.name):
             self.check()
             try:
-                self._make_folder()
-                self._temporary, self.file = _open_hidden(self.path)
+                with uninterrupted():
+                    self._make_folder()
+                    remove_dead_parts(self.path.parent)
+                    self._temporary, self.file = open_part(self.path)
             except BaseException:
-                self._remove_folders()
+                self.discard()
                 raise
 
     def check(self) -> None:
@@ -61,34 +67,57 @@ class FileTarget:
         self.file.flush()
         os.fsync(self.file.fileno())
 
+    def withdraw(self) -> None:
+        """Hide the file that is to be replaced, so that it can come back if others of its set fail."""
+        if self._overwrite and self.path.exists():
+            withdrawn = part_name(self.path)
+            os.rename(self.path, withdrawn)
+            self._withdrawn = withdrawn
+
     def publish(self) -> None:
         """Give the file its final name; raises `OutputExistsError` if the name was taken meanwhile."""
-        self.file.close()
-        if self._overwrite:
-            self._replaced = self.path.exists()
-            os.replace(self._temporary, self.path)
-        else:
-            try:
-                _rename_new(self._temporary, self.path)
-            except FileExistsError:
-                raise _exists(self.name) from None
-        self._published = True
+        assert self._temporary is not None
+        with uninterrupted():
+            if (
+                os.name == "nt"
+            ):  # where open files cannot be renamed; elsewhere they stay locked until they are
+                self.file.close()
+            if self._overwrite:
+                self._replaced = self.path.exists()
+                os.replace(self._temporary, self.path)
+            else:
+                try:
+                    _rename_new(self._temporary, self.path)
+                except FileExistsError:
+                    raise _exists(self.name) from None
+            self._published = True
+            self.file.close()
 
     def unpublish(self) -> None:
-        """Take back a published file, unless it has replaced another, which is gone either way."""
+        """Take back a published file, unless it has replaced one that is gone, and have the old one back."""
         if self._published and not self._replaced:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-            self._remove_folders()
+        if self._withdrawn is not None:
+            with contextlib.suppress(OSError):
+                os.replace(self._withdrawn, self.path)
+        self._remove_folders()
+
+    def settle(self) -> None:
+        """Remove the file that was replaced."""
+        if self._withdrawn is not None:
+            with contextlib.suppress(OSError):
+                self._withdrawn.unlink()
 
     def discard(self) -> None:
         """Remove the temporary file and the folders made for it; nothing after `publish`."""
         if self._published:
             return
-        with contextlib.suppress(OSError):  # a full disk fails once more when the buffer is flushed
-            self.file.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):  # a full disk fails once more when the buffer is flushed
+                self.file.close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
         self._remove_folders()
 
     def _make_folder(self) -> None:
@@ -125,6 +154,9 @@ class StdoutTarget:
     def sync(self) -> None:
         self.file.flush()
 
+    def withdraw(self) -> None:
+        """Nothing is replaced."""
+
     def publish(self) -> None:
         self.file.seek(0)
         shutil.copyfileobj(self.file, sys.stdout.buffer, 1 << 20)
@@ -134,9 +166,39 @@ class StdoutTarget:
     def unpublish(self) -> None:
         """What has been sent cannot be taken back; a group sends it last."""
 
+    def settle(self) -> None:
+        """Nothing was replaced."""
+
     def discard(self) -> None:
         with contextlib.suppress(OSError):
             self.file.close()
+
+
+def publish_together(targets: Sequence[FileTarget | StdoutTarget]) -> None:
+    """Give synced files their names, all of them or none; those that they replace come back in the latter case.
+
+    Signals wait meanwhile. A process that is killed leaves the last file without its name, whatever had it before: a
+    set whose last file is there is whole.
+    """
+    # what reads our output may be slow, and Ctrl-C should end that
+    to_stdout = any(isinstance(target, StdoutTarget) for target in targets)
+    with contextlib.nullcontext() if to_stdout else uninterrupted():
+        try:
+            if len(targets) > 1:  # a single one is replaced in one step
+                for target in reversed(targets):
+                    with writing(target.name):
+                        target.withdraw()
+            for target in targets:
+                with writing(target.name):
+                    target.publish()
+        except BaseException:
+            for target in reversed(targets):  # the first one made the folders, so it removes them last
+                target.discard()
+            for target in reversed(targets):
+                target.unpublish()
+            raise
+        for target in targets:
+            target.settle()
 
 
 @contextlib.contextmanager
@@ -161,19 +223,6 @@ def writing(name: str):
         else:
             text = f"{name} could not be written ({error.strerror or error}): check the disk"
         raise AudioWriteError(text) from error
-
-
-def _open_hidden(path: Path) -> tuple[Path, BinaryIO]:
-    # Not tempfile.mkstemp: its files are private to the user, while this one is to be an ordinary file
-    # under the user's umask. The name is cut so that the suffix cannot make it too long.
-    stem = path.name.encode()[:200].decode(errors="ignore")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    while True:
-        temporary = path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
-        try:
-            return temporary, os.fdopen(os.open(temporary, flags, 0o666), "w+b")
-        except FileExistsError:
-            continue
 
 
 def _rename_new(temporary: Path, path: Path) -> None:

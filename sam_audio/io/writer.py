@@ -10,7 +10,8 @@ import numpy as np
 from sam_audio.errors import AudioWriteError
 from sam_audio.io.encoders import Encoder, make_encoder
 from sam_audio.io.formats import INTEGER_BITS, check_output, full_scale
-from sam_audio.io.target import FileTarget, StdoutTarget, writing
+from sam_audio.io.signals import uninterrupted
+from sam_audio.io.target import FileTarget, StdoutTarget, publish_together, writing
 from sam_audio.resample import Resampler
 
 _RESCALE_BLOCK = 65536
@@ -222,6 +223,7 @@ class WriterGroup:
 
     def __init__(self) -> None:
         self._writers: list[AudioWriter] = []
+        self._published = False
         self.applied_gain = 1.0
 
     def add(self, writer: AudioWriter) -> AudioWriter:
@@ -236,32 +238,41 @@ class WriterGroup:
         self._writers.append(writer)
         return writer
 
-    def commit(self) -> None:
-        """Make all files appear; on failure none does.
+    def finish(self) -> None:
+        """Complete all files; none of them appears yet.
 
-        The exception is a failing rename after a replaced file: the old file is gone and the new one stays.
+        Raises:
+            AudioWriteError: one of them cannot be written, or its name is taken.
         """
-        order = sorted(self._writers, key=lambda writer: str(writer.path) == "-")
+        for writer in self._writers:
+            writer.drain()
+        self.applied_gain = min((writer.gain_needed() for writer in self._writers), default=1.0)
+        for writer in self._writers:
+            writer.finish(self.applied_gain)
+        for writer in self._writers:
+            writer._target.check()
+
+    def commit(self) -> None:
+        """Make all files appear, the member that was added last at last; on failure none does.
+
+        Files that are replaced are there again if it fails.
+        """
+        if self._published:
+            return
         try:
-            for writer in order:
-                writer.drain()
-            self.applied_gain = min((writer.gain_needed() for writer in order), default=1.0)
-            for writer in order:
-                writer.finish(self.applied_gain)
-            for writer in order:
-                writer._target.check()
-            for writer in order:
-                writer.publish()
+            self.finish()
         except BaseException:
             self.discard()
-            for writer in reversed(order):
-                writer._target.unpublish()
             raise
+        self._published = True
+        order = sorted(self._writers, key=lambda writer: str(writer.path) == "-")
+        publish_together([writer._target for writer in order])
 
     def discard(self) -> None:
         """Remove what every member has not published."""
-        for writer in reversed(self._writers):  # the first one made the folders, so it removes them last
-            writer.discard()
+        with uninterrupted():
+            for writer in reversed(self._writers):  # the first one made the folders, so it removes them last
+                writer.discard()
 
     def __enter__(self) -> "WriterGroup":
         return self

@@ -81,7 +81,7 @@ def _mux(video: Path, sound: Path, target: Path, container: str, overwrite: bool
     av = _av()
     from sam_audio.io.target import FileTarget, writing
 
-    out = FileTarget(target, overwrite)
+    out = FileTarget(target, overwrite, [video, sound])
     try:
         with writing(out.name):
             try:

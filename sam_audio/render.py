@@ -27,7 +27,7 @@ from sam_audio.io import (
 )
 from sam_audio.io.formats import FORMATS
 from sam_audio.judging import StemJudge
-from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, slug
+from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, safe_name, slug
 from sam_audio.pipeline import separate_blocks
 from sam_audio.types import SeparationModel, SeparationResult
 
@@ -306,6 +306,7 @@ def _open_outputs(
             format=spec.format,
             subtype=spec.subtype,
             overwrite=options.overwrite,
+            inputs=[report.mixture],
             clip_mode=options.clip_mode,
         )
         stem = StemReport(name, prompt, str(path))
@@ -372,7 +373,7 @@ def _complete(
 
 def track_name(source: str | Path) -> str:
     """What ``{track}`` stands for."""
-    return "stdin" if str(source) == "-" else Path(source).stem
+    return "stdin" if str(source) == "-" else safe_name(Path(source).stem)
 
 
 def save_result(result: SeparationResult, folder: Path, *, overwrite: bool = False) -> list[Path]:

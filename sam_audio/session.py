@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,14 +82,13 @@ def write_session(
         raise OutputExistsError(f"{folder} already exists: choose another name for the session")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
+        made = _hidden_folder(folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder") from None
     try:
         content = _filled(made, session, with_stems)
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (made / FILE).write_text(text + "\n", encoding="utf-8")
-        os.chmod(made, 0o755)
         if folder.exists():
             old = made.with_name(made.name + ".old")
             os.rename(folder, old)
@@ -106,6 +105,17 @@ def write_session(
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def _hidden_folder(folder: Path) -> Path:
+    """A new folder beside it; not tempfile's, which is private to the user whatever the umask says."""
+    while True:
+        made = folder.with_name(f".{folder.name[:40]}.{secrets.token_hex(4)}")
+        try:
+            made.mkdir()
+        except FileExistsError:
+            continue
+        return made
 
 
 def _filled(folder: Path, session: SavedSession, with_stems: bool) -> dict[str, Any]:

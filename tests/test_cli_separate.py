@@ -245,6 +245,56 @@ def test_a_report_never_replaces_what_is_read_or_made(cli, report):
     assert {name: Path(name).read_bytes() for name in files()} == before
 
 
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+@pytest.mark.parametrize("kind", ["its own mixture", "another mixture"])
+def test_a_stem_never_replaces_what_is_read(cli, link, kind):
+    write("separated/mix/dog.wav")
+    Path("separated/other").mkdir()
+    taken = "separated/mix/dog.wav"
+    if kind == "another mixture":
+        write("separated/mix/other.wav")
+        asked = ["separated/mix/dog.wav", write("mix.wav")]
+    else:
+        link(os.path.abspath(taken), "mix.wav")
+        asked = ["mix.wav"]
+    before = {name: Path(name).read_bytes() for name in files()}
+    assert_one_sentence(cli(*asked, "-p", "dog", "--overwrite"), "dog.wav would replace what is read")
+    assert {name: Path(name).read_bytes() for name in files()} == before
+
+
+def test_a_report_never_replaces_another_name_of_the_mixture(cli):
+    os.link(write("mix.wav"), "report.json")
+    before = Path("mix.wav").read_bytes()
+    assert_one_sentence(
+        cli("mix.wav", "-p", "dog", "--report", "report.json", "--overwrite"), "the report would replace"
+    )
+    assert Path("mix.wav").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["...wav", ".wav", "con.wav", "a. .wav", "a\nb.wav", "é" * 125 + ".wav"])
+def test_odd_names_make_stems_within_the_folder(cli, name):
+    os.replace(write("in/mix.wav"), f"in/{name}")
+    result = cli(f"in/{name}", "-p", "dog", "-o", "out/here")
+    assert result.code == 0, result.err
+    assert [Path(path).name for path in files("out/here")] == ["dog.wav", "residual.wav"]
+    assert files() == sorted([f"in/{name}", *(f"out/here/{file}" for file in files("out/here"))])
+
+
+def test_two_odd_names_do_not_collide(cli):
+    for name in ("a/...wav", "b/. .wav"):
+        os.replace(write(f"{name[0]}/mix.wav"), name)
+    result = cli("a/...wav", "b/. .wav", "-p", "dog")
+    assert result.code == 0, result.err
+    assert files("separated") == [
+        f"untitled{n}/{stem}.wav" for n in ("-2", "") for stem in ("dog", "residual")
+    ]
+
+
+def test_a_template_that_pads_without_end(cli):
+    result = cli(write("mix.wav"), "-p", "dog", "--filename", "{stem:>99999999999}.{ext}")
+    assert_one_sentence(result, "template", "255")
+
+
 def test_the_report_of_a_name_that_is_no_text(cli):
     name = os.fsdecode(b"lat\xe9.wav")
     shutil.copy(write("mix.wav"), name)

@@ -344,14 +344,71 @@ def test_without_hard_links_files_are_renamed(tmp_path, monkeypatch):
     assert files(tmp_path) == ["a.wav"]
 
 
-def test_a_link_is_written_through(tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "a.wav").symlink_to(tmp_path / "store" / "b.wav")
-    write(tmp_path / "a.wav", noise(1))
-    assert (tmp_path / "a.wav").is_symlink()
-    write(tmp_path / "a.wav", noise(1, 10), overwrite=True)
-    assert (tmp_path / "a.wav").is_symlink()
-    assert soundfile.info(str(tmp_path / "store" / "b.wav")).frames == 10
+@pytest.mark.parametrize("dangling", [True, False])
+def test_a_link_is_never_written_through(tmp_path, dangling):
+    store, link = tmp_path / "store.wav", tmp_path / "a.wav"
+    if not dangling:
+        store.write_text("precious")
+    link.symlink_to(store)
+    with pytest.raises(OutputExistsError):
+        AudioWriter(link, sample_rate=RATE, channels=1)
+    assert link.is_symlink() and store.exists() is not dangling
+    write(link, noise(1, 10), overwrite=True)
+    assert not link.is_symlink() and soundfile.info(str(link)).frames == 10
+    assert store.exists() is not dangling and (dangling or store.read_text() == "precious")
+
+
+def test_a_link_that_appears_meanwhile_is_kept(tmp_path):
+    store, link = tmp_path / "store.wav", tmp_path / "a.wav"
+    with pytest.raises(OutputExistsError), AudioWriter(link, sample_rate=RATE, channels=1) as writer:
+        writer.write(noise(1))
+        link.symlink_to(store)
+    assert files(tmp_path) == ["a.wav"] and link.is_symlink() and not store.exists()
+
+
+@pytest.mark.parametrize("by", ["its name", "a hard link", "a link", "a link to its folder"])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_an_input_is_never_replaced(tmp_path, by, overwrite):
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in" / "mix.wav"
+    write(source, noise(1))
+    before = source.read_bytes()
+    path = tmp_path / "out.wav"
+    if by == "its name":
+        path = source
+    elif by == "a hard link":
+        os.link(source, path)
+    elif by == "a link":
+        path.symlink_to(source)
+    else:
+        (tmp_path / "folder").symlink_to(tmp_path / "in")
+        path = tmp_path / "folder" / "mix.wav"
+    there = sorted(tmp_path.rglob("*"))
+    with pytest.raises(AudioWriteError, match="is what is read"):
+        AudioWriter(path, sample_rate=RATE, channels=1, overwrite=overwrite, inputs=[source])
+    assert source.read_bytes() == before and sorted(tmp_path.rglob("*")) == there
+
+
+def test_an_input_moved_onto_the_output_meanwhile_is_kept(tmp_path):
+    source = tmp_path / "mix.wav"
+    write(source, noise(1))
+    path, before = tmp_path / "out.wav", source.read_bytes()
+    with (
+        pytest.raises(AudioWriteError, match="is what is read"),
+        AudioWriter(path, sample_rate=RATE, channels=1, overwrite=True, inputs=["-", source]),
+    ):
+        os.link(source, path)
+    assert source.read_bytes() == path.read_bytes() == before
+
+
+def test_new_folders_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write(tmp_path / "a" / "b" / "c.wav", noise(1))
+    finally:
+        os.umask(old)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "a/b", "a/b/c.wav")]
+    assert modes == [0o750, 0o750, 0o640]
 
 
 def test_folders_and_devices_are_not_replaced(tmp_path):
@@ -364,10 +421,13 @@ def test_folders_and_devices_are_not_replaced(tmp_path):
 
 def test_long_names(tmp_path):
     write(tmp_path / ("ü" * 125 + ".wav"), noise(1))
+    write(tmp_path / os.fsdecode(b"lat\xe9.wav"), noise(1))
     with pytest.raises(AudioWriteError, match="too long a name"):
         AudioWriter(tmp_path / ("u" * 256), sample_rate=RATE, channels=1)
     with pytest.raises(AudioWriteError, match="not a file name"):
         AudioWriter(tmp_path / "a\0b", sample_rate=RATE, channels=1)
+    with pytest.raises(AudioWriteError, match="not a file name"):
+        AudioWriter(tmp_path / "a\ud800b", sample_rate=RATE, channels=1)
 
 
 def test_a_file_in_the_way_of_a_folder(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,15 @@ import soundfile
 
 from sam_audio import Prompt
 from sam_audio.errors import OutputExistsError, UserError
-from sam_audio.session import Fader, SavedSession, pack_session, read_session, unpack_session, write_session
+from sam_audio.session import (
+    FILE,
+    Fader,
+    SavedSession,
+    pack_session,
+    read_session,
+    unpack_session,
+    write_session,
+)
 
 
 @pytest.fixture
@@ -56,6 +65,15 @@ def test_a_session_is_replaced_only_if_it_is_one_and_may_be(session, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(OutputExistsError):
         write_session(tmp_path / "other", session, overwrite=True)
+
+
+def test_a_session_follows_the_umask(session, tmp_path):
+    old = os.umask(0o077)
+    try:
+        folder = write_session(tmp_path / "mine", session)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_session_that_cannot_be_replaced_stays_where_it_was(session, tmp_path, monkeypatch):
@@ -141,3 +159,23 @@ def test_the_command_line_separates_a_session(session, tmp_path, tiny_weights):
     )
     assert done.exit_code == 0, done.output
     assert sorted(p.name for p in (out / "take 3").iterdir()) == ["guitar.wav", "residual.wav"]
+
+
+@pytest.mark.parametrize("title", ["...wav", "..", "../../x/..", "a\0b", "con", "é" * 300, "\ud800", "/"])
+def test_a_title_never_leads_out_of_the_folder(tmp_path, tiny_weights, title):
+    from typer.testing import CliRunner
+
+    from sam_audio.cli import separate_app
+
+    mix = tmp_path / "mix.wav"
+    soundfile.write(mix, np.random.default_rng(0).normal(0, 0.1, 8000), 8000)
+    folder = write_session(tmp_path / "a", SavedSession("a", mix, "x", ("guitar",), str(tiny_weights)))
+    content = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({**content, "title": title}))
+    before, out = set(tmp_path.rglob("*")), tmp_path / "out" / "here"
+    done = CliRunner().invoke(
+        separate_app, ["--session", str(folder), "-o", str(out)], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.glob("*/*")) == ["guitar.wav", "residual.wav"]
+    assert all((tmp_path / "out") in [path, *path.parents] for path in set(tmp_path.rglob("*")) - before)

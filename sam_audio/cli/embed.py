@@ -59,7 +59,7 @@ def embed(
     from sam_audio.naming import check_prompts
 
     texts = check_prompts(text) if text else []
-    with outputs([out], overwrite) as (file,):
+    with outputs([out], overwrite, files or []) as (file,):
         embedder = load_embedder(model)
         # Not numpy.savez: it would hold the frames of all files in memory.
         archive = ZipFile(file, "w")

@@ -80,7 +80,7 @@ def locate(
             raise UserError(f"{plot} cannot be drawn: name a {', '.join(localize.PLOT_FORMATS)} file")
     to_files = {name: path for name, path in wanted.items() if path != "-"}
 
-    with outputs(list(to_files.values()), overwrite) as files:
+    with outputs(list(to_files.values()), overwrite, [file]) as files:
         duration_s = _duration_s(file)
         from sam_audio.io.target import writing
         from sam_audio.locator import load_locator

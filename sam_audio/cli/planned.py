@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import UserError
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from sam_audio.jobs import Job
     from sam_audio.prompts import Request
 
+Place = tuple[int, int] | str
+
 
 def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> None:
     """Sees to it that jobs do not get into each other's way.
 
     Raises:
-        UserError: two of them would write one file, or more goes to standard output than it can take.
+        UserError: two of them would write one file, one would replace what any of them reads, or more goes to
+            standard output than it can take.
     """
     to_stdout = sum(str(job.options.out) == "-" for job in jobs)
     if to_stdout and json_summary:
@@ -30,9 +33,12 @@ def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> Non
         raise UserError(
             f"standard output takes one recording, but {to_stdout} are given: separate them one at a time"
         )
-    owners: dict[str, int] = {}
+    read = {_place(path) for job in jobs for path in _inputs(job)}
+    owners: dict[Place, int] = {}
     for number, job in enumerate(jobs):
         for path in _outputs(job):
+            if _place(path) in read:
+                raise UserError(f"{path} would replace what is read: choose another folder with --out")
             if owners.setdefault(_place(path), number) != number:
                 raise UserError(
                     f"{path} is to take the sound of several recordings: have {{track}} in the file name template, "
@@ -50,8 +56,8 @@ def check_report(report: Path, jobs: Sequence[Job], job_file: str | None) -> Non
         raise UserError(f"{report} is not a regular file: name another for the report")
     place = _place(report)
     for job in jobs:
-        if place == _place(job.mixture):
-            raise UserError(f"the report would replace the recording {report}: name another file for it")
+        if place in map(_place, _inputs(job)):
+            raise UserError(f"the report would replace {report}, which is read: name another file for it")
         if place in map(_place, _outputs(job)):
             raise UserError(f"the report would replace {report}, a sound: name another file for it")
     if job_file is not None and place == _place(job_file):
@@ -71,9 +77,7 @@ def check_job(job: Job, exporters: Iterable[Exporter]) -> None:
         if check is not None:
             check(job.mixture)
     for preview in _previews(_requests(job)):
-        if _place(preview) == _place(job.mixture):
-            raise UserError(f"the preview would replace {preview}, the recording: name another file for it")
-        FileTarget(preview, job.options.overwrite).discard()
+        FileTarget(preview, job.options.overwrite, _inputs(job)).discard()
 
 
 def _outputs(job: Job) -> list[Path]:
@@ -92,6 +96,22 @@ def _outputs(job: Job) -> list[Path]:
     return [fill_template(options.filename, folder, track, name, extension) for name in names] + previews
 
 
+def _inputs(job: Job) -> Iterator[str | Path]:
+    """The recording of a job, and the files that its clues name."""
+    if job.mixture != "-":
+        yield job.mixture
+    for clues in (job.clues, *(prompt.clues for prompt in job.prompts if not isinstance(prompt, str))):
+        for key, value in clues.items():
+            if key != "preview":
+                yield from _files(value)
+
+
+def _files(value: Any) -> Iterator[str | Path]:
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(one, (str, Path)) and os.path.isfile(one):
+            yield one
+
+
 def _requests(job: Job) -> list[Request]:
     """What a job asks for; nothing if that cannot be understood, which it will say when its turn comes."""
     from sam_audio.prompts import resolve
@@ -108,8 +128,12 @@ def _previews(requests: Iterable[Request]) -> list[Path]:
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
-def _place(path: str | Path) -> str:
-    """The one name of a file that goes by several."""
+def _place(path: str | Path) -> Place:
+    """What the names and links of one file have in common, whether it is there already or not."""
+    from sam_audio.io.target import identity
+
+    if (there := identity(path)) is not None:
+        return there
     try:
         return os.path.realpath(path)
     except ValueError:  # no name at all: it has a NUL, which whoever opens it will say

@@ -344,7 +344,7 @@ def _numbered(work: list[Any]) -> list[Any]:
     """Gives mixtures of one call that share a name and a folder distinct tracks."""
     from dataclasses import replace
 
-    from sam_audio.naming import distinct
+    from sam_audio.naming import distinct, safe_track
     from sam_audio.render import track_name
 
     by_folder: dict[str, list[int]] = {}
@@ -352,7 +352,7 @@ def _numbered(work: list[Any]) -> list[Any]:
         if not isinstance(job, UserError):
             by_folder.setdefault(str(job.options.out), []).append(i)
     for indices in by_folder.values():
-        names = distinct(work[i].track or track_name(work[i].mixture) for i in indices)
+        names = distinct(safe_track(work[i].track or track_name(work[i].mixture)) for i in indices)
         for i, name in zip(indices, names, strict=True):
             work[i] = replace(work[i], track=name)
     return work

@@ -83,8 +83,15 @@ def progress(description: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def outputs(paths: Sequence[str], overwrite: bool) -> Iterator[list[BinaryIO]]:
+def outputs(
+    paths: Sequence[str], overwrite: bool, inputs: Sequence[str | Path] = ()
+) -> Iterator[list[BinaryIO]]:
     """Opens files that appear together when the block ends, or not at all if it raises.
+
+    Args:
+        paths: of the files.
+        overwrite: allow existing files to be replaced, except for ``inputs``.
+        inputs: what is read meanwhile.
 
     Raises:
         AudioWriteError: a file exists already, or cannot be written, or is named twice.
@@ -98,7 +105,7 @@ def outputs(paths: Sequence[str], overwrite: bool) -> Iterator[list[BinaryIO]]:
     targets: list[FileTarget] = []
     with ExitStack() as undo:
         for path in paths:
-            target = FileTarget(Path(path), overwrite)
+            target = FileTarget(Path(path), overwrite, inputs)
             undo.callback(target.discard)
             targets.append(target)
         yield [target.file for target in targets]

@@ -214,7 +214,7 @@ def export(session: Session, path: Path, format: str, *, overwrite: bool = False
         raise UserError(f"{format} is not a session format: use one of {', '.join(FORMATS)}")
     writer: Callable[[Session, BinaryIO, Path], None]
     writer = import_module(f"sam_audio.export.{FORMATS[format][0]}").write
-    target = FileTarget(path, overwrite)
+    target = FileTarget(path, overwrite, [track.path for track in session.tracks])
     try:
         with writing(target.name):
             writer(session, target.file, path.parent.resolve())

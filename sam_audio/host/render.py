@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam_audio.host.rack import MASTER, Rack
 from sam_audio.io import AudioWriter, WriterGroup, open_audio, resolve_output
-from sam_audio.naming import distinct, slug
+from sam_audio.naming import distinct, shorten, slug
 from sam_audio.render import Progress, track_name
 
 BLOCK_S = 0.5
@@ -50,11 +50,13 @@ def render_rack(
         spec = resolve_output(format, None, reader)
         mix = f"{track_name(source)}-{slug(name)}"
         extension = spec.extension.lstrip(".")
-        wanted = {MASTER: folder / f"{mix}.{extension}"}
+        wanted = {MASTER: folder / shorten(f"{mix}.{extension}")}
         if stems:
             strips = [*rack.strips, *rack.buses]
             names = distinct(slug(strip) for strip in strips)
-            wanted |= {s: folder / mix / f"{n}.{extension}" for s, n in zip(strips, names, strict=True)}
+            wanted |= {
+                s: folder / shorten(mix) / f"{n}.{extension}" for s, n in zip(strips, names, strict=True)
+            }
         with WriterGroup() as group:
             writers = {}
             for strip, path in wanted.items():
@@ -66,6 +68,7 @@ def render_rack(
                     format=spec.format,
                     subtype=spec.subtype,
                     overwrite=overwrite,
+                    inputs=[source],
                 )
                 writers[strip] = group.add(writer)
             blocks = reader.blocks(max(1, round(reader.sample_rate * BLOCK_S)))

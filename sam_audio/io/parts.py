@@ -25,7 +25,7 @@ _FOREIGN_S = 24 * 3600  # how long another machine's part lies still before it c
 
 def part_name(path: Path) -> Path:
     """A new hidden name beside `path`, cut so that it is not too long."""
-    stem = path.name.encode()[:200].decode(errors="ignore")
+    stem = os.fsencode(path.name)[:200].decode(errors="ignore")
     return path.with_name(f".{stem}.{_HOST}{secrets.token_hex(4)}.part")
 
 

@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,8 +16,28 @@ from sam_audio.io.parts import open_part, part_name, remove_dead_parts
 from sam_audio.io.signals import uninterrupted
 
 
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Device and inode of a regular file, which all of its names and links share; None if there is none.
+
+    None on disks without inodes, too: what cannot be told apart is not taken for the same.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # the latter of names with a NUL, or that are no text
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) and found.st_ino else None
+
+
 class FileTarget:
     """A hidden temporary file in the folder of `path`, renamed to `path` when it is complete.
+
+    A symbolic link at `path` is a name that is taken: it is never written through, and replaced itself where
+    overwriting is allowed.
+
+    Args:
+        path: the final name.
+        overwrite: allow an existing file to be replaced.
+        inputs: files that are read meanwhile; they are never replaced, by whatever name or link.
 
     Attributes:
         name: for messages.
@@ -25,14 +45,16 @@ class FileTarget:
         file: open for reading and writing.
     """
 
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        # Through a symbolic link, the file it names is the one to replace.
-        self.path = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    def __init__(self, path: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
+        self.path = path
         self.name = str(path)
-        if "\0" in self.name:
-            raise AudioWriteError(f"{self.name!r} is not a file name: leave the NUL character out")
+        if not _is_name(self.name):
+            raise AudioWriteError(
+                f"{self.name!r} is not a file name: leave out the NUL character and what is no text"
+            )
         self.folder: Path | None = self.path.parent
         self._overwrite = overwrite
+        self._inputs = {found for found in map(identity, inputs) if found is not None}
         self._created: list[Path] = []
         self._temporary: Path | None = None
         self._withdrawn: Path | None = None
@@ -51,13 +73,19 @@ class FileTarget:
 
     def check(self) -> None:
         """Raise if the final name is taken by something that must not be replaced."""
+        if identity(self.path) in self._inputs:
+            raise AudioWriteError(
+                f"{self.name} is what is read: choose another folder or name for the output"
+            )
         try:
-            mode = self.path.stat().st_mode
+            mode = self.path.lstat().st_mode
+            if stat.S_ISLNK(mode) and self.path.exists():
+                mode = self.path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             return
         if stat.S_ISDIR(mode):
             raise AudioWriteError(f"{self.name} is a folder: give the name of a file in it")
-        if not stat.S_ISREG(mode):
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             raise AudioWriteError(f"{self.name} is not a regular file: give another name, or - for stdout")
         if not self._overwrite:
             raise _exists(self.name)
@@ -69,7 +97,7 @@ class FileTarget:
 
     def withdraw(self) -> None:
         """Hide the file that is to be replaced, so that it can come back if others of its set fail."""
-        if self._overwrite and self.path.exists():
+        if self._overwrite and os.path.lexists(self.path):
             withdrawn = part_name(self.path)
             os.rename(self.path, withdrawn)
             self._withdrawn = withdrawn
@@ -83,7 +111,7 @@ class FileTarget:
             ):  # where open files cannot be renamed; elsewhere they stay locked until they are
                 self.file.close()
             if self._overwrite:
-                self._replaced = self.path.exists()
+                self._replaced = os.path.lexists(self.path)
                 os.replace(self._temporary, self.path)
             else:
                 try:
@@ -223,6 +251,13 @@ def writing(name: str):
         else:
             text = f"{name} could not be written ({error.strerror or error}): check the disk"
         raise AudioWriteError(text) from error
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half a character
+        return False
 
 
 def _rename_new(temporary: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ class AudioWriter:
         format: "wav", "flac", "mp3", "ogg" or "opus".
         subtype: e.g. "PCM_24" or "FLOAT"; None is the format's default (16 bits).
         overwrite: allow an existing file to be replaced.
+        inputs: files that are read meanwhile, which are never replaced.
         clip_mode: what becomes of samples beyond full scale. None: integer formats saturate, others keep
             them. "clamp": saturated in every format, and wanted, so no reason for a warning. "rescale":
             everything (of the whole group) is divided by its peak, in a second pass at commit, if that
@@ -46,7 +48,7 @@ class AudioWriter:
 
     Raises:
         OutputExistsError: the file exists; also at commit, if it appeared meanwhile.
-        AudioWriteError: the format cannot hold this, or the disk refuses.
+        AudioWriteError: the format cannot hold this, the path is an input, or the disk refuses.
         ValueError: a block of the wrong shape, or a write after the end.
     """
 
@@ -60,6 +62,7 @@ class AudioWriter:
         format: str = "wav",
         subtype: str | None = None,
         overwrite: bool = False,
+        inputs: Iterable[str | Path] = (),
         clip_mode: str | None = None,
     ) -> None:
         if clip_mode not in _CLIP_MODES:
@@ -78,7 +81,7 @@ class AudioWriter:
         self._state = "open"  # -> drained -> finished -> published, or -> discarded
         self._encoder: Encoder | None = None
         self._scratch: BinaryIO | None = None
-        self._target = StdoutTarget() if str(path) == "-" else FileTarget(Path(path), overwrite)
+        self._target = StdoutTarget() if str(path) == "-" else FileTarget(Path(path), overwrite, inputs)
         try:
             with writing(self._target.name):
                 if clip_mode == "rescale":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import stat
 import threading
 import zipfile
@@ -15,7 +16,7 @@ import soundfile
 from sam_audio.app import controller, masks, mixdown, project, views
 from sam_audio.app.controller import MIXTURE, Editor, Settings, Shared
 from sam_audio.app.listen import Heard, Label, _distinct, labels, what_is_in
-from sam_audio.app.media import EXCERPT_S, excerpt, playable, receive
+from sam_audio.app.media import EXCERPT_S, excerpt, playable
 from sam_audio.app.project import Ask
 from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
 from sam_audio.errors import UserError
@@ -26,7 +27,7 @@ RATE = 16_000
 
 @pytest.fixture
 def shared(separator, tmp_path):
-    made = Shared(Settings(model="tiny", sessions=str(tmp_path / "sessions"), most_bytes=10**6))
+    made = Shared(Settings(models={"tiny": "tiny"}, sessions=str(tmp_path / "sessions"), most_bytes=10**6))
     made._separators["tiny"] = separator
     yield made
     made.close()
@@ -93,10 +94,143 @@ def test_bad_uploads_are_one_sentence(shared, name, content, says):
     assert editor.project.media is None
 
 
-def test_names_cannot_lead_out_of_the_folder(tmp_path):
-    for name in ("../../x.wav", "/etc/x.wav", "..\\..\\x.wav", "x.wav"):
-        assert receive(io.BytesIO(b"a"), name, tmp_path / "in", 10) == tmp_path / "in" / "x.wav"
-    assert receive(io.BytesIO(b"a"), "...", tmp_path / "in", 10).parent == tmp_path / "in"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x.wav",
+        "/etc/x.wav",
+        "..\\..\\x.wav",
+        "C:/x.wav",
+        "x\0.wav",
+        "é" * 200 + ".wav",
+        "..",
+        "",
+        "a/b",
+        "CON.wav",
+    ],
+)
+def test_names_of_uploads_are_no_paths(shared, tmp_path, name):
+    editor = Editor(shared)
+    sound = recording(tmp_path / "sound.wav").read_bytes()
+    task = editor.upload(io.BytesIO(sound), name).wait(20)
+    assert task.state == DONE, task.problem
+    editor.loaded(task)
+    assert editor.project.media.name == name  # it is shown, and that is all
+    (kept,) = (path for path in editor.folder.rglob("*") if path.is_file())
+    assert kept == kept.parent / f"{kept.parent.name}{'.wav' if name.endswith('.wav') else ''}"
+    example = editor.keep_example(io.BytesIO(sound), name).clues[0][1]
+    assert Path(example).is_relative_to(editor.folder)
+    assert [path.name for path in tmp_path.iterdir() if path != shared.root] == ["sound.wav"]
+
+
+def test_what_is_refused_is_not_kept(shared, tmp_path):
+    editor = Editor(shared)
+    for name, content in [
+        ("a.wav", b"no sound"),
+        ("a.zip", packed(tmp_path, {"format": "other"})),
+        ("a.wav", bytes(2 * 10**6)),
+    ]:
+        task = editor.upload(io.BytesIO(content), name).wait(20)
+        assert task.state == FAILED and name in task.problem and "upload" not in task.problem
+        with pytest.raises(UserError):
+            editor.keep_example(io.BytesIO(content), name)
+        assert list(editor.folder.iterdir()) == []
+
+
+def packed(folder: Path, content) -> bytes:
+    """A session as a zip, with stems for guitar."""
+    sound = recording(folder / "sound.wav").read_bytes()
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("session.json", content if isinstance(content, str) else json.dumps(content))
+        for name in ("mixture.wav", "stems/guitar.wav", "stems/residual.wav"):
+            archive.writestr(name, sound)
+    return made.getvalue()
+
+
+SESSION = {
+    "format": "sam-audio session",
+    "version": 1,
+    "name": "n",
+    "mixture": "mixture.wav",
+    "title": "t.wav",
+    "model": "tiny",
+    "strength": 1.0,
+    "prompts": ["guitar"],
+    "mixer": {},
+    "stems": {"guitar": "stems/guitar.wav", "residual": "stems/residual.wav"},
+    "report": {"level_db": {"guitar": -3}},
+}
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"level_db": 5},
+        {"level_db": {"guitar": "loud", "stranger": 1}, "scores": {"guitar": {"overall": 1}}},
+        {"scores": {"guitar": 3}, "in_mixture": {"guitar": "maybe"}},
+        {"scores": {"guitar": dict.fromkeys(views.AXES)}, "in_mixture": []},
+    ],
+)
+def test_reports_of_sessions_say_what_they_can(shared, tmp_path, report):
+    editor = Editor(shared)
+    task = editor.upload(io.BytesIO(packed(tmp_path, {**SESSION, "report": report})), "a.zip").wait(20)
+    assert task.state in (DONE, FAILED) and "wrong inside" not in task.problem
+    if task.state == DONE:
+        editor.loaded(task)
+        assert views.verdict("guitar", editor.stems) == ("", False)
+
+
+def test_a_model_that_is_not_offered_gives_way(shared, tmp_path):
+    """And is not looked for: the answer is the same whether it is a folder, a file or nothing."""
+    told = set()
+    for model in (
+        "gone",
+        "/",
+        "/etc/passwd",
+        str(tmp_path),
+        str(tmp_path / "gone"),
+        "facebook/sam-audio-small",
+    ):
+        editor = Editor(shared)
+        task = editor.upload(io.BytesIO(packed(tmp_path, {**SESSION, "model": model})), "a.zip").wait(20)
+        assert task.state == DONE, task.problem
+        told.add(editor.loaded(task))
+        assert (
+            editor.project.model == "tiny" and editor.stems is None
+        )  # those of the session are another model's
+    assert told == {"The session was saved with a model that this editor does not offer: tiny separates it"}
+    editor = Editor(shared)
+    editor.upload(io.BytesIO(packed(tmp_path, SESSION)), "a.zip").wait(20)
+    same = editor.upload(io.BytesIO(packed(tmp_path, SESSION)), "a.zip").wait(20)
+    assert editor.loaded(same) == "" and editor.stems.level_db == {"guitar": -3}
+
+
+def test_the_recording_before_is_let_go(shared, tmp_path):
+    editor = Editor(shared)
+    for _ in range(3):
+        task = editor.upload(io.BytesIO(recording(tmp_path / "a.wav").read_bytes()), "a.wav").wait(20)
+        editor.loaded(task)
+        assert len(list(editor.folder.glob("upload-*"))) == 1
+    assert editor.project.media.path.is_file()
+
+
+def test_visitors_who_left_are_cleaned_up_after(shared, tmp_path):
+    here = {"a": True, "b": True}
+    a, b = (Editor(shared, lambda name=name: here[name]) for name in here)
+    start_s = a.seen_s
+    here["a"] = False
+    shared.close_left(start_s + controller.LEFT_S - 1)
+    assert not a.closed  # they may come back
+    here["a"] = True
+    shared.close_left(start_s + controller.LEFT_S + 1)
+    here["a"] = False
+    shared.close_left(start_s + controller.LEFT_S + 2)
+    assert not a.closed and not b.closed
+    shared.close_left(start_s + 2 * controller.LEFT_S + 2)
+    assert a.closed and not a.folder.exists() and not b.closed
+    assert list(shared.root.iterdir()) == [b.folder]
+    assert stat.S_IMODE(shared.root.stat().st_mode) == stat.S_IMODE(b.folder.stat().st_mode) == 0o700
 
 
 def test_folders_are_private_and_removed(shared, editor, tmp_path):

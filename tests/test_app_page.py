@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ import soundfile
 pytest.importorskip("streamlit")
 from sam_audio.app import page, views  # noqa: E402
 from sam_audio.app.controller import Settings, Stems  # noqa: E402
-from sam_audio.app.project import Ask  # noqa: E402
+from sam_audio.app.project import Ask, Media  # noqa: E402
+
+MEDIA = Media(Path("a.wav"), "a.wav", "0" * 64, 1000, 2, 10_000)
 
 
 @pytest.fixture
@@ -24,7 +28,9 @@ def app(tmp_path, tiny_weights, monkeypatch):
     logging.getLogger("streamlit").setLevel(logging.ERROR)
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "mix.wav", rng.normal(0, 0.1, (16_000, 2)), 16_000)
-    settings = Settings(str(tmp_path / "mix.wav"), str(tmp_path / "sessions"), model=str(tiny_weights))
+    settings = Settings(
+        str(tmp_path / "mix.wav"), str(tmp_path / "sessions"), models={"tiny": str(tiny_weights)}
+    )
     monkeypatch.setenv(page.SETTINGS, json.dumps(vars(settings)))
     st.cache_resource.clear()
     yield AppTest.from_file(page.__file__, default_timeout=30)
@@ -46,7 +52,7 @@ def button(app, label: str):
 
 def test_from_a_file_to_stems(app):
     until(app, lambda: bool(app.header))
-    assert app.header[0].value == "mix.wav"
+    assert app.header[0].value == "` mix.wav `"
     next(one for one in app.text_input if one.label.startswith("What do you")).input("guitar")
     button(app, "Separate").click()
     until(app, lambda: any(one.label == "Prepare the download" for one in app.button))
@@ -65,7 +71,7 @@ def test_what_cannot_be_asked_is_said(app):
     button(app, "Separate").click()
     app.run()
     assert [error.value for error in app.error] == [
-        "A prompt is empty: say what to separate, for example 'guitar'."
+        "` A prompt is empty: say what to separate, for example 'guitar'. `"
     ]
 
 
@@ -77,9 +83,65 @@ def test_without_a_file_there_is_a_welcome(app, monkeypatch, tmp_path):
 
 
 def test_sentences():
-    assert page._sentence("a file_name is wrong") == "A file\\_name is wrong."
-    assert page._sentence("a.wav is empty") == "a.wav is empty."
+    assert page._sentence("a file_name is wrong") == "` A file_name is wrong. `"
+    assert page._sentence("a.wav is empty") == "` a.wav is empty. `"
     assert Ask("x").hint == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![](http://a/b.png)",
+        "[a](http://a)",
+        ":red[a] $x$ <b>a</b> :smile:",
+        "`a`",
+        "``",
+        "# a",
+        "a\n\n- b",
+        "* a",
+        " a ",
+    ],
+)
+def test_words_of_visitors_are_one_code_span(text):
+    """By the rules of CommonMark: a run of backticks ends at the next run of the same length."""
+    span = views.plain(text)
+    fence = re.match("`+", span)[0]
+    runs = re.findall("`+", span)
+    assert runs[0] == runs[-1] == fence and fence not in runs[1:-1] and "\n" not in span
+    assert span.removeprefix(fence).removesuffix(fence).strip() == " ".join(text.split())
+    assert views.plain(" \n\0") == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        [],
+        "x",
+        {"token": "other"},
+        {"token": MEDIA.sha256},
+        {"token": MEDIA.sha256, "seq": "x", "selection": None, "faders": {}},
+        {"token": MEDIA.sha256, "seq": float("inf"), "selection": None, "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": [1], "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": [2, 1], "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": ["a", "b"], "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": None, "faders": {"a": {"gain_db": []}}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": None, "faders": []},
+    ],
+)
+def test_what_is_no_state_of_the_mixer(said):
+    assert views.said_by_mixer(said, MEDIA) is None
+
+
+def test_what_the_mixer_says():
+    said = {
+        "token": f"{MEDIA.sha256}:0",
+        "seq": 2,
+        "selection": [1, 99],
+        "faders": {"a": {"mute": True, "pan": 0.5}},
+    }
+    assert views.said_by_mixer(said, MEDIA) == views.Said(2, (1.0, 10.0), {"a": {"mute": 1.0, "pan": 0.5}})
+    assert views.said_by_mixer({**said, "selection": None}, MEDIA).selection is None
 
 
 def test_verdicts_are_plain():

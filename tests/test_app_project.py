@@ -16,12 +16,13 @@ from sam_audio.app.project import (
     ask_for,
     drop,
     load,
+    restore,
     set_faders,
     set_model,
     set_strength,
 )
 from sam_audio.errors import UserError
-from sam_audio.session import Fader
+from sam_audio.session import Fader, SavedSession
 
 MEDIA = Media(Path("a.wav"), "a.wav", "0" * 64, 48_000, 2, 96_000)
 
@@ -75,7 +76,7 @@ def test_the_key_is_that_of_the_stems(project):
     others = [
         ask_for(asked, Ask("drums")),
         set_strength(asked, 1.5),
-        set_model(asked, "other"),
+        set_model(asked, "other", ["nano", "other"]),
         replace(asked, media=replace(MEDIA, sha256="1" * 64)),
     ]
     assert len({asked.key, *(other.key for other in others)}) == 5
@@ -92,8 +93,49 @@ def test_faders_stay_in_range_and_belong_to_tracks(project):
     for wrong in (-0.1, 2.1, float("nan")):
         with pytest.raises(UserError):
             set_strength(project, wrong)
-    with pytest.raises(UserError):
-        set_model(project, " ")
+    assert set_faders(asked, {"guitar": {"gain_db": float("nan"), "pan": float("inf")}}).faders == {
+        "guitar": Fader(0.0, 1.0)
+    }
+
+
+def test_models_are_those_of_the_editor_and_nothing_is_told_about_others(project, tmp_path):
+    (tmp_path / "there").mkdir()
+    said = set()
+    for name in (
+        "",
+        " ",
+        "..",
+        "/",
+        "/etc/passwd",
+        "facebook/sam-audio-small",
+        tmp_path / "there",
+        tmp_path / "gone",
+    ):
+        with pytest.raises(UserError) as refused:
+            set_model(project, str(name), ["nano", "mine"])
+        said.add(str(refused.value))
+    assert said == {"this editor does not offer that model: choose nano or mine"}
+
+
+def test_sessions_are_taken_up_step_by_step():
+    saved = SavedSession(
+        "take", Path("mixture.wav"), "a.wav", ("guitar", {"text": "drums", "spans": ["0-1"]}), "gone", 1.5,
+        {"guitar": Fader(float("inf"), -9.0), "stranger": Fader(1.0)},
+    )  # fmt: skip
+    opened = restore(MEDIA, saved, ["nano"])
+    assert opened.names == ["guitar", "drums"] and opened.strength == 1.5
+    assert opened.model == "nano"  # that of the session is not offered
+    assert opened.faders == {"guitar": Fader(12.0, -1.0)}
+    for wrong in (
+        {"strength": 3.0},
+        {"strength": float("nan")},
+        {"prompts": ("guitar", "guitar")},
+        {"prompts": ("",)},
+        {"prompts": ({"spans": ["9-1"]},)},
+        {"prompts": tuple(map(str, range(MOST_PROMPTS + 1)))},
+    ):
+        with pytest.raises(UserError):
+            restore(MEDIA, replace(saved, **wrong), ["nano"])
 
 
 def test_undo_and_redo(project):

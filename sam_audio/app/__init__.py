@@ -1,7 +1,7 @@
 """The editor in the browser.
 
-    page (streamlit) -> controller (one per visitor) -> project (immutable state, undo)
-                                                     -> work (queue, progress, cancel) -> Separator
+    server (its door) -> page (streamlit) -> controller (one per visitor) -> project (immutable state, undo)
+                                                                          -> work (queue, progress, cancel) -> Separator
 
-Nothing but `page` and its components imports streamlit.
+Nothing but `server`, `page` and its components imports streamlit.
 """

@@ -12,12 +12,15 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import WeakSet
 
 from sam_audio.app import listen, masks, media, mixdown, project
 from sam_audio.app.project import Ask, History, Media, Project
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 MIXTURE = "mixture"  # the track of the recording itself
 MOST_RESULTS = 8  # of a visitor, on disk; older ones are made again when they are asked for
 MOST_MODELS = 2
+LEFT_S = 75.0  # a visitor whose connection was lost is expected back: streamlit keeps their page for 60 s
+SWEEP_S = 15.0
 MOST_DOWNLOAD_BYTES = 1_000_000_000  # the server holds a download in memory while it is sent
 
 
@@ -53,7 +58,7 @@ class Settings:
         sessions: folder of named sessions; None where visitors must not see each other's.
         most_bytes: of an upload.
         at_once: how many separations run at a time.
-        model: that is chosen at first.
+        models: that visitors may choose from: what is loaded, by what it is called. The first is chosen at first.
         device: see `sam_audio.api.choose_device`.
     """
 
@@ -61,7 +66,7 @@ class Settings:
     sessions: str | None = None
     most_bytes: int = 500_000_000
     at_once: int = 1
-    model: str = "nano"
+    models: Mapping[str, str] = field(default_factory=lambda: {"nano": "nano"})
     device: str = "auto"
 
 
@@ -73,20 +78,26 @@ class Shared:
         self.separations = Queue(settings.at_once)
         self.reading = Queue(2)  # overviews and excerpts: short, and never behind a separation
         self.root = Path(tempfile.mkdtemp(prefix="sam-audio-app-"))  # 0700
+        self._visitors: WeakSet[Editor] = WeakSet()
+        self._closed = threading.Event()
         atexit.register(self.close)  # the server may end while visitors are there
         self._lock = threading.Lock()
         self._separators: OrderedDict[str, Separator] = OrderedDict()
         self._locator: Locator | None = None
+        self._sweeper: threading.Thread | None = None
 
     def separator(self, model: str) -> Separator:
-        """Loaded once for everybody; the least recently used of more than MOST_MODELS is let go."""
+        """One of the models of the settings, loaded once for everybody.
+
+        The least recently used of more than MOST_MODELS is let go.
+        """
         from sam_audio.api import Separator
 
         with self._lock:
             if model not in self._separators:
                 while len(self._separators) >= MOST_MODELS:
                     self._separators.popitem(last=False)
-                self._separators[model] = Separator(model, self.settings.device)
+                self._separators[model] = Separator(self.settings.models[model], self.settings.device)
             self._separators.move_to_end(model)
             return self._separators[model]
 
@@ -97,7 +108,30 @@ class Shared:
             self._locator = self._locator or load_frame_encoder("nano")
             return self._locator
 
+    def welcome(self, visitor: Editor) -> None:
+        """From now on looks after a visitor, and closes their editor some time after they have left."""
+        with self._lock:
+            self._visitors.add(visitor)
+            if self._sweeper is None:
+                self._sweeper = threading.Thread(target=self._sweep, daemon=True, name="sam-audio-sweep")
+                self._sweeper.start()
+
+    def _sweep(self) -> None:
+        while not self._closed.wait(SWEEP_S):
+            self.close_left(time.monotonic())
+
+    def close_left(self, now_s: float) -> None:
+        """Closes the editors of visitors who were last seen more than LEFT_S ago, by the monotonic clock."""
+        with self._lock:
+            visitors = list(self._visitors)
+        for visitor in visitors:
+            if visitor.is_here():
+                visitor.seen_s = now_s
+            elif now_s - visitor.seen_s > LEFT_S:
+                visitor.close()
+
     def close(self) -> None:
+        self._closed.set()
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -122,19 +156,35 @@ class Stems:
     seconds: float = 0.0
 
 
-class Editor:
-    """One visitor's work. Its methods return at once; what takes longer is a `Task`."""
+@dataclass(frozen=True)
+class Opened:
+    """A session that was opened: where it goes on, its name, and whether its model is offered here."""
 
-    def __init__(self, shared: Shared) -> None:
+    project: Project
+    name: str
+    same_model: bool
+
+
+class Editor:
+    """One visitor's work. Its methods return at once; what takes longer is a `Task`.
+
+    Args:
+        shared: by all visitors.
+        is_here: whether the visitor is; some time after they have left the editor is closed.
+    """
+
+    def __init__(self, shared: Shared, is_here: Callable[[], bool] = lambda: True) -> None:
         self.shared = shared
+        self.is_here, self.seen_s = is_here, time.monotonic()
         self.folder = Path(tempfile.mkdtemp(prefix="visitor-", dir=shared.root))
         weakref.finalize(
             self, shutil.rmtree, self.folder, ignore_errors=True
         )  # when the visitor is forgotten
-        self.history = History(Project(model=shared.settings.model))
+        self.history = History(Project(model=next(iter(shared.settings.models))))
         self.name = ""  # of the session, once it has one
         self._stems: OrderedDict[str, Stems] = OrderedDict()
         self._tasks: dict[tuple[Any, ...], Task[Any]] = {}
+        shared.welcome(self)
 
     @property
     def project(self) -> Project:
@@ -150,63 +200,82 @@ class Editor:
     def redo(self) -> None:
         self.history = self.history.redo()
 
+    @property
+    def closed(self) -> bool:
+        return not self.folder.exists()
+
     def close(self) -> None:
         """Ends all work and removes everything that belongs to this visitor."""
-        for task in self._tasks.values():
+        for task in list(self._tasks.values()):
             task.cancel()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # ---- recordings ----------------------------------------------------------------------------------
 
     def upload(self, source: BinaryIO, name: str) -> Task[Any]:
-        """Takes a recording, or a saved session as a zip file."""
-        folder = Path(tempfile.mkdtemp(prefix="upload-", dir=self.folder))
-        try:
-            path = media.receive(source, name, folder, self.shared.settings.most_bytes)
-        except UserError as error:
-            problem = error
+        """Takes a recording, or a saved session as a zip file. What is refused is not kept."""
+        folder = self._new_folder("upload")
 
-            def refuse(task: Task[Any]) -> Any:
-                raise problem
+        def work(task: Task[Any]) -> Project | Opened:
+            try:
+                path = media.receive(source, name, folder, self.shared.settings.most_bytes)
+                with _called(path, name):
+                    return self._opened_zip(path) if media.is_zip(path) else self._looked_at(path, name)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
 
-            return self.shared.reading.put(refuse)
-        if path.suffix.lower() == ".zip":
-            return self.shared.reading.put(lambda task: self._opened_zip(path))
-        return self.open_file(path, name)
+        return self.shared.reading.put(work)
 
-    def open_file(self, path: Path, name: str | None = None) -> Task[Any]:
+    def open_file(self, path: Path) -> Task[Any]:
         """Looks at a recording, or opens a session folder; a problem with it is the task's."""
         if (path / FILE).is_file():
             return self.shared.reading.put(lambda task: self._opened(path))
-        return self.shared.reading.put(lambda task: self._looked_at(path, name or path.name))
+        return self.shared.reading.put(lambda task: self._looked_at(path, path.name))
+
+    def _new_folder(self, kind: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.folder))
 
     def _looked_at(self, path: Path, name: str) -> Project:
         found, overview = media.look(path, name)
         self._keep_overview(found, overview)
         return project.load(self.project, found)
 
-    def _opened_zip(self, archive: Path) -> tuple[Project, SavedSession]:
+    def _opened_zip(self, archive: Path) -> Opened:
         limit = 8 * self.shared.settings.most_bytes
-        return self._opened(unpack_session(archive, archive.with_suffix(""), limit))
+        folder = unpack_session(archive, archive.with_suffix(""), limit)
+        archive.unlink()
+        return self._opened(folder)
 
-    def _opened(self, folder: Path) -> tuple[Project, SavedSession]:
+    def _opened(self, folder: Path) -> Opened:
         saved = read_session(folder)
         found, overview = media.look(saved.mixture, saved.title)
+        opened = project.restore(found, saved, list(self.shared.settings.models))
         self._keep_overview(found, overview)
-        asks = tuple(map(Ask.of, saved.prompts))
-        opened = Project(found, asks, saved.model, saved.strength, dict(saved.faders))
-        if saved.stems and opened.key is not None:
-            told = {key: saved.report[key] for key in _TOLD if key in saved.report}
-            self._stems[opened.key] = Stems(dict(saved.stems), **told)
-        return opened, saved
+        # stems of another model, or of other prompts, would pass for what this project gives
+        kept = opened.model == saved.model and set(saved.stems) == {*opened.names, RESIDUAL}
+        if kept and opened.key is not None:
+            self._stems[opened.key] = Stems(dict(saved.stems), **_told(saved.report, opened.names))
+        return Opened(opened, saved.name, opened.model == saved.model)
 
-    def loaded(self, task: Task[Any]) -> None:
-        """Goes on with what `upload` or `open_file` found; a session brings its name and starts a new history."""
-        if isinstance(task.result, Project):
-            self.history, self.name = History(task.result), ""
-        elif task.result is not None:
-            opened, saved = task.result
-            self.history, self.name = History(opened), saved.name
+    def loaded(self, task: Task[Any]) -> str:
+        """Goes on with what `upload` or `open_file` found; a session brings its name and starts a new history.
+
+        Returns:
+            What the visitor has to know about it, a sentence; mostly nothing.
+        """
+        found = task.result
+        if found is None:
+            return ""
+        opened, self.name = (found, "") if isinstance(found, Project) else (found.project, found.name)
+        self.history = History(opened)
+        assert opened.media is not None
+        for folder in self.folder.glob("upload-*"):  # recordings before this one: nothing leads back to them
+            if not opened.media.path.is_relative_to(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(found, Opened) and not found.same_model:
+            return f"The session was saved with a model that this editor does not offer: {opened.model} separates it"
+        return ""
 
     def _keep_overview(self, found: Media, overview: Spectrogram) -> None:
         done: Task[Spectrogram] = Task(lambda task: overview)
@@ -226,10 +295,14 @@ class Editor:
         """
         from sam_audio.io import open_audio
 
-        folder = Path(tempfile.mkdtemp(prefix="example-", dir=self.folder))
-        path = media.receive(source, name, folder, self.shared.settings.most_bytes)
-        with open_audio(path):
-            pass
+        folder = self._new_folder("example")
+        try:
+            path = media.receive(source, name, folder, self.shared.settings.most_bytes)
+            with _called(path, name), open_audio(path):
+                pass
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         kept = path.rename(folder / f"{media.digest(path)[:16]}{path.suffix}")
         return Ask("", (("like", str(kept)),))
 
@@ -365,7 +438,7 @@ class Editor:
         current, stems = self.project, self.stems
         assert current.media is not None and stems is not None
         found, files = current.media, stems.files
-        out = Path(tempfile.mkdtemp(prefix="export-", dir=self.folder))
+        out = self._new_folder("export")
 
         def work(task: Task[Path]) -> Path:
             if what == "mix":
@@ -421,7 +494,7 @@ class Editor:
 
     def packed(self, name: str) -> Path:
         """The session as a zip file, without stems: they are separated again when it is opened."""
-        out = Path(tempfile.mkdtemp(prefix="session-", dir=self.folder))
+        out = self._new_folder("session")
         folder = write_session(out / slug(name or "session"), self.saved(name), with_stems=False)
         return pack_session(folder, folder.with_suffix(".zip"))
 
@@ -434,4 +507,34 @@ class Editor:
         return {path.parent.name: path.parent for path in found}
 
 
+@contextmanager
+def _called(path: Path, name: str) -> Iterator[None]:
+    """Problems with a file that was sent speak of it as its sender calls it, not of where it lies here."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error).replace(str(path), name).replace(str(path.with_suffix("")), name)
+        raise UserError(text.replace(path.name, name)) from None
+
+
+def _told(report: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """What a session's report says about stems, as far as it is what `Stems` holds: files may say anything."""
+
+    def number(value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+    def scores(value: Any) -> bool:
+        return isinstance(value, Mapping) and all(number(value.get(axis)) for axis in AXES)
+
+    right = {"level_db": number, "scores": scores, "in_mixture": lambda value: value in (True, False, None)}
+    return {
+        key: {
+            name: value for name, value in table.items() if name in (*names, RESIDUAL) and right[key](value)
+        }
+        for key in _TOLD
+        if isinstance(table := report.get(key), Mapping)
+    }
+
+
 _TOLD = ("level_db", "scores", "in_mixture")
+AXES = ("overall", "recall", "precision", "faithfulness")  # of the judge

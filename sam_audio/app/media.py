@@ -31,35 +31,39 @@ Progress = Callable[[int, int | None], None]
 
 
 def receive(source: BinaryIO, name: str, folder: Path, most_bytes: int) -> Path:
-    """Copies what was sent into a folder, under a name that cannot lead out of it.
+    """Copies what was sent into a folder, under a name of our own: of the sender's only the extension is kept.
 
     Raises:
         UserError: there are more than ``most_bytes``.
     """
-    path = folder / _safe(name)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{folder.name}{extension(name)}"
     size = 0
     with path.open("wb") as copy:
         while chunk := source.read(_CHUNK):
             size += len(chunk)
             if size > most_bytes:
-                break
+                raise UserError(
+                    f"{name} is larger than {most_bytes // 10**6} MB: start the editor with the file, "
+                    "sam-audio app FILE, or cut it first"
+                )
             copy.write(chunk)
-    if size > most_bytes:
-        path.unlink()
-        raise UserError(
-            f"{path.name} is larger than {most_bytes // 10**6} MB: start the editor with the file, "
-            "sam-audio app FILE, or cut it first"
-        )
     return path
 
 
-def _safe(name: str) -> str:
-    stem, dot, suffix = Path(name.replace("\\", "/")).name.rpartition(".")
-    stem, suffix = (stem, suffix) if dot else (suffix, "")
-    stem = re.sub(r"[^\w .()+-]", "_", stem).strip(" .")[:80] or "recording"
-    suffix = re.sub(r"[^A-Za-z0-9]", "", suffix)[:8]
-    return f"{stem}.{suffix}" if suffix else stem
+def extension(name: str) -> str:
+    """The last part of a file's name with its dot if it is a plain one, else nothing.
+
+    >>> extension("../a.WAV"), extension("a.m3u8/.."), extension("wav")
+    ('.WAV', '', '')
+    """
+    found = re.search(r"\.[A-Za-z0-9]{1,8}\Z", name)
+    return found[0] if found else ""
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file means to be a zip: by its name, or by how it begins."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".zip" or file.read(4) == b"PK\x03\x04"
 
 
 def digest(path: Path) -> str:

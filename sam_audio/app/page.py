@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from sam_audio import catalogue
 from sam_audio.app import mixer, project, views
 from sam_audio.app.controller import Editor, Settings, Shared
 from sam_audio.app.media import EXCERPT_S, picture_at
 from sam_audio.app.project import Ask
+from sam_audio.app.server import SETTINGS
+from sam_audio.app.views import plain
 from sam_audio.app.work import CANCELLED, DONE, FAILED, WAITING, Task
 from sam_audio.errors import UserError
-from sam_audio.naming import RESIDUAL
+from sam_audio.naming import RESIDUAL, slug
 
-SETTINGS = "SAM_AUDIO_APP"  # environment variable: Settings as JSON
 SHORT_S = 0.7  # work that is this quick is waited for, without a progress bar that flickers
 MIXER = "mixer"
 
@@ -36,9 +37,13 @@ def shared() -> Shared:
 
 def visitor() -> Editor:
     """One for each visitor. It outlives a lost connection: Streamlit keeps a session as long as cli/editor.py says."""
-    state = st.session_state
-    if "editor" not in state:
-        state.editor = Editor(shared())
+    from streamlit.runtime import get_instance
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    state, context = st.session_state, get_script_run_ctx()
+    assert context is not None
+    if "editor" not in state or state.editor.closed:
+        state.editor = Editor(shared(), partial(get_instance().is_active_session, context.session_id))
     return state.editor
 
 
@@ -80,7 +85,7 @@ def _finish_loading(editor: Editor) -> None:
         return
     state.loading = None
     if task.state == DONE:
-        editor.loaded(task)
+        state.notice = editor.loaded(task)
         state.selection = state.mark = state.prepared = None
         state.turn += 1
     else:
@@ -126,10 +131,10 @@ def _problems() -> None:
 
 
 def _sentence(text: str) -> str:
-    text = text.replace("\\", "\\\\").replace("*", "\\*").replace("_", "\\_").replace("$", "\\$")
+    """A problem or a notice, to be shown; it may hold names of files and other words of visitors."""
     if "." not in text.split(" ", 1)[0]:  # else it begins with the name of a file
         text = text[:1].upper() + text[1:]
-    return text + ("" if text.endswith((".", "!", "?")) else ".")
+    return plain(text + ("" if text.endswith((".", "!", "?")) else "."))
 
 
 def tried(action: Callable[..., Any], *values: Any) -> bool:
@@ -149,7 +154,7 @@ def _header(editor: Editor) -> None:
     found = editor.project.media
     assert found is not None
     title, buttons = st.columns(2, vertical_alignment="center")
-    title.header(editor.name or found.name, anchor=False)
+    title.header(plain(editor.name or found.name), anchor=False)
     title.caption(views.about(found))
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         undo = st.button("Undo", icon=":material/undo:", disabled=not editor.history.past, key="undo")
@@ -163,7 +168,7 @@ def _header(editor: Editor) -> None:
         st.session_state.turn += 1
         st.rerun()
     if st.session_state.get("notice"):
-        st.toast(st.session_state.pop("notice"))
+        st.toast(_sentence(st.session_state.pop("notice")))
 
 
 def _saving(editor: Editor) -> None:
@@ -172,12 +177,12 @@ def _saving(editor: Editor) -> None:
     name = st.text_input("Name of the session", editor.name or Path(found.name).stem, key="session-name")
     if editor.shared.settings.sessions is not None and st.button("Save session", type="primary", key="save"):
         if tried(editor.save, name):
-            st.session_state.notice = f"Saved to {Path(editor.shared.settings.sessions).name}/"
+            st.session_state.notice = f"Saved as {slug(name)}"
         st.rerun()
     st.download_button(
         "Download session",
         lambda: editor.packed(name).read_bytes(),
-        f"{Path(name).name or 'session'}.zip",
+        f"{slug(name or 'session')}.zip",
         "application/zip",
         on_click="ignore",
         key="download-session",
@@ -209,10 +214,10 @@ def _asking(editor: Editor) -> None:
                 key = "spans" if where == "It sounds there" else "not_spans"
                 clues.append((key, (stretch,)))
         if state.get("mark"):
-            st.caption(f"Marked in the picture: {state.mark['value']}")
+            st.caption(f"Marked in the picture: {plain(state.mark['value'])}")
             clues.append((state.mark["key"], state.mark["value"]))
         if state.get("example"):
-            st.caption(f"An example is given: {state.example[1]}")
+            st.caption(f"An example is given: {plain(state.example[1])}")
             clues += state.example[0].clues
     if asked:
         if tried(editor.do, project.ask_for, Ask(text, tuple(sorted(clues)))):
@@ -345,7 +350,7 @@ def _separation(editor: Editor) -> None:
             editor.separation(again=True)
             st.rerun()
         for index, ask in enumerate(editor.project.asks):
-            if st.button(f"Remove {ask.text or ask.hint}", key=f"remove-{index}"):
+            if st.button(f"Remove {plain(ask.text or ask.hint)}", key=f"remove-{index}"):
                 tried(editor.do, project.drop, index)
                 st.rerun()
 
@@ -418,14 +423,14 @@ def _mixer(editor: Editor) -> None:
 
 def _heard_of_mixer(editor: Editor) -> None:
     state = st.session_state
-    said = (state.get(MIXER) or {}).get("state")
     found = editor.project.media
-    if not said or found is None or not said["token"].startswith(found.sha256):
+    said = found and views.said_by_mixer((state.get(MIXER) or {}).get("state"), found)
+    if not said:
         return
-    state.seq = max(state.seq, int(said["seq"]))
-    state.selection = said["selection"]
+    state.seq = max(state.seq, said.seq)
+    state.selection = said.selection
     if editor.stems is not None:
-        tried(editor.do, project.set_faders, said["faders"])
+        tried(editor.do, project.set_faders, said.faders)
 
 
 def _remove_track(editor: Editor) -> None:
@@ -454,25 +459,20 @@ def _tuning(editor: Editor) -> None:
         key=f"strength-{turn}-{current.strength}",
         help="Below 1 keeps more of what is doubtful, above 1 cuts more boldly.",
     )
-    known = list(dict.fromkeys(["nano", current.model, *_separators()]))
+    offered = list(editor.shared.settings.models)
     model = right.selectbox(
         "Model",
-        known,
-        known.index(current.model),
-        accept_new_options=True,
+        offered,
+        offered.index(current.model),
         key=f"model-{turn}-{current.model}",
-        help="nano comes with the package; others are named by hub id or by the path of their folder.",
+        help="Those that the editor was started with.",
     )
     if strength != current.strength:
         tried(editor.do, project.set_strength, strength)
         st.rerun()
     if model and model != current.model:
-        tried(editor.do, project.set_model, model)
+        tried(editor.do, project.set_model, model, offered)
         st.rerun()
-
-
-def _separators() -> list[str]:
-    return [name for name, model in catalogue.PUBLISHED.items() if model.kind == "separator"]
 
 
 # ---- export --------------------------------------------------------------------------------------------
@@ -522,7 +522,7 @@ def _export(editor: Editor) -> None:
         elif task.state == DONE:
             size = task.result.stat().st_size / 1e6
             st.download_button(
-                f"Download {task.result.name} ({size:.1f} MB)",
+                f"Download {plain(task.result.name)} ({size:.1f} MB)",
                 task.result.read_bytes(),
                 task.result.name,
                 views.mime(task.result),
@@ -552,6 +552,8 @@ h1 { font-size: 2rem !important; } h2 { font-size: 1.5rem !important; overflow-w
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *,
 [data-testid="stFileUploaderDropzoneInstructions"] * { color: #4a5361 !important; opacity: 1 !important; }
 input::placeholder { color: #5f6875 !important; opacity: 1 !important; }
+[data-testid="stMarkdownContainer"] code { /* words of visitors, see views.plain */
+  all: unset; overflow-wrap: anywhere; }
 .lane { margin-top: 7px; }
 @media (max-width: 640px) { .lane { margin-top: -10px; } .block-container { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from sam_audio.errors import UserError
 from sam_audio.naming import RESIDUAL, check_prompts, distinct, slug
 from sam_audio.prompts import Prompt, resolve
-from sam_audio.session import Fader
+from sam_audio.session import Fader, SavedSession
 
 MOST_PROMPTS = 12
 GAIN_DB = (-60.0, 12.0)
@@ -138,6 +139,22 @@ def load(project: Project, media: Media) -> Project:
     return Project(media, model=project.model, strength=project.strength)
 
 
+def restore(media: Media, saved: SavedSession, offered: Sequence[str]) -> Project:
+    """Takes the steps that a saved session names, so that it holds nothing that could not be done by hand.
+
+    Args:
+        offered: models; another one than these gives way to the first.
+
+    Raises:
+        UserError: a step cannot be taken.
+    """
+    model = saved.model if saved.model in offered else offered[0]
+    opened = set_strength(Project(media, model=model), saved.strength)
+    for prompt in saved.prompts:
+        opened = ask_for(opened, Ask.of(prompt))
+    return set_faders(opened, {name: vars(fader) for name, fader in saved.faders.items()})
+
+
 def ask_for(project: Project, ask: Ask) -> Project:
     """Adds a prompt.
 
@@ -168,11 +185,15 @@ def set_strength(project: Project, strength: float) -> Project:
     return replace(project, strength=round(float(strength), 2))
 
 
-def set_model(project: Project, model: str) -> Project:
-    """Another model, by name or path."""
-    if not model.strip():
-        raise UserError("a model needs a name: nano, a hub id or a folder")
-    return replace(project, model=model.strip())
+def set_model(project: Project, model: str, offered: Sequence[str]) -> Project:
+    """Another model out of those that the editor offers.
+
+    Raises:
+        UserError: it is none of them. The sentence is the same for every other name, whatever lies on the disk.
+    """
+    if model not in offered:
+        raise UserError(f"this editor does not offer that model: choose {' or '.join(offered)}")
+    return replace(project, model=model)
 
 
 def set_faders(project: Project, faders: Mapping[str, Mapping[str, Any]]) -> Project:
@@ -182,12 +203,18 @@ def set_faders(project: Project, faders: Mapping[str, Mapping[str, Any]]) -> Pro
     for name in known:
         if name in faders:
             values = faders[name]
-            gain = min(max(float(values.get("gain_db", 0)), GAIN_DB[0]), GAIN_DB[1])
-            pan = min(max(float(values.get("pan", 0)), -1.0), 1.0)
+            gain = _within(values.get("gain_db", 0), *GAIN_DB)
+            pan = _within(values.get("pan", 0), -1.0, 1.0)
             mute, solo = bool(values.get("mute")), bool(values.get("solo"))
             heard[name] = Fader(round(gain, 1), round(pan, 2), mute, solo)
     changed = {**project.faders, **heard}
     return replace(project, faders={k: v for k, v in changed.items() if v != Fader()})
+
+
+def _within(value: Any, low: float, high: float) -> float:
+    """Numbers in range; what is no number is in the middle of what faders do: 0."""
+    number = float(value)
+    return 0.0 if math.isnan(number) else min(max(number, low), high)
 
 
 # ---- history -------------------------------------------------------------------------------------------

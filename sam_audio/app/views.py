@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sam_audio.app.controller import MIXTURE, Stems
+from sam_audio.app.controller import AXES, MIXTURE, Stems
 from sam_audio.app.listen import Heard
 from sam_audio.app.media import Excerpt
 from sam_audio.app.project import Media, Project
 from sam_audio.localize import Spectrogram
 from sam_audio.naming import RESIDUAL
 
-AXES = ("overall", "recall", "precision", "faithfulness")
 FORMATS = {
     "WAV": "wav",
     "FLAC": "flac",
@@ -45,6 +46,49 @@ def clock(seconds: float) -> str:
     if minutes >= 60:
         return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{int(rest):02d}"
     return f"{int(minutes)}:{rest:04.1f}"
+
+
+def plain(text: str) -> str:
+    """Words of visitors and of files for labels and paragraphs, which Streamlit takes for Markdown.
+
+    They become a code span, the one thing in Markdown inside of which nothing means anything: no picture, link, colour,
+    formula, symbol or address. The page shows it in the letters around it.
+
+    >>> plain("![](http://example.com/a.png) :red[a]"), plain("`")
+    ('` ![](http://example.com/a.png) :red[a] `', '`` ` ``')
+    """
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not words:
+        return ""
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+    return f"{fence} {words} {fence}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the mixer reports: how often it has reported, the selected stretch in seconds, faders by track."""
+
+    seq: int
+    selection: tuple[float, float] | None
+    faders: dict[str, dict[str, Any]]
+
+
+def said_by_mixer(state: Any, media: Media) -> Said | None:
+    """What a browser sent as the state of the mixer; None if it is of another recording, or not the mixer's."""
+    try:
+        if not str(state["token"]).startswith(media.sha256):
+            return None
+        selection = state["selection"] and tuple(
+            min(max(float(s), 0.0), media.seconds) for s in state["selection"]
+        )
+        if selection and (len(selection) != 2 or not selection[0] < selection[1]):
+            return None
+        faders = {
+            str(name): {key: float(v) for key, v in fader.items()} for name, fader in state["faders"].items()
+        }
+        return Said(int(state["seq"]), selection or None, faders)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return None
 
 
 def about(media: Media) -> str:

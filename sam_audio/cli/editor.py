@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import os
+import re
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -35,8 +33,23 @@ def editor(
             show_default="~/sam-audio",
         ),
     ] = None,
+    allow_host: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME",
+            help="A name that the editor is reached by, beside localhost and ADDRESS; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Separations at a time.")] = 1,
-    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
+    model: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Models to choose from, the first at first (see: sam-audio models list); can be repeated.",
+            show_default="nano",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Open the editor in the browser."""
@@ -47,55 +60,37 @@ def editor(
 
     if find_spec("streamlit") is None or find_spec("streamlit_image_coordinates") is None:
         raise MissingExtraError("the editor needs streamlit, which is not installed", "app")
+    from sam_audio.app.controller import Settings
+    from sam_audio.app.server import is_loopback, serve
+
     if file is not None and not Path(file).exists():
         raise UserError(f"{file} does not exist: check the name and the folder")
     if not 0 < port < 65536:
         raise UserError(f"{port} is not a port: use 1 to 65535")
+    for name in allow_host or []:
+        if not re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", name):
+            raise UserError(
+                f"{name!r} is no name of a machine: use one like studio.local, without http:// and port"
+            )
     if _taken(host, port):
         raise UserError(f"port {port} is in use: choose another with --port {port + 1}")
-    alone = _is_loopback(host)
-    settings = {
-        "file": None if file is None else str(Path(file).resolve()),
-        "sessions": str(sessions.resolve()) if sessions else str(SESSIONS) if alone else None,
-        "most_bytes": size_bytes(max_upload),
-        "at_once": jobs,
-        "model": model,
-        "device": device,
-    }
-    _serve(settings, host, port, browser)
-
-
-def _serve(settings: dict, host: str, port: int, browser: bool) -> None:
-    from importlib import resources
-
-    from streamlit.web import bootstrap
-
-    from sam_audio.app.controller import Settings
-
-    os.environ["SAM_AUDIO_APP"] = json.dumps(vars(Settings(**settings)))
-    page = str(resources.files("sam_audio.app").joinpath("page.py"))
-    options = {
-        "server.address": host,
-        "server.port": port,
-        "server.headless": not browser,
-        "server.maxUploadSize": max(1, settings["most_bytes"] // 10**6),
-        "server.fileWatcherType": "none",
-        "server.disconnectedSessionTTL": 60,
-        "browser.gatherUsageStats": False,  # nothing leaves this machine
-        "client.toolbarMode": "minimal",
-        "client.showErrorDetails": "none",
-        "theme.base": "light",
-        "theme.primaryColor": "#0b5cad",
-        "theme.textColor": "#1b1f24",
-        "theme.linkColor": "#0b5cad",
-    }
-    flags = {name.replace(".", "_"): value for name, value in options.items()}
-    bootstrap.load_config_options(flag_options=flags)
-    print(
-        f"the editor is at http://{'localhost' if _is_loopback(host) else host}:{port}; Ctrl-C ends it",
-        flush=True,
+    settings = Settings(
+        file=None if file is None else str(Path(file).resolve()),
+        sessions=str(sessions.resolve()) if sessions else str(SESSIONS) if is_loopback(host) else None,
+        most_bytes=size_bytes(max_upload),
+        at_once=jobs,
+        models=_named(model or ["nano"]),
+        device=device,
     )
-    bootstrap.run(page, False, [], flags)
+    serve(settings, host, port, allow_host or [], browser)
+
+
+def _named(models: list[str]) -> dict[str, str]:
+    """What is loaded, by what visitors call it: a folder by its name, since where it lies is none of their business."""
+    from sam_audio.naming import distinct
+
+    called = [Path(model).resolve().name if Path(model).exists() else model for model in models]
+    return dict(zip(distinct(called), models, strict=True))
 
 
 def _taken(host: str, port: int) -> bool:
@@ -108,10 +103,3 @@ def _taken(host: str, port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

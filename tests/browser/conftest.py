@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from driving import WIDE, Server
+from driving import WIDE
+from editor_server import Server
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -50,7 +51,7 @@ def chromium():
 
 @pytest.fixture
 def page(chromium, server):
-    """A visitor; whatever the page tries to fetch from elsewhere is a failure."""
+    """A visitor; what the page tries to fetch from elsewhere, or against its own policy, is a failure."""
     context = chromium.new_context(viewport=WIDE, accept_downloads=True)
     one = context.new_page()
     one.set_default_timeout(60_000)
@@ -64,9 +65,14 @@ def page(chromium, server):
             else None
         ),
     )
+    one.on(
+        "console",
+        lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None,
+    )
     one.goto(server.url)
     yield one
     if os.environ.get("SAM_AUDIO_LAST"):  # how it looked in the end, for those who mend a test
         one.screenshot(path=os.environ["SAM_AUDIO_LAST"], full_page=True)
     context.close()
     assert not problems
+    assert "Traceback" not in server.log()

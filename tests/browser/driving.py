@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -31,10 +27,18 @@ def upload(page, path) -> None:
     page.locator("input[type=file]").first.set_input_files(path)
 
 
+def until(page, what: str, arg=None, within_s: float = 180.0) -> None:
+    """Waits for a JavaScript function to say yes (Playwright's own way to wait is against the page's policy)."""
+    end_s = time.monotonic() + within_s
+    while not page.evaluate(what, arg):
+        assert time.monotonic() < end_s, f"never came true: {what}"
+        page.wait_for_timeout(50)
+
+
 def load(page, path: Path) -> None:
     upload(page, path)
     page.get_by_role("heading", name=path.name).wait_for()
-    page.wait_for_function(f"{FIND}?.tracks.get('mixture')?.url")
+    until(page, f"() => {FIND}?.tracks.get('mixture')?.url")
 
 
 def ask(page, text: str) -> None:
@@ -44,7 +48,7 @@ def ask(page, text: str) -> None:
 
 def track(page, name: str) -> None:
     """Waits for a stem that can be played."""
-    page.wait_for_function(f"(name) => {FIND}?.tracks.get(name)?.url", arg=name)
+    until(page, f"(name) => {FIND}?.tracks.get(name)?.url", name)
     settle(page)
 
 
@@ -126,47 +130,3 @@ def video(path: Path, seconds: int = 2, fps: int = 4, size=(320, 192)) -> Path:
     t = np.arange(seconds * RATE) / RATE
     wave = 0.1 * np.sin(2 * np.pi * 220 * t) + 0.05 * np.sin(2 * np.pi * 3000 * t) * (t % 1 < 0.5)
     return write_video(path, frames, fps, wave)
-
-
-class Server:
-    """``sam-audio app`` in a process of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder = folder
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir(parents=True)
-        self.sessions = folder / "sessions"
-        command = [sys.executable, "-c", "from sam_audio.cli import main; main()", "app", "--no-browser"]
-        command += ["--port", str(self.port), "--sessions", str(self.sessions), *options]
-        with (folder / "log.txt").open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(self.temporary)}
-            )
-        self.url = f"http://127.0.0.1:{self.port}"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
-                return
-            except OSError:
-                assert self.process.poll() is None, self.log()
-                time.sleep(0.1)
-        raise AssertionError(self.log())
-
-    def log(self) -> str:
-        return (self.folder / "log.txt").read_text()
-
-    def memory_mb(self) -> float:
-        """Resident memory of the server."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-    def visitors(self) -> list[Path]:
-        """Private folders that exist."""
-        return sorted(self.temporary.glob("sam-audio-app-*/visitor-*"))
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)

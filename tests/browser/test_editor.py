@@ -19,6 +19,7 @@ from driving import (
     sounds,
     state,
     track,
+    until,
     upload,
     video,
 )
@@ -92,11 +93,11 @@ def test_from_upload_to_a_reopened_session(page, server, chromium):
 
     # undo and redo move the faders of the page
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_function(f"() => {FADER % 'drums'}.pan === 0")
+    until(page, f"() => {FADER % 'drums'}.pan === 0")
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_function(f"() => {FADER % 'guitar'}.gain_db === 0")
+    until(page, f"() => {FADER % 'guitar'}.gain_db === 0")
     page.get_by_role("button", name="Redo").click()
-    page.wait_for_function(f"() => {FADER % 'guitar'}.gain_db === -6")
+    until(page, f"() => {FADER % 'guitar'}.gain_db === -6")
     settle(page)
 
     result = sam_audio.separate(BAND, ["guitar", "drums"], judge=False)

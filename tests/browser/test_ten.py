@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from driving import FIND, Server, ask, settle, state, upload
+from driving import FIND, ask, settle, state, until, upload
+from editor_server import Server
 
 import sam_audio
 
@@ -35,7 +36,7 @@ def test_ten_people_do_not_meet(chromium, tmp_path, record_property):
             ask(page, "rain")
         memory_mb = [server.memory_mb()]
         for number, (page, _) in enumerate(pages):
-            page.wait_for_function(f"() => {FIND}?.tracks.get('rain')?.url")
+            until(page, f"() => {FIND}?.tracks.get('rain')?.url")
             memory_mb.append(server.memory_mb())
             if number == 0:
                 one_mb = memory_mb[-1]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch is imported where it is used, so that CheckpointError
 FORMAT = 1
 SCALE = ".scale"
 _SUFFIX = ".safetensors"
+MOST_JSON_BYTES = 100_000_000
 _PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the zip that torch.save writes
 
 
@@ -41,6 +42,24 @@ def packaged(tower: str) -> list[str]:
     """Names of the checkpoints of a tower that come with the package, e.g. ["nano"]."""
     ending = f"-{tower}{_SUFFIX}"
     return sorted(p.name.removesuffix(ending) for p in _weights_folder().glob(f"*{ending}"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds, which has to be an object.
+
+    Raises:
+        CheckpointError: it does not, or cannot be read.
+    """
+    unreadable = CheckpointError(f"{path} is not a readable JSON file: fetch the model again.")
+    try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise unreadable
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise unreadable from None
+    if not isinstance(values, dict):
+        raise unreadable
+    return values
 
 
 def resolve(name: str | os.PathLike[str], tower: str) -> Path:
@@ -120,13 +139,10 @@ def _weights_folder() -> Path:
 
 
 def _read_config(path: Path, tower: str) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: a checkpoint needs its config beside it.") from None
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path} is not a readable JSON file: fetch the checkpoint again.") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing: a checkpoint needs its config beside it.")
+    config = read_json(path)
+    if config.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a config of format {FORMAT}, the one this version reads.")
     if config.get("tower") != tower:
         raise CheckpointError(f"{path} is for the {config.get('tower')} tower, not the {tower} tower.")
@@ -144,7 +160,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
     try:
         stored = load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError):
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError, RuntimeError, OverflowError):
         # only now: a safetensors file begins with a length, which may look like a pickle's first byte
         if start.startswith(_PICKLES):
             raise CheckpointError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pluggy
 
@@ -48,6 +48,8 @@ class Option:
         help: one sentence.
         many: may be given several times; its key then is a plural and takes a list.
         key: in job files and Python; by default the flag without hyphens, and with an s if there may be many.
+        file: whether its value names a file that is read, or one that is written. Jobs and sessions are data of other
+            people: what they name to write stays in the job's folder, and what a session names to read in the session.
     """
 
     flag: str
@@ -55,6 +57,7 @@ class Option:
     help: str
     many: bool = False
     key: str = ""
+    file: Literal["read", "write"] | None = None
 
     def __post_init__(self) -> None:
         name = self.flag.lstrip("-").replace("-", "_")

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sam_audio.documents import (
+    MOST_BYTES,
+    ClueValue,
+    Document,
+    converted,
+    decoded,
+    inner_name,
+    parse_json,
+    prompt_parts,
+    read_text,
+    structured,
+)
 from sam_audio.errors import UserError
 from sam_audio.prompts import Prompt
 from sam_audio.render import RenderOptions
 
-# key of a job -> field of RenderOptions, and the types it takes
-_OPTION_KEYS: dict[str, tuple[str, tuple[type, ...]]] = {
-    "out": ("out", (str,)),
-    "filename": ("filename", (str,)),
-    "mode": ("mode", (str,)),
-    "residual": ("residual", (str, type(None))),
-    "format": ("format", (str,)),
-    "depth": ("depth", (str, type(None))),
-    "clip_mode": ("clip_mode", (str, type(None))),
-    "overwrite": ("overwrite", (bool,)),
-    "start": ("start_s", (int, float)),
-    "duration": ("duration_s", (int, float, type(None))),
-    "strength": ("strength", (int, float)),
-    "judge": ("judge", (bool,)),
-    "candidates": ("candidates", (int,)),
-}
-_KEYS = ("mixture", "prompts", "track", *_OPTION_KEYS)
+_WHAT = "a job file, one JSON object a line"
+
+
+class JobOptions(Document):
+    """What a job may say of the fields of `RenderOptions`, under the names of the command line."""
+
+    out: str | UnsetType = UNSET
+    filename: str | UnsetType = UNSET
+    mode: str | UnsetType = UNSET
+    residual: str | None | UnsetType = UNSET
+    format: str | UnsetType = UNSET
+    depth: str | None | UnsetType = UNSET
+    clip_mode: str | None | UnsetType = UNSET
+    overwrite: bool | UnsetType = UNSET
+    start_s: float | UnsetType = msgspec.field(default=UNSET, name="start")
+    duration_s: float | None | UnsetType = msgspec.field(default=UNSET, name="duration")
+    strength: float | UnsetType = UNSET
+    judge: bool | UnsetType = UNSET
+    candidates: int | UnsetType = UNSET
+
+    def over(self, defaults: RenderOptions) -> RenderOptions:
+        """The defaults with what the job says itself."""
+        own = {name: getattr(self, name) for name in JobOptions.__struct_fields__}
+        own = {name: value for name, value in own.items() if value is not UNSET}
+        if str(own.get("residual", "")).lower() == "none":  # as on the command line
+            own["residual"] = None
+        return replace(defaults, **own)
+
+
+class _Line(JobOptions, kw_only=True):
+    mixture: str
+    prompts: str | list[str | dict[str, Any]] | UnsetType = UNSET
+    track: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +81,8 @@ def read_jobs(
 ) -> Iterator[Job | UserError]:
     """Reads a job file line by line (``-`` is standard input).
 
+    Files that prompts write (``preview``) are named within the folder of the job's output.
+
     Args:
         defaults: what a job does not say itself.
         prompts: for jobs without their own.
@@ -63,11 +94,10 @@ def read_jobs(
     Raises:
         UserError: the file itself cannot be read.
     """
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"the job file {path} cannot be read ({reason}): check its name") from None
+    if path == "-":
+        text = decoded(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input", _WHAT)
+    else:
+        text = read_text(Path(path), _WHAT)
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -78,56 +108,58 @@ def read_jobs(
 
 
 def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Mapping[str, Any]) -> Job:
-    try:
-        entry: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"this is not JSON ({error.msg}): write one object a line") from None
-    if not isinstance(entry, dict):
+    values = parse_json(line, "the line")
+    if not isinstance(values, dict):
         raise UserError('this is not a JSON object: write {"mixture": ..., "prompts": [...]}')
-    own = {key: entry[key] for key in entry if key not in _KEYS}
-    known = _clue_keys() if own else []
-    unknown = [key for key in own if key not in known]
-    if unknown:
-        raise UserError(f"a job has no key {unknown[0]!r}: use {', '.join([*_KEYS, *known])}")
-    mixture = entry.get("mixture")
-    if not isinstance(mixture, str) or not mixture:
+    own = {key: value for key, value in values.items() if key not in _Line.__struct_encode_fields__}
+    files = _files_of_clues() if own else {}
+    job = structured(values, _Line, "the job", also=files)
+    if not job.mixture:
         raise UserError('a job needs "mixture", the path of a recording')
-    asked = entry.get("prompts", list(prompts))
-    if isinstance(asked, str):
-        asked = [asked]
-    if not isinstance(asked, list) or not all(isinstance(p, (str, dict)) for p in asked):
-        raise UserError('"prompts" is a list of texts, for example ["guitar"]')
-    track = entry.get("track")
-    if track is not None and not isinstance(track, str):
-        raise UserError('"track" is a text')
-    if track is not None and (Path(track).is_absolute() or ".." in re.split(r"[/\\]", track)):
-        raise UserError(f"the track {track!r} leads out of the folder of the stems: use a plain name")
-    values: dict[str, Any] = {}
-    for key, (name, types) in _OPTION_KEYS.items():
-        if key in entry:
-            value = entry[key]
-            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                raise UserError(f"{value!r} is not a value for {key!r}: see separate --help")
-            values[name] = value
-    if str(values.get("residual", "")).lower() == "none":  # as on the command line
-        values["residual"] = None
-    asked = [one if isinstance(one, str) else _prompt(one) for one in asked]
-    return Job(mixture, tuple(asked), replace(defaults, **values), track, {**clues, **own})
+    if job.track is not None:
+        inner_name(job.track, "the track")
+    options = job.over(defaults)
+    own = _checked(own, files, "the job", Path(options.out))
+    asked = list(prompts) if job.prompts is UNSET else job.prompts
+    asked = [asked] if isinstance(asked, str) else asked
+    return Job(
+        job.mixture,
+        tuple(one if isinstance(one, str) else _prompt(one, Path(options.out)) for one in asked),
+        options,
+        job.track,
+        {**clues, **own},
+    )
 
 
-def _prompt(entry: dict[str, Any]) -> Prompt:
+def _prompt(values: dict[str, Any], out: Path) -> Prompt:
     """Of an object: text, name, and clues by their keys."""
-    for key in ("text", "name"):
-        if not isinstance(entry.get(key), (str, type(None))):
-            raise UserError(f'the "{key}" of a prompt is a text')
-    known = ["text", "name", *_clue_keys()]
-    unknown = [key for key in entry if key not in known]
-    if unknown:
-        raise UserError(f"a prompt has no {unknown[0]!r}: it can have {', '.join(known)}")
-    return Prompt(**entry)
+    files = _files_of_clues()
+    text, name, clues = prompt_parts(values, files, "a prompt")
+    return Prompt(text, name=name, **_checked(clues, files, "a prompt", out))
 
 
-def _clue_keys() -> list[str]:
+def _checked(
+    clues: Mapping[str, Any], files: Mapping[str, str | None], where: str, out: Path
+) -> dict[str, Any]:
+    """Clues with values that a document may hold; a file to write is put into ``out``.
+
+    Raises:
+        UserError: a value is of another kind, or names a file to write elsewhere.
+    """
+    checked = {}
+    for key, value in clues.items():
+        value = converted(value, ClueValue, f"the {key} of {where}")  # type: ignore[arg-type]
+        if files[key] == "write":
+            if not isinstance(value, str) or str(out) == "-":
+                raise UserError(
+                    f"the {key} of {where} is a file in the folder of the stems: name one, and an out"
+                )
+            value = str(out / inner_name(value, f"the {key}"))
+        checked[key] = value
+    return checked
+
+
+def _files_of_clues() -> dict[str, str | None]:
     from sam_audio.registry import registry
 
-    return [option.key for _, option in registry().options()]
+    return registry().clues()

@@ -6,6 +6,7 @@ either of them could be meant.
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -102,6 +103,10 @@ class Registry:
         """The options of all prompt types."""
         return [(kind, option) for kind in self.all("prompt_types") for option in kind.options]
 
+    def clues(self) -> dict[str, str | None]:
+        """The options by key: whether their values name a file to "read" or to "write"; None for no file."""
+        return {option.key: option.file for _, option in self.options()}
+
     def _load(self, point: EntryPoint) -> Plugin:
         """Imports one plugin; what is wrong with it is in its ``problem``."""
         distribution = point.dist
@@ -184,6 +189,11 @@ def _check(hook: str, thing: Any) -> None:
             raise ValueError(f"the prompt type {thing.name} has no options")
         if not all(option.flag.startswith("--") for option in options):
             raise ValueError(f"the prompt type {thing.name} has an option that does not begin with --")
+        for option in options:
+            if re.search(r"FILE|PATH|FOLDER|DIR|\.\w", option.metavar) and option.file is None:
+                raise ValueError(
+                    f"{option.flag} takes {option.metavar}: its Option has to say file='read' or file='write'"
+                )
 
 
 _lock = threading.Lock()

@@ -10,30 +10,50 @@ The editor writes and reopens them, ``separate --session NAME`` separates again 
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from sam_audio.documents import (
+    ClueValue,
+    Document,
+    converted,
+    inner_name,
+    parse_json,
+    prompt_parts,
+    read_text,
+    shown,
+    structured,
+)
 from sam_audio.errors import OutputExistsError, UserError
 from sam_audio.prompts import Prompt
 
 FORMAT, VERSION = "sam-audio session", 1
 FILE = "session.json"
-CLUE_FILES = ("like", "hum", "midi", "mask", "labels")  # clues that name a file
+MOST_FILES = 1000  # in a zip: those of a session are its stems and examples
+_MOST_READ = 4 << 20  # bytes that a zip's list of files may have: it is read at once
+_STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every system's zips are made with
 
 
 @dataclass(frozen=True)
 class Fader:
     """A track of the mixer: gain in dB (-60..12), pan from -1 (left) to 1 (right), mute and solo."""
 
-    gain_db: float = 0.0
-    pan: float = 0.0
+    gain_db: Annotated[float, Meta(ge=-60, le=12)] = 0.0
+    pan: Annotated[float, Meta(ge=-1, le=1)] = 0.0
     mute: bool = False
     solo: bool = False
 
@@ -69,6 +89,36 @@ class SavedSession:
         return tuple(one if isinstance(one, str) else Prompt(**one) for one in self.prompts)
 
 
+class _Scores(Document):
+    overall: float
+    recall: float
+    precision: float
+    faithfulness: float
+    present: float | None = None
+
+
+class _Report(Document):
+    level_db: dict[str, float] = {}
+    scores: dict[str, _Scores] = {}
+    in_mixture: dict[str, bool | None] = {}
+
+
+class _File(Document, kw_only=True):
+    """What session.json says."""
+
+    format: str
+    version: int
+    name: str
+    mixture: str
+    title: str | None = None
+    model: str
+    strength: Annotated[float, Meta(ge=0, le=2)]
+    prompts: list[str | dict[str, Any]]
+    mixer: dict[str, Any]
+    stems: dict[str, str]
+    report: dict[str, Any] | None = None
+
+
 def write_session(
     folder: Path, session: SavedSession, *, overwrite: bool = False, with_stems: bool = True
 ) -> Path:
@@ -78,7 +128,7 @@ def write_session(
         OutputExistsError: the folder exists and is not to be replaced, or is no session.
         UserError: it cannot be written.
     """
-    if folder.exists() and not (overwrite and (folder / FILE).is_file()):
+    if os.path.lexists(folder) and not (overwrite and (folder / FILE).is_file()):
         raise OutputExistsError(f"{folder} already exists: choose another name for the session")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +137,9 @@ def write_session(
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder") from None
     try:
         content = _filled(made, session, with_stems)
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        (made / FILE).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        # names that are no text stand in JSON as its own escapes, which backslashreplace writes
+        (made / FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
         if folder.exists():
             old = made.with_name(made.name + ".old")
             os.rename(folder, old)
@@ -122,30 +173,37 @@ def _filled(folder: Path, session: SavedSession, with_stems: bool) -> dict[str, 
     """Copies files into the folder; returns what session.json says."""
 
     def kept(path: Path, name: str) -> str:
+        suffix = path.suffix if re.fullmatch(r"\.\w{1,12}", path.suffix) else ""
         (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / name)
-        return name
+        shutil.copyfile(path, folder / f"{name}{suffix}")
+        return f"{name}{suffix}"
 
+    files = _files_of_clues()
     prompts: list[Any] = []
     for n, prompt in enumerate(session.prompts):
         if isinstance(prompt, dict):
-            prompt = {
-                key: kept(Path(value), f"clues/{n}-{key}{Path(value).suffix}") if key in CLUE_FILES else value
-                for key, value in prompt.items()
-            }
+            prompt = {key: value for key, value in prompt.items() if files.get(key) != "write"}
+            for key in prompt:
+                value = prompt[key]
+                if files.get(key) != "read":
+                    continue
+                if isinstance(value, (list, tuple)):
+                    prompt[key] = [kept(Path(one), f"clues/{n}-{key}-{i}") for i, one in enumerate(value, 1)]
+                else:
+                    prompt[key] = kept(Path(value), f"clues/{n}-{key}")
         prompts.append(prompt)
     stems = session.stems if with_stems else {}
     return {
         "format": FORMAT,
         "version": VERSION,
         "name": session.name,
-        "mixture": kept(session.mixture, f"mixture{session.mixture.suffix}"),
+        "mixture": kept(session.mixture, "mixture"),
         "title": session.title,
         "model": session.model,
         "strength": session.strength,
         "prompts": prompts,
-        "mixer": {name: vars(fader) for name, fader in session.faders.items()},
-        "stems": {name: kept(path, f"stems/{path.name}") for name, path in stems.items()},
+        "mixer": {name: asdict(fader) for name, fader in session.faders.items()},
+        "stems": {name: kept(path, f"stems/{path.stem}") for name, path in stems.items()},
         "report": dict(session.report),
     }
 
@@ -156,57 +214,88 @@ def read_session(folder: str | Path) -> SavedSession:
     Raises:
         UserError: it is none, it is damaged, or a file of it is missing.
     """
-    folder = Path(folder).resolve()
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no session: name a folder with a {FILE} in it") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / FILE} cannot be read ({error}): open another session") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{folder / FILE} is no session of sam-audio: open another folder")
-    if content.get("version") != VERSION:
-        raise UserError(f"{folder / FILE} was written by a newer sam-audio: update to open it")
-    try:
-        return SavedSession(
-            name=str(content["name"]),
-            mixture=_inside(folder, content["mixture"]),
-            title=str(content.get("title") or content["mixture"]),
-            prompts=tuple(_prompt(folder, prompt) for prompt in content["prompts"]),
-            model=str(content["model"]),
-            strength=float(content["strength"]),
-            faders={name: _fader(values) for name, values in content["mixer"].items()},
-            stems={name: _inside(folder, path) for name, path in content["stems"].items()},
-            report=dict(content.get("report") or {}),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / FILE} is damaged ({error}): open another session") from None
+        folder = Path(os.path.realpath(folder))
+    except ValueError:
+        raise UserError(f"{shown(str(folder))} is no name of a folder: name one with a {FILE}") from None
+    path = folder / FILE
+    if not os.path.isfile(path):
+        raise UserError(f"{folder} holds no session: name a folder with a {FILE} in it")
+    where = str(path)
+    values = parse_json(read_text(path, "a session that sam-audio saved"), where)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise UserError(f"{path} is no session of sam-audio: open another folder")
+    if values.get("version") != VERSION:
+        raise UserError(f"{path} was written by a newer sam-audio: update to open it")
+    saved = structured(values, _File, where)
+    if saved.report is not None:
+        structured(saved.report, _Report, f"the report in {where}")
+    files = _files_of_clues()
+    return SavedSession(
+        name=saved.name,
+        mixture=_inside(folder, saved.mixture),
+        title=saved.title or saved.mixture,
+        prompts=tuple(_prompt(folder, prompt, files) for prompt in saved.prompts),
+        model=saved.model,
+        strength=saved.strength,
+        faders={
+            name: structured(fader, Fader, f"the fader {shown(name)} in {where}")
+            for name, fader in saved.mixer.items()
+        },
+        stems={name: _inside(folder, stem) for name, stem in saved.stems.items()},
+        report=saved.report or {},
+    )
 
 
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder; names that lead out of it are refused, for sessions come from other people."""
-    pure = PurePosixPath(name)
-    path = folder.joinpath(*pure.parts)
-    if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(folder):
-        raise UserError(f"the session names {name}, which lies outside of its folder: open another one")
-    if not path.is_file():
-        raise UserError(f"the session lacks its file {name}: open another one, or separate again")
+    path = folder / inner_name(name, "the session's file")
+    if not os.path.realpath(path).startswith(os.path.join(folder, "")):
+        raise UserError(f"the session's file {shown(name)} leads out of its folder: open another session")
+    if not os.path.isfile(path):
+        raise UserError(f"the session lacks its file {shown(name)}: open another session, or separate again")
     return path
 
 
-def _prompt(folder: Path, prompt: Any) -> str | dict[str, Any]:
+def _prompt(
+    folder: Path, prompt: str | dict[str, Any], files: Mapping[str, str | None]
+) -> str | dict[str, Any]:
+    """A prompt with the files that it names, all of them in the folder."""
     if isinstance(prompt, str):
         return prompt
-    return {key: str(_inside(folder, v)) if key in CLUE_FILES else v for key, v in prompt.items()}
+    text, name, clues = prompt_parts(prompt, files, "a prompt of the session")
+    found: dict[str, Any] = {
+        key: value for key, value in (("text", text), ("name", name)) if value is not None
+    }
+    for key, value in clues.items():
+        where = f"the {key} of a prompt of the session"
+        if files[key] == "write":
+            raise UserError(f"{where} names a file to write, which no session may: open another session")
+        if files[key] == "read":
+            named = converted(value, str | list[str], where)  # type: ignore[arg-type]
+            one_only = isinstance(named, str)
+            inside = [str(_inside(folder, one)) for one in ([named] if one_only else named)]
+            found[key] = inside[0] if one_only else inside
+        else:
+            found[key] = converted(value, ClueValue, where)  # type: ignore[arg-type]
+    return found
 
 
-def _fader(values: Mapping[str, Any]) -> Fader:
-    return Fader(
-        float(values.get("gain_db", 0)),
-        float(values.get("pan", 0)),
-        bool(values.get("mute", False)),
-        bool(values.get("solo", False)),
-    )
+def _files_of_clues() -> dict[str, str | None]:
+    from sam_audio.registry import registry
+
+    return registry().clues()
+
+
+class _ShortReads(io.FileIO):
+    """A zip whose list of files is read only if it is short; zipfile reads that at once, and all else in parts."""
+
+    def read(self, size: int | None = -1, /) -> bytes:  # type: ignore[override]
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        asked = left if size is None or size < 0 else min(size, left)
+        if asked > _MOST_READ:
+            raise zipfile.BadZipFile("its list of files is too long")
+        return super().read(asked if asked > 0 else 0)
 
 
 def unpack_session(archive: Path, folder: Path, most_bytes: int) -> Path:
@@ -222,23 +311,51 @@ def unpack_session(archive: Path, folder: Path, most_bytes: int) -> Path:
     """
     refused = UserError(f"{archive.name} is neither a recording nor a saved session: choose another file")
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with _ShortReads(archive) as file, zipfile.ZipFile(file) as packed:
             entries = [entry for entry in packed.infolist() if not entry.is_dir()]
-            names = [PurePosixPath(entry.filename) for entry in entries]
-            if FILE not in map(str, names) or any(".." in n.parts or n.is_absolute() for n in names):
+            names = [inner_name(entry.orig_filename, f"in {archive.name}, the file") for entry in entries]
+            if FILE not in map(str, names):
                 raise refused
-            if sum(entry.file_size for entry in entries) > most_bytes:
+            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > most_bytes:
                 raise UserError(
-                    f"{archive.name} holds more than {most_bytes // 10**6} MB: open it as a folder"
+                    f"{archive.name} holds more than {MOST_FILES} files or more than {most_bytes // 10**6} MB: "
+                    "open it as a folder"
                 )
+            if len(set(names)) < len(names) or not all(map(_is_plain, entries)):
+                raise refused
             for entry, name in zip(entries, names, strict=True):
-                path = folder.joinpath(*name.parts)
+                path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with packed.open(entry) as source, path.open("wb") as copy:
+                with packed.open(entry) as source, path.open("xb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError):
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except _DAMAGE:
+        shutil.rmtree(folder, ignore_errors=True)
         raise refused from None
     return folder
+
+
+# what zipfile and its decompressor raise about damaged archives
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    OverflowError,
+)
+
+
+def _is_plain(entry: zipfile.ZipInfo) -> bool:
+    """Whether a member is a file, neither a link nor a device, and compressed as usual."""
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    return kind in (0, stat.S_IFREG) and entry.compress_type in _STORED
 
 
 def pack_session(folder: Path, archive: Path) -> Path:

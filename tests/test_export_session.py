@@ -66,7 +66,7 @@ def dawproject(session, folder):
 def test_what_is_no_report_is_one_sentence(tmp_path, content):
     path = tmp_path / "r.json"
     path.write_text(content)
-    with pytest.raises(UserError, match="r.json is no report: give what separate --report wrote"):
+    with pytest.raises(UserError, match="r.json is not what separate --report wrote: it "):
         prompts_of_report(path)
 
 

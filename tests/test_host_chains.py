@@ -63,7 +63,7 @@ def test_parameters_have_units():
         ({"effect": "Reverb", "room_size": "big"}, "does not take"),
         ({"effect": "Reverb", "room_size": 7.0}, "cannot be set up"),
         ({"plugin": "none.vst3"}, "there is no plugin"),
-        ({"plugin": "none.vst3", "gain": 1}, "unknown key gain"),
+        ({"plugin": "none.vst3", "gain": 1}, "unknown key 'gain'"),
     ],
 )
 def test_what_an_effect_does_not_take_is_said(values, message):
@@ -230,14 +230,14 @@ def test_a_rack_from_a_file(tmp_path, model):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompts = [", "not a rack file"),
-        ("", "names no prompts"),
+        ("prompts = [", "is not TOML"),
+        ("", "lacks prompts"),
         ('prompts = ["a"]\nstrenght = 1', "did you mean strength"),
         ('prompts = ["a"]\n[strips.b]\nmute = true', "no strip b"),
         ('prompts = ["a"]\n[strips.a]\nmute = 1', "true or false"),
         ('prompts = ["a"]\n[strips.a]\ngain_db = "loud"', "write a number"),
-        ('prompts = ["a"]\n[strips.a]\nchain = "Reverb"', "list of tables"),
-        ('prompts = ["a"]\n[strips.a]\nautomation = [{ target = "gain_db" }]', "incomplete"),
+        ('prompts = ["a"]\n[strips.a]\nchain = "Reverb"', "write a list"),
+        ('prompts = ["a"]\n[strips.a]\nautomation = [{ target = "gain_db" }]', "lacks points"),
         ('prompts = ["a"]\n[buses.master]\nmute = true', "another name"),
         ('prompts = ["a"]\nstrength = 3', "out of range"),
         ('prompts = [""]', "empty"),

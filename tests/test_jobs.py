@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from sam_audio.errors import UserError
-from sam_audio.jobs import _OPTION_KEYS, Job, read_jobs
+from sam_audio.jobs import Job, JobOptions, read_jobs
 from sam_audio.render import RenderOptions
 
 
@@ -51,11 +52,12 @@ def test_every_option_can_be_set_and_the_others_stay(read):
         "judge": False,
         "candidates": 3,
     }
-    assert values.keys() == _OPTION_KEYS.keys()
+    assert values.keys() == set(JobOptions.__struct_encode_fields__)
+    fields = dict(zip(JobOptions.__struct_encode_fields__, JobOptions.__struct_fields__, strict=True))
     (job,) = read({"mixture": "a", "track": "t", **values})
     assert job.track == "t"
     for key, value in values.items():
-        assert getattr(job.options, _OPTION_KEYS[key][0]) == value
+        assert getattr(job.options, fields[key]) == value
         (alone,) = read({"mixture": "a", key: value}, strength=1.5)
         assert alone.options.strength == (0.5 if key == "strength" else 1.5)
 
@@ -78,15 +80,29 @@ def test_no_residual_is_said_as_on_the_command_line(read, residual):
         ({"mixture": "a", "prompts": 3}, "prompts"),
         ({"mixture": "a", "prompts": [3]}, "prompts"),
         ({"mixture": "a", "track": 3}, "track"),
-        ({"mixture": "a", "track": "../b"}, "leads out of the folder"),
-        ({"mixture": "a", "track": "b\\..\\..\\c"}, "leads out of the folder"),
-        ({"mixture": "a", "track": "/tmp/b"}, "leads out of the folder"),
+        ({"mixture": "a", "track": "../b"}, "leads out of its folder"),
+        ({"mixture": "a", "track": "b\\..\\..\\c"}, "leads out of its folder"),
+        ({"mixture": "a", "track": "/tmp/b"}, "leads out of its folder"),
         ({"mixture": "a", "prompts": [{"self": 1, "text": "dog"}]}, "a prompt has no 'self'"),
-        ({"mixture": "a", "prompt": "dog"}, "no key 'prompt'"),
+        ({"mixture": "a", "prompt": "dog"}, "the unknown key 'prompt': did you mean prompts?"),
         ({"mixture": "a", "strength": "1"}, "strength"),
         ({"mixture": "a", "start": True}, "start"),
         ({"mixture": "a", "overwrite": 1}, "overwrite"),
         ({"mixture": "a", "out": None}, "out"),
+        ("[" * 100_000, "too deeply"),
+        ('{"mixture": "a", "mixture": "b"}', "twice"),
+        ('{"mixture": "a", "strength": 1e999}', "beyond"),
+        ('{"mixture": "a", "strength": ' + "9" * 5000 + "}", "thousands of digits"),
+        ({"mixture": "a\0b"}, "a character that is none"),
+        ({"mixture": "a", "track": "C:/x"}, "leads out of its folder"),
+        ({"mixture": "a", "spans": {"a": 1}}, "the spans of the job is"),
+        ({"mixture": "a", "region": "1,1,2,2", "preview": "/tmp/x.png"}, "leads out of its folder"),
+        (
+            {"mixture": "a", "prompts": [{"region": "1,1,2,2", "preview": "../x.png"}]},
+            "leads out of its folder",
+        ),
+        ({"mixture": "a", "prompts": [{"region": "1,1,2,2", "preview": 3}]}, "a file in the folder"),
+        ({"mixture": "a", "out": "-", "region": "1,1,2,2", "preview": "x.png"}, "a file in the folder"),
     ],
 )
 def test_a_bad_line_is_named_and_the_others_are_kept(read, line, says):
@@ -111,7 +127,7 @@ def test_unusual_characters_and_line_ends(tmp_path):
 
 
 def test_standard_input_is_a_job_file(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"mixture": "a"}\n'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"mixture": "a"}\n')))
     assert [job.mixture for job in read_jobs("-", RenderOptions())] == ["a"]
 
 
@@ -120,3 +136,8 @@ def test_a_job_file_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "gone", tmp_path, tmp_path / "binary"):
         with pytest.raises(UserError, match="cannot be read"):
             list(read_jobs(str(path), RenderOptions()))
+
+
+def test_a_preview_lies_in_the_folder_of_the_stems(read):
+    (job,) = read({"mixture": "a", "out": "o", "region": "1,1,2,2", "preview": "p/x.png"})
+    assert job.clues == {"region": "1,1,2,2", "preview": str(Path("o/p/x.png"))}

@@ -97,14 +97,26 @@ def test_a_session_that_cannot_be_replaced_stays_where_it_was(session, tmp_path,
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"mixture": "../mix.wav"}, "outside"),
-        ({"mixture": "/etc/passwd"}, "outside"),
+        ({"mixture": "../mix.wav"}, "leads out of its folder"),
+        ({"mixture": "/etc/passwd"}, "leads out of its folder"),
         ({"stems": {"guitar": "stems/gone.wav"}}, "lacks its file"),
-        ({"prompts": [{"text": "dog", "like": "../../mix.wav"}]}, "outside"),
+        ({"prompts": [{"text": "dog", "like": "../../mix.wav"}]}, "leads out of its folder"),
+        ({"prompts": [{"text": "dog", "like": ["clues/1-like.wav", "/mix.wav"]}]}, "leads out of its folder"),
+        ({"prompts": [{"text": "dog", "mask": "C:/x.png"}]}, "leads out of its folder"),
+        ({"prompts": [{"region": "1,1,2,2", "preview": "x.png"}]}, "names a file to write"),
+        ({"prompts": [{"text": "dog", "lik": "x"}]}, "did you mean like"),
+        ({"prompts": [{"text": ["dog"]}]}, "the text of a prompt of the session is"),
+        ({"prompts": [{"text": "dog", "spans": {"a": 1}}]}, "the spans of a prompt of the session is"),
+        ({"mixture": "A" * 5000}, "no disk can hold"),
+        ({"report": 5}, "has report = 5: write a table"),
+        ({"report": {"scores": {"dog": {}}}}, "lacks scores.*overall"),
+        ({"mixer": {"guitar": {"gain_db": 1e9}}}, "write a number <= 12"),
+        ({"mixer": {"guitar": 3}}, "the fader 'guitar' in .* is 3"),
+        ({"models": "nano"}, "did you mean model"),
         ({"format": "something"}, "no session"),
         ({"version": 2}, "newer"),
-        ({"prompts": 3}, "damaged"),
-        ({"strength": "much"}, "damaged"),
+        ({"prompts": 3}, "has prompts = 3: write a list"),
+        ({"strength": "much"}, "has strength = 'much': write a number"),
     ],
 )
 def test_sessions_of_other_people_are_not_trusted(session, tmp_path, change, says):
@@ -120,8 +132,99 @@ def test_folders_that_are_no_sessions(tmp_path):
     with pytest.raises(UserError, match="holds no session"):
         read_session(tmp_path)
     (tmp_path / "session.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not JSON"):
         read_session(tmp_path)
+
+
+def test_what_a_session_names_to_read_is_copied_and_what_it_names_to_write_is_left_out(session, tmp_path):
+    like = str(tmp_path / "bark.wav")
+    prompt = {"text": "dog", "like": [like, like], "region": "1,1,2,2", "preview": str(tmp_path / "x.png")}
+    folder = write_session(tmp_path / "a", replace(session, prompts=(prompt,)))
+    (found,) = read_session(folder).prompts
+    clues = folder / "clues"
+    assert found == {
+        "text": "dog",
+        "like": [str(clues / "0-like-1.wav"), str(clues / "0-like-2.wav")],
+        "region": "1,1,2,2",
+    }
+
+
+def test_links_do_not_lead_out_of_a_session(session, tmp_path):
+    folder = write_session(tmp_path / "a", session)
+    (folder / "mixture.wav").unlink()
+    (folder / "mixture.wav").symlink_to(tmp_path / "mix.wav")
+    with pytest.raises(UserError, match="leads out of its folder"):
+        read_session(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_session_folders_follow_the_umask(session, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        folder = write_session(tmp_path / "a", session)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def _zip(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as zipped:
+        for name, content in members:
+            zipped.writestr(name, content)
+    return path
+
+
+def _link():
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    return link
+
+
+@pytest.mark.parametrize(
+    ("members", "compression"),
+    [
+        ([("C:/x", "")], zipfile.ZIP_STORED),
+        ([("a\\..\\..\\x", "")], zipfile.ZIP_STORED),
+        ([("a/./b", "")], zipfile.ZIP_STORED),
+        ([("a" * 300, "")], zipfile.ZIP_STORED),
+        ([(str(n), "") for n in range(1001)], zipfile.ZIP_STORED),
+        ([(f"{n:0300}", "") for n in range(16_000)], zipfile.ZIP_STORED),  # its list alone is too long
+        ([("a", ""), ("a/b", "")], zipfile.ZIP_STORED),
+        ([(_link(), "/etc/passwd")], zipfile.ZIP_STORED),
+        ([("a", "x" * 100)], zipfile.ZIP_LZMA),
+        ([("a", "x" * 100)], zipfile.ZIP_BZIP2),
+    ],
+)
+def test_zips_that_are_refused_leave_nothing(tmp_path, members, compression):
+    archive = _zip(tmp_path / "a.zip", [(FILE, "{}"), *members], compression)
+    with pytest.raises(UserError) as caught:
+        unpack_session(archive, tmp_path / "out", 10**9)
+    assert "a.zip" in str(caught.value) and "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_comes_twice_is_refused(tmp_path):
+    archive = _zip(tmp_path / "a.zip", [(FILE, "{}"), ("a", "1"), ("a", "2")])
+    with pytest.raises(UserError, match="neither"):
+        unpack_session(archive, tmp_path / "out", 10**9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"name.wav", b"\xff\xfe\xfd\xfc.wav"),  # no UTF-8
+        (b"name.wav", b"\0ame.wav"),
+        (b"PK\1\2", b"PK\1\3"),
+    ],
+)
+def test_zips_with_damaged_lists_are_refused(tmp_path, old, new):
+    archive = _zip(tmp_path / "a.zip", [(FILE, "{}"), ("éname.wav", "x" * 500)], zipfile.ZIP_DEFLATED)
+    archive.write_bytes(archive.read_bytes().replace(old, new))
+    with pytest.raises(UserError):
+        unpack_session(archive, tmp_path / "out", 10**9)
+    assert not (tmp_path / "out").exists()
 
 
 def test_zips(session, tmp_path):
@@ -132,10 +235,11 @@ def test_zips(session, tmp_path):
     with pytest.raises(UserError, match="more than 0 MB"):
         unpack_session(packed, tmp_path / "c", 100)
     for name, content in (("evil", {"../x": "", "session.json": "{}"}), ("plain", {"a.txt": "hello"})):
+        says = {"evil": "leads out of its folder", "plain": "neither a recording nor a saved session"}[name]
         with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as zipped:
             for path, text in content.items():
                 zipped.writestr(path, text)
-        with pytest.raises(UserError, match="neither a recording nor a saved session"):
+        with pytest.raises(UserError, match=says):
             unpack_session(tmp_path / f"{name}.zip", tmp_path / name, 10**6)
     assert not (tmp_path / "x").exists()
     (tmp_path / "broken.zip").write_bytes(packed.read_bytes()[:200])

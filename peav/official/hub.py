@@ -7,7 +7,6 @@ asked for the others only, and not at all with HF_HUB_OFFLINE.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peav.checkpoints import CheckpointError
+from peav.checkpoints import CheckpointError, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +24,7 @@ PE_REVISION = "perception_models"
 _OWNER = "facebook"
 _INDEX = ".safetensors.index.json"
 WEIGHTS = ("model.safetensors", f"model{_INDEX}", "checkpoint.pt")
+_SHARD = re.compile(r"[A-Za-z0-9][\w.-]{0,200}\.safetensors")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -67,21 +67,6 @@ def whole_name(name: str) -> str:
     'facebook/pe-av-small'
     """
     return name if "/" in name else f"{_OWNER}/{name}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds, which has to be an object.
-
-    Raises:
-        CheckpointError: it does not, or cannot be read.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path} is not a readable JSON file: fetch the model again.") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is not a readable JSON file: fetch the model again.")
-    return values
 
 
 def _cached(repository: str, file: str, revision: str | None) -> Path | None:
@@ -246,7 +231,10 @@ def _shards(index: Path) -> list[Path]:
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise CheckpointError(f"{index} lists no files: fetch the model again.")
-    return [index.with_name(Path(file).name) for file in sorted(set(map(str, names.values())))]
+    files = names.values()
+    if not all(isinstance(file, str) and _SHARD.fullmatch(file) for file in files):
+        raise CheckpointError(f"{index} lists files that are none of a model's: fetch the model again.")
+    return [index.with_name(file) for file in sorted(set(files))]
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -279,10 +267,46 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     import torch
 
     with _damage_named(path):
+        _check_archive(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        if isinstance(tensors, dict) and all(isinstance(t, torch.Tensor) for t in tensors.values()):
+        if isinstance(tensors, dict) and all(
+            isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+        ):
             return tensors
     raise CheckpointError(f"{path} does not hold tensors by name: it is not a model of this kind.")
+
+
+def _check_archive(path: Path) -> None:
+    """Sees to it that torch is not made to call or to allocate what the file does not hold.
+
+    torch.save writes a zip of members as they are, one of which is the pickle that puts the tensors together.
+
+    Raises:
+        UnpicklingError, BadZipFile: the file is another, or its pickle calls for more than tensors.
+    """
+    import pickle
+    import pickletools
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise zipfile.BadZipFile("torch.save compresses nothing")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise zipfile.BadZipFile("its members are larger than the file")
+        (pickled,) = (m for m in members if m.filename.endswith("data.pkl"))
+        for code, argument, _ in pickletools.genops(archive.read(pickled)):
+            if code.name in ("GLOBAL", "INST") and not _TENSOR_PARTS.fullmatch(str(argument)):
+                raise pickle.UnpicklingError(f"it calls {argument}")
+            if code.name == "STACK_GLOBAL" or code.name.startswith("EXT"):  # torch.save writes protocol 2
+                raise pickle.UnpicklingError("it calls what it has computed")
+
+
+# all that a flat dict of tensors is put together from
+_TENSOR_PARTS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch\.nn\.parameter Parameter"
+    r"|torch (\w+Storage|Size|float\w+|bfloat16|u?int\d+|bool)|torch\.storage UntypedStorage"
+)
 
 
 @contextmanager
@@ -290,15 +314,15 @@ def _damage_named(path: Path) -> Iterator[None]:
     """Turns whatever the libraries raise about a bad file into one sentence."""
     import pickle
 
-    from safetensors import SafetensorError
-
     try:
         yield
+    except CheckpointError:
+        raise
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: fetch the model again.") from None
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path} is damaged or holds more than tensors, which could run code: fetch the model again."
         ) from None
-    except (SafetensorError, OSError, RuntimeError, KeyError, EOFError, TypeError):
+    except Exception:  # unpicklers raise of every kind about damaged files
         raise CheckpointError(f"{path} is damaged: fetch the model again.") from None

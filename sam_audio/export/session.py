@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, TypeVar
 
+from msgspec import Meta
+
+from sam_audio.documents import Document, parse_json, read_text, structured
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import open_audio
 from sam_audio.io.target import FileTarget, writing
@@ -17,6 +19,8 @@ from sam_audio.types import Span
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 MOST_DB = 60.0
+MOST_S = 1e7  # of an event: longer than any recording
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -147,34 +151,54 @@ def session_of(
     return Session(mixture.stem, tuple(tracks), rate, tuple(spans), tempo)
 
 
+class _Stem(Document):
+    path: str
+    prompt: str | None = None
+
+
+class _Recording(Document):
+    stems: list[_Stem] = []
+
+
+class _Report(Document):
+    """What of a report of ``separate`` is looked at."""
+
+    files: list[_Recording] = []
+
+
+class _Event(Document):
+    prompt: str
+    start_s: Annotated[float, Meta(ge=0, le=MOST_S)]
+    end_s: Annotated[float, Meta(ge=0, le=MOST_S)]
+
+
+class _Events(Document):
+    """What of a report of ``sam-audio locate`` is looked at."""
+
+    events: list[_Event]
+
+
 def prompts_of_report(path: Path) -> dict[str, str]:
     """Prompt by file name, from what ``separate --report FILE`` wrote."""
-    try:
-        stems = [stem for file in _json(path).get("files", []) for stem in file.get("stems", [])]
-        return {Path(stem["path"]).stem: stem["prompt"] for stem in stems if stem.get("prompt")}
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{path} is no report: give what separate --report wrote") from None
+    report = _read(path, _Report, "what separate --report wrote")
+    stems = [stem for file in report.files for stem in file.stems]
+    return {Path(stem.path).stem: stem.prompt for stem in stems if stem.prompt}
 
 
 def spans_of_events(path: Path) -> list[MarkedSpan]:
     """Spans, from what ``sam-audio locate --json FILE`` wrote."""
-    try:
-        return [
-            MarkedSpan(str(event["prompt"]), Span(float(event["start_s"]), float(event["end_s"])))
-            for event in _json(path)["events"]
-        ]
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path} holds no events: give what sam-audio locate --json wrote") from None
+    found = _read(path, _Events, "what sam-audio locate --json wrote").events
+    for event in found:
+        if event.end_s < event.start_s:
+            raise UserError(
+                f"{path} has an event that ends before it starts, at {event.start_s:g} s: remove it"
+            )
+    return [MarkedSpan(event.prompt, Span(event.start_s, event.end_s)) for event in found]
 
 
-def _json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}): give another file") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object: give another file")
-    return content
+def _read(path: Path, kind: type[T], what: str) -> T:
+    values = parse_json(read_text(path, what), str(path))
+    return structured(values, kind, f"{path} is not {what}: it", closed=False)
 
 
 def _measure(path: Path) -> tuple[int, int, int]:

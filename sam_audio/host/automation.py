@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ class Automation:
     def effect(self) -> int | None:
         """Which effect of the chain is meant; None for the fader itself."""
         index, dot, _ = self.target.partition(".")
-        return int(index) if dot and index.isdigit() else None
+        return int(index) if dot and re.fullmatch("[0-9]{1,4}", index) else None
 
     @property
     def parameter(self) -> str:

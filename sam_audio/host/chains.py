@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_audio.documents import Document, converted, shown, structured
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.host.automation import Automation
 from sam_audio.queue import SampleQueue
@@ -32,6 +34,18 @@ _NOT_EFFECTS = (
     "PluginContainer",
     "VST3Plugin",
 )
+
+
+Knob = str | int | float | bool
+
+
+class _Plugin(Document):
+    """The entry of a plugin in a chain."""
+
+    plugin: str
+    name: str | None = None
+    preset: str | None = None
+    parameters: dict[str, Knob] = {}
 
 
 def load_pedalboard() -> Any:
@@ -73,43 +87,47 @@ def make_effect(values: Mapping[str, Any], folder: Path = Path()) -> Any:
     Raises:
         UserError: an effect, file or parameter that is not there, or a value that it does not take.
     """
-    given = dict(values)
-    if "plugin" in given:
-        return _make_plugin(given, folder)
+    if "plugin" in values:
+        return _make_plugin(structured(values, _Plugin, "the entry of a plugin"), folder)
+    given = converted(values, dict[str, Knob], "an effect")
     name = given.pop("effect", None)
     if name is None:
         raise UserError(
             'a chain holds an entry without effect: write { effect = "Reverb" } or { plugin = "X.vst3" }'
         )
     if name not in effect_names():
-        raise UserError(f"there is no effect called {name}{_instead(name, effect_names())}")
-    effect_class = getattr(load_pedalboard(), name)
+        raise UserError(f"there is no effect called {shown(name)}{_instead(str(name), effect_names())}")
+    effect_class = getattr(load_pedalboard(), str(name))
     if "impulse_response_filename" in given:
-        given["impulse_response_filename"] = str(folder / given["impulse_response_filename"])
+        impulse = given["impulse_response_filename"]
+        if not isinstance(impulse, str) or not (folder / impulse).is_file():
+            raise UserError(f"{name} has no impulse response {shown(impulse)}: name a sound file")
+        given["impulse_response_filename"] = str(folder / impulse)
     try:
         return effect_class(**given)
     except TypeError:
-        known = [p.name for p in parameters(effect_class())] if name != "Convolution" else []
-        unknown = next((key for key in given if key not in known), next(iter(given), ""))
+        known = _arguments(effect_class)
+        unknown = next((key for key in given if key not in known), next(iter(given), None))
+        if unknown is None:
+            raise UserError(f"{name} needs more: give it {' and '.join(known) or 'its parameters'}") from None
         raise UserError(
-            f"{name} does not take {unknown} = {given.get(unknown)!r}{_instead(unknown, known)}"
+            f"{name} does not take {unknown} = {shown(given[unknown])}{_instead(unknown, known)}"
         ) from None
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError, OverflowError) as error:
         raise UserError(f"{name} cannot be set up: {_one_line(error)}") from None
 
 
-def _make_plugin(given: dict[str, Any], folder: Path) -> Any:
-    path = folder / str(given.pop("plugin"))
-    name, preset = given.pop("name", None), given.pop("preset", None)
-    chosen = given.pop("parameters", {})
-    if given:
-        raise UserError(
-            f"the entry for {path.name} has the unknown key {min(given)}: use name, preset and parameters"
-        )
-    plugin = load_plugin(path, name)
-    if preset is not None:
-        load_preset(plugin, folder / str(preset))
-    for key, value in chosen.items():
+def _arguments(effect_class: Any) -> list[str]:
+    """What an effect can be made with, from the signature that pedalboard writes into its documentation."""
+    signature = (effect_class.__init__.__doc__ or "").partition("\n")[0]
+    return re.findall(r"(\w+): ", signature)[1:]  # but self
+
+
+def _make_plugin(given: _Plugin, folder: Path) -> Any:
+    plugin = load_plugin(folder / given.plugin, given.name)
+    if given.preset is not None:
+        load_preset(plugin, folder / given.preset)
+    for key, value in given.parameters.items():
         set_parameter(plugin, key, value)
     return plugin
 

@@ -122,10 +122,13 @@ def existing_file(value: Any, what: str, hint: str) -> Path:
     """
     if not isinstance(value, (str, os.PathLike)):
         raise PromptError(f"{what} {value!r} is no path: {hint}")
-    path = Path(value)
-    if not path.is_file():
-        raise PromptError(f"{what} {path} is not a file: {hint}")
-    return path
+    if not os.path.isfile(value):  # False, too, for names that no disk can hold
+        raise PromptError(f"{what} {_shortened(str(value))} is not a file: {hint}")
+    return Path(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:100]}...{text[-50:]}"
 
 
 def asked_twice(requests: Iterable[Request]) -> list[str]:

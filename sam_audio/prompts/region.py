@@ -44,8 +44,13 @@ class Region:
     options = (
         Option("--region", "X,Y,W,H[@T]", "A box in the video, in pixels, at T seconds; it is followed."),
         Option("--point", "X,Y[@T]", "A point on the thing in the video."),
-        Option("--mask", "FILE", "A picture or video of the video's size, white on the thing."),
-        Option("--preview", "OUT.png", "Write a picture of what is marked: white is what is wanted."),
+        Option("--mask", "FILE", "A picture or video of the video's size, white on the thing.", file="read"),
+        Option(
+            "--preview",
+            "OUT.png",
+            "Write a picture of what is marked: white is what is wanted.",
+            file="write",
+        ),
     )
 
     def parse(self, values: Mapping[str, Any]) -> Selection:

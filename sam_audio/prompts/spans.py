@@ -34,7 +34,10 @@ class Spans:
         Option("--span", "A-B", "When the sound is there, like 3.2-5.0 or 1:02-1:05.5.", many=True),
         Option("--not-span", "A-B", "When it is not.", many=True),
         Option(
-            "--labels", "FILE", "Both from an Audacity label track; a label like -dog says where it is not."
+            "--labels",
+            "FILE",
+            "Both from an Audacity label track; a label like -dog says where it is not.",
+            file="read",
         ),
     )
 

@@ -52,7 +52,7 @@ def parse_span(value: Any) -> Span:
         try:
             start_s, end_s = value
             span = Span(float(start_s), float(end_s))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PromptError(f"{value!r} is not a span: write '3.2-5.0', or (3.2, 5.0)") from None
     if not (math.isfinite(span.start_s) and math.isfinite(span.end_s)) or span.start_s < 0:
         raise PromptError(f"the span {show_span(span)} is not within a recording: use seconds from its start")

@@ -67,7 +67,9 @@ class Hum:
     """The partials of a hummed melody, in time with the recording."""
 
     name = "hum"
-    options = (Option("--hum", "FILE", "The melody of the sound, hummed in time with the recording."),)
+    options = (
+        Option("--hum", "FILE", "The melody of the sound, hummed in time with the recording.", file="read"),
+    )
 
     def parse(self, values: Mapping[str, Any]) -> Path:
         return existing_file(values["hum"], "the melody", "name a recording of it")

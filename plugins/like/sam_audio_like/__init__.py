@@ -19,7 +19,7 @@ class Like:
     """The vector of an example in the joint space; several examples give the direction between them."""
 
     name = "like"
-    options = (Option("--like", "FILE", "A recording of such a sound.", many=True, key="like"),)
+    options = (Option("--like", "FILE", "A recording of such a sound.", many=True, key="like", file="read"),)
 
     def parse(self, values: Mapping[str, Any]) -> list[Path]:
         return [

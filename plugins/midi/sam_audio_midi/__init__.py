@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from sam_audio.types import Condition
 
 RING_S = 0.15  # notes sound on after their end
+MOST_BYTES = 4_000_000  # of a file: mido reads a megabyte in seconds
 DRUMS = 9  # the channel whose notes have no pitch
 
 
@@ -57,10 +61,18 @@ def read_score(path: Path, track: str | None = None) -> Score:
     """
     import mido
 
+    damaged = PromptError(f"{path.name} is not a midi file that can be read: export it again")
     try:
-        file = mido.MidiFile(path)
-    except (OSError, EOFError, ValueError, KeyError, IndexError):
-        raise PromptError(f"{path.name} is not a midi file that can be read: export it again") from None
+        data = path.read_bytes()
+        if len(data) > MOST_BYTES:
+            raise PromptError(f"{path.name} is larger than {MOST_BYTES // 10**6} MB: export one song of it")
+        file = mido.MidiFile(file=io.BytesIO(data))
+    except PromptError:
+        raise
+    except Exception:  # mido lets through whatever its tables raise about damaged messages
+        raise damaged from None
+    if file.ticks_per_beat <= 0:  # time codes of film, which mido reads as ticks
+        raise damaged
     names = [t.name.strip() for t in file.tracks]
     chosen = range(len(names))
     if track is not None:
@@ -79,23 +91,22 @@ def _clock(file: Any) -> Any:
     """A function from ticks to seconds, by the tempo changes of all tracks."""
     import mido
 
-    changes = []
+    changes = {0: 500_000}  # tick -> microseconds a beat
     for track in file.tracks:
         tick = 0
         for message in track:
             tick += message.time
             if message.type == "set_tempo":
-                changes.append((tick, message.tempo))
-    changes.sort(key=lambda change: change[0])
+                changes[tick] = message.tempo
+    ticks = sorted(changes)
+    starts_s = [0.0]
+    for before, at in pairwise(ticks):
+        starts_s.append(starts_s[-1] + mido.tick2second(at - before, file.ticks_per_beat, changes[before]))
 
     def seconds(tick: int) -> float:
-        total, last, tempo = 0.0, 0, 500_000
-        for at, new in changes:
-            if at >= tick:
-                break
-            total += mido.tick2second(at - last, file.ticks_per_beat, tempo)
-            last, tempo = at, new
-        return float(total + mido.tick2second(tick - last, file.ticks_per_beat, tempo))
+        last = bisect_right(ticks, tick) - 1
+        passed = mido.tick2second(tick - ticks[last], file.ticks_per_beat, changes[ticks[last]])
+        return float(starts_s[last] + passed)
 
     return seconds
 
@@ -120,7 +131,7 @@ class Midi:
 
     name = "midi"
     options = (
-        Option("--midi", "FILE", "The notes of the sound, in time with the recording."),
+        Option("--midi", "FILE", "The notes of the sound, in time with the recording.", file="read"),
         Option("--midi-track", "NAME|N", "Only a track of that file."),
     )
 

@@ -779,7 +779,11 @@ def test_spans_in_jobs(cli):
     assert Path("a/mix/dog.wav").read_bytes() == Path("b/mix/rex.wav").read_bytes()
     assert files("c") == ["mix/residual.wav", "mix/span.wav"]
     assert [line.startswith("error: ") for line in result.err.splitlines()] == [True] * 3
-    assert "beyond the end" in result.err and "no 'words'" in result.err and '"text"' in result.err
+    assert (
+        "beyond the end" in result.err
+        and "no 'words'" in result.err
+        and "the text of a prompt is 3" in result.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The page. Everything it knows is in the visitor's `Editor`; here is only what is shown where.
 
-Streamlit runs this file from top to bottom whenever something changes. Long work goes on beside it: `watch` looks
-at it a few times a second and runs the page again when it is over.
+Streamlit runs this file from top to bottom whenever something changes, and breaks a run off when something else changes
+meanwhile. So what a button does is a callback: it is done before the run begins, while an action in the run itself
+would be lost with it. Long work goes on beside the page: `watch` looks at it a few times a second and runs the page
+again when it is over.
 """
 
 from __future__ import annotations
@@ -119,9 +121,13 @@ def _sources(editor: Editor) -> None:
     if sessions:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         name = left.selectbox("Or open a saved session", list(sessions), key=f"session-{turn}")
-        if right.button("Open", key=f"open-{turn}", width="stretch"):
-            state.loading = editor.open_file(sessions[name])
-            st.rerun()
+        right.button(
+            "Open", key=f"open-{turn}", width="stretch", on_click=_open, args=(editor, sessions[name])
+        )
+
+
+def _open(editor: Editor, folder: Path) -> None:
+    st.session_state.loading = editor.open_file(folder)
 
 
 def _problems() -> None:
@@ -147,6 +153,11 @@ def tried(action: Callable[..., Any], *values: Any) -> bool:
     return True
 
 
+def act(action: Callable[..., Any], *values: Any) -> None:
+    """What a button does: `tried`."""
+    tried(action, *values)
+
+
 # ---- header --------------------------------------------------------------------------------------------
 
 
@@ -157,28 +168,37 @@ def _header(editor: Editor) -> None:
     title.header(plain(editor.name or found.name), anchor=False)
     title.caption(views.about(found))
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        undo = st.button("Undo", icon=":material/undo:", disabled=not editor.history.past, key="undo")
-        redo = st.button("Redo", icon=":material/redo:", disabled=not editor.history.future, key="redo")
+        past, future = editor.history.past, editor.history.future
+        st.button(
+            "Undo", icon=":material/undo:", disabled=not past, key="undo", on_click=_step, args=(editor.undo,)
+        )
+        st.button(
+            "Redo",
+            icon=":material/redo:",
+            disabled=not future,
+            key="redo",
+            on_click=_step,
+            args=(editor.redo,),
+        )
         with st.popover("Save", icon=":material/save:"):
             _saving(editor)
         with st.popover("Open", icon=":material/folder_open:"):
             _sources(editor)
-    if undo or redo:
-        editor.undo() if undo else editor.redo()
-        st.session_state.turn += 1
-        st.rerun()
     if st.session_state.get("notice"):
         st.toast(_sentence(st.session_state.pop("notice")))
+
+
+def _step(way: Callable[[], None]) -> None:
+    way()
+    st.session_state.turn += 1
 
 
 def _saving(editor: Editor) -> None:
     found = editor.project.media
     assert found is not None
     name = st.text_input("Name of the session", editor.name or Path(found.name).stem, key="session-name")
-    if editor.shared.settings.sessions is not None and st.button("Save session", type="primary", key="save"):
-        if tried(editor.save, name):
-            st.session_state.notice = f"Saved as {slug(name)}"
-        st.rerun()
+    if editor.shared.settings.sessions is not None:
+        st.button("Save session", type="primary", key="save", on_click=_save, args=(editor, name))
     st.download_button(
         "Download session",
         lambda: editor.packed(name).read_bytes(),
@@ -189,42 +209,53 @@ def _saving(editor: Editor) -> None:
     )
 
 
+def _save(editor: Editor, name: str) -> None:
+    if tried(editor.save, name):
+        st.session_state.notice = f"Saved as {slug(name)}"
+
+
 # ---- asking --------------------------------------------------------------------------------------------
+
+
+_WHERE = {"It sounds there": "spans", "It does not sound there": "not_spans", "Pay no attention to it": None}
 
 
 def _asking(editor: Editor) -> None:
     state, turn = st.session_state, st.session_state.turn
-    clues: list[tuple[str, Any]] = []
     with st.form(f"ask-{turn}", border=True, enter_to_submit=True):
         field, button = st.columns([5, 1], vertical_alignment="bottom")
-        text = field.text_input(
+        field.text_input(
             "What do you want to hear?", placeholder="guitar, a dog barking, the voice…", key=f"text-{turn}"
         )
-        asked = button.form_submit_button("Separate", type="primary", width="stretch")
+        button.form_submit_button(
+            "Separate", type="primary", width="stretch", on_click=_ask, args=(editor, turn)
+        )
         if state.selection is not None:
             low, high = state.selection
-            stretch = f"{low:g}-{high:g}"
-            where = st.radio(
-                f"The selected stretch, {views.clock(low)} – {views.clock(high)}",
-                ["It sounds there", "It does not sound there", "Pay no attention to it"],
-                horizontal=True,
-                key=f"where-{turn}",
-            )
-            if where != "Pay no attention to it":
-                key = "spans" if where == "It sounds there" else "not_spans"
-                clues.append((key, (stretch,)))
+            label = f"The selected stretch, {views.clock(low)} – {views.clock(high)}"
+            st.radio(label, list(_WHERE), horizontal=True, key=f"where-{turn}")
         if state.get("mark"):
             st.caption(f"Marked in the picture: {plain(state.mark['value'])}")
-            clues.append((state.mark["key"], state.mark["value"]))
         if state.get("example"):
             st.caption(f"An example is given: {plain(state.example[1])}")
-            clues += state.example[0].clues
-    if asked:
-        if tried(editor.do, project.ask_for, Ask(text, tuple(sorted(clues)))):
-            state.selection = state.mark = state.example = None
-            state.turn += 1
-        st.rerun()
     _more_clues(editor)
+
+
+def _ask(editor: Editor, turn: int) -> None:
+    """Asks for what the form says."""
+    state = st.session_state
+    clues: list[tuple[str, Any]] = []
+    where = _WHERE.get(state.get(f"where-{turn}", ""))
+    if state.selection is not None and where is not None:
+        low, high = state.selection
+        clues.append((where, (f"{low:g}-{high:g}",)))
+    if state.get("mark"):
+        clues.append((state.mark["key"], state.mark["value"]))
+    if state.get("example"):
+        clues += state.example[0].clues
+    if tried(editor.do, project.ask_for, Ask(state[f"text-{turn}"], tuple(sorted(clues)))):
+        state.selection = state.mark = state.example = None
+        state.turn += 1
 
 
 def _more_clues(editor: Editor) -> None:
@@ -279,12 +310,14 @@ def _pointing(editor: Editor) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):  # for those who use the keyboard
         x = st.number_input("x (pixels)", 0, width - 1, width // 2, key=f"x-{turn}")
         y = st.number_input("y (pixels)", 0, height - 1, height // 2, key=f"y-{turn}")
-        if st.button("Mark this point", key=f"mark-{turn}"):
-            state.mark = views.marking((int(x), int(y)), time_s)
-            st.rerun()
-        if state.get("mark") and st.button("Forget the mark", key=f"forget-{turn}"):
-            state.mark = None
-            st.rerun()
+        point = views.marking((int(x), int(y)), time_s)
+        st.button("Mark this point", key=f"mark-{turn}", on_click=_mark, args=(point,))
+        if state.get("mark"):
+            st.button("Forget the mark", key=f"forget-{turn}", on_click=_mark, args=(None,))
+
+
+def _mark(mark: dict[str, Any] | None) -> None:
+    st.session_state.mark = mark
 
 
 @st.cache_data(max_entries=32, show_spinner=False, scope="session")
@@ -297,9 +330,13 @@ def _listening(editor: Editor) -> None:
     if task is None or task.state in (FAILED, CANCELLED):
         if task is not None and task.problem:
             st.error(_sentence(task.problem))
-        if st.button("What is in here?", icon=":material/hearing:", key="listen"):
-            editor.listening(start=True)
-            st.rerun()
+        st.button(
+            "What is in here?",
+            icon=":material/hearing:",
+            key="listen",
+            on_click=act,
+            args=(editor.listening, True),
+        )
         return
     task.wait(SHORT_S)
     if not task.over:
@@ -313,18 +350,17 @@ def _listening(editor: Editor) -> None:
         taken = {ask.text for ask in editor.project.asks}
         for heard in task.result or []:
             left, right = st.columns([2, 5], vertical_alignment="center")
-            chosen = left.button(
+            left.button(
                 heard.name,
                 key=f"heard-{heard.name}",
                 icon=":material/add:",
                 width="stretch",
                 disabled=heard.name in taken,
                 help=f"Separate it. The model is {100 * heard.score:.0f} % sure.",
+                on_click=act,
+                args=(editor.do, project.ask_for, Ask(heard.name)),
             )
             right.html(views.lane(heard, found.seconds))
-            if chosen:
-                tried(editor.do, project.ask_for, Ask(heard.name))
-                st.rerun()
 
 
 # ---- separating ----------------------------------------------------------------------------------------
@@ -346,13 +382,14 @@ def _separation(editor: Editor) -> None:
     else:
         st.info("The separation was cancelled.")
     with st.container(horizontal=True):
-        if st.button("Try again", key="again"):
-            editor.separation(again=True)
-            st.rerun()
+        st.button("Try again", key="again", on_click=act, args=(editor.separation, True))
         for index, ask in enumerate(editor.project.asks):
-            if st.button(f"Remove {plain(ask.text or ask.hint)}", key=f"remove-{index}"):
-                tried(editor.do, project.drop, index)
-                st.rerun()
+            st.button(
+                f"Remove {plain(ask.text or ask.hint)}",
+                key=f"remove-{index}",
+                on_click=act,
+                args=(editor.do, project.drop, index),
+            )
 
 
 def watch(work: list[tuple[Task[Any], str]], cancel: str = "") -> None:
@@ -374,8 +411,8 @@ def _watch(work: list[tuple[Task[Any], str]], cancel: str) -> None:
         )
         left, right = st.columns([5, 1], vertical_alignment="center") if cancel else (st.container(), None)
         left.progress(task.share, f"{waits} · {100 * task.share:.0f} %")
-        if right is not None and right.button(cancel, width="stretch", key=f"cancel-{label}"):
-            task.cancel()
+        if right is not None:
+            right.button(cancel, width="stretch", key=f"cancel-{label}", on_click=task.cancel)
 
 
 # ---- the mixer -----------------------------------------------------------------------------------------
@@ -511,8 +548,7 @@ def _export(editor: Editor) -> None:
                 depths = [name for name in views.DEPTHS if format == "wav" or "float" not in name]
                 depth = views.DEPTHS[right.selectbox("Samples", depths, key=f"depth-{format}")]
         wanted = (editor.project, kind, tuple(chosen), format, depth)
-        if st.button("Prepare the download", key="export"):
-            state.prepared = (wanted, editor.export(kind, chosen, format, depth))
+        st.button("Prepare the download", key="export", on_click=_prepare, args=(editor, wanted))
         prepared, task = state.get("prepared") or (None, None)
         if task is None or prepared != wanted:
             return
@@ -532,6 +568,11 @@ def _export(editor: Editor) -> None:
             )
         else:
             st.error(_sentence(task.problem), icon=":material/error:")
+
+
+def _prepare(editor: Editor, wanted: tuple[Any, ...]) -> None:
+    _, kind, chosen, format, depth = wanted
+    st.session_state.prepared = (wanted, editor.export(kind, list(chosen), format, depth))
 
 
 def _spectrogram(editor: Editor) -> None:

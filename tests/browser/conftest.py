@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from driving import WIDE
+from driving import WIDE, visit
 from editor_server import Server
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -53,26 +53,10 @@ def chromium():
 def page(chromium, server):
     """A visitor; what the page tries to fetch from elsewhere, or against its own policy, is a failure."""
     context = chromium.new_context(viewport=WIDE, accept_downloads=True)
-    one = context.new_page()
-    one.set_default_timeout(60_000)
-    problems: list[str] = []
-    one.on("pageerror", lambda error: problems.append(str(error)))
-    one.on(
-        "request",
-        lambda request: (
-            problems.append(request.url)
-            if request.url.startswith("http") and "127.0.0.1" not in request.url
-            else None
-        ),
-    )
-    one.on(
-        "console",
-        lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None,
-    )
-    one.goto(server.url)
+    one = visit(context, server.url)
     yield one
     if os.environ.get("SAM_AUDIO_LAST"):  # how it looked in the end, for those who mend a test
         one.screenshot(path=os.environ["SAM_AUDIO_LAST"], full_page=True)
     context.close()
-    assert not problems
+    assert not one.traffic.problems
     assert "Traceback" not in server.log()

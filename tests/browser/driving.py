@@ -52,10 +52,49 @@ def track(page, name: str) -> None:
     settle(page)
 
 
-def settle(page) -> None:
-    """Waits until Streamlit is done."""
-    page.wait_for_timeout(250)
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", state="attached")
+class Traffic:
+    """When the page last said something to the server and heard from it, and what it should not have done."""
+
+    def __init__(self, page) -> None:
+        self.sent_s = self.heard_s = time.monotonic()
+        self.problems: list[str] = []
+        page.on("websocket", self._follow)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", self._asked)
+        page.on("console", self._told)
+
+    def _asked(self, request) -> None:
+        if request.url.startswith("http") and "127.0.0.1" not in request.url:
+            self.problems.append(request.url)
+
+    def _told(self, message) -> None:
+        if "Content Security Policy" in message.text:
+            self.problems.append(message.text)
+
+    def _follow(self, line) -> None:
+        line.on("framesent", lambda _: setattr(self, "sent_s", time.monotonic()))
+        line.on("framereceived", lambda _: setattr(self, "heard_s", time.monotonic()))
+
+
+def visit(context, url: str):
+    """A page of the editor in a browser, watched from its first word on."""
+    page = context.new_page()
+    page.set_default_timeout(180_000)
+    page.traffic = Traffic(page)
+    page.goto(url)
+    return page
+
+
+def settle(page, quiet_s: float = 0.4, within_s: float = 180.0) -> None:
+    """Waits until the server has answered the last thing that the page said, and nothing is said any more."""
+    end_s = time.monotonic() + within_s
+    idle = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
+    while True:
+        page.wait_for_timeout(100)  # lets Playwright hear what happens meanwhile
+        sent_s, heard_s = page.traffic.sent_s, page.traffic.heard_s
+        if heard_s >= sent_s and time.monotonic() - heard_s > quiet_s and idle.count():
+            return
+        assert time.monotonic() < end_s, "the page never came to rest"
 
 
 def state(page, what: str):
@@ -79,6 +118,7 @@ def download(page, button) -> bytes:
 
 
 def export(page, what: str, samples: str = "32 bit float") -> bytes:
+    settle(page)
     page.get_by_text(what, exact=True).click()
     settle(page)
     page.get_by_label("Samples").click()

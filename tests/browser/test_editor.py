@@ -22,6 +22,7 @@ from driving import (
     until,
     upload,
     video,
+    visit,
 )
 
 import sam_audio
@@ -118,15 +119,13 @@ def test_from_upload_to_a_reopened_session(page, server, chromium):
     assert (server.sessions / "my-band" / "session.json").is_file()
 
     # another visitor opens it: from the folder, and as a zip file
-    other = chromium.new_context().new_page()
-    other.goto(server.url)
+    other = visit(chromium.new_context(), server.url)
     other.locator("[class*=st-key-open-] button").click()
     track(other, "drums")
     assert state(other, "mixer.tracks.get('guitar').fader.gain_db") == -6
     same(sounds(export(other, "Stems")), result)
     other.context.close()
-    third = chromium.new_context().new_page()
-    third.goto(server.url)
+    third = visit(chromium.new_context(), server.url)
     third.locator("input[type=file]").first.set_input_files(
         {"name": "my-band.zip", "mimeType": "application/zip", "buffer": packed}
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from driving import FIND, ask, settle, state, until, upload
+from driving import FIND, ask, settle, state, until, upload, visit
 from editor_server import Server
 
 import sam_audio
+from sam_audio.app import media
 
 PEOPLE = 10
 
@@ -23,9 +24,7 @@ def test_ten_people_do_not_meet(chromium, tmp_path, record_property):
         for n in range(PEOPLE):
             path = tmp_path / f"person-{n}.wav"
             soundfile.write(path, rng.normal(0, 0.02 * (n + 1), (44_100 * 4, 2)), 44_100)
-            page = chromium.new_context().new_page()
-            page.set_default_timeout(180_000)
-            page.goto(server.url)
+            page = visit(chromium.new_context(), server.url)
             pages.append((page, path))
         idle_mb = server.memory_mb()
         for page, path in pages:
@@ -42,10 +41,12 @@ def test_ten_people_do_not_meet(chromium, tmp_path, record_property):
                 one_mb = memory_mb[-1]
         visitors = server.visitors()
         assert len(visitors) == PEOPLE
+        names = {media.digest(path): path.name for _, path in pages}
         ours = {}
         for folder in visitors:
-            (upload_path,) = folder.glob("upload-*/person-*.wav")
-            ours[upload_path.name] = next(folder.glob("stems/*/rain.wav"))
+            (upload_path,) = folder.glob("upload-*/*.wav")
+            name = names[media.digest(upload_path)]
+            ours[name] = next(folder.glob("stems/*/rain.wav"))
         assert len(ours) == PEOPLE
         separator = sam_audio.Separator(judge=None)
         for page, path in pages:

@@ -46,6 +46,7 @@ class JobOptions(Document):
     strength: float | UnsetType = UNSET
     judge: bool | UnsetType = UNSET
     candidates: int | UnsetType = UNSET
+    tags: bool | UnsetType = UNSET
 
     def over(self, defaults: RenderOptions) -> RenderOptions:
         """The defaults with what the job says itself."""

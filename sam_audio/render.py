@@ -26,6 +26,7 @@ from sam_audio.io import (
     resolve_output,
 )
 from sam_audio.io.formats import FORMATS
+from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, safe_name, slug
 from sam_audio.pipeline import separate_blocks
@@ -54,6 +55,7 @@ class RenderOptions:
         strength: 0..2, how boldly to cut.
         judge: whether stems are judged, where there is a judge.
         candidates: how many ways to separate are tried; the judge keeps the best for each stem.
+        tags: whether stems take over tags, cover, time code and markers.
     """
 
     out: str | Path = "separated"
@@ -69,6 +71,7 @@ class RenderOptions:
     strength: float = 1.0
     judge: bool = True
     candidates: int = 1
+    tags: bool = True
 
     def check(self) -> None:
         """Raises UserError for values that could never work."""
@@ -182,7 +185,8 @@ def render(
             reader.frames,
         )
         with WriterGroup() as group:
-            outputs = _open_outputs(group, reader, spec, prompts, options, report)
+            metadata = _metadata(reader, options, report)
+            outputs = _open_outputs(group, reader, spec, prompts, options, report, metadata)
             best = best_of(
                 model,
                 options.candidates,
@@ -263,6 +267,16 @@ def stem_names(prompts: Sequence[str], options: RenderOptions) -> tuple[list[str
     return distinct([slug(p) for p in prompts], taken=[] if residual is None else [residual]), residual
 
 
+def _metadata(reader: AudioReader, options: RenderOptions, report: RenderReport) -> Metadata:
+    """What stems take over of the recording; the report says what they cannot."""
+    if not options.tags or reader.path is None:
+        return Metadata()
+    metadata, warnings = read_metadata(reader.path, reader.name)
+    report.warnings += warnings
+    frames = None if options.duration_s is None else round(options.duration_s * reader.sample_rate)
+    return metadata.of_part(reader.start_frame, frames)
+
+
 def _open_outputs(
     group: WriterGroup,
     reader: AudioReader,
@@ -270,6 +284,7 @@ def _open_outputs(
     prompts: Sequence[str],
     options: RenderOptions,
     report: RenderReport,
+    metadata: Metadata,
 ) -> list[_Output]:
     names, residual = stem_names(prompts, options)
     wanted: list[tuple[int, str, str | None]] = []
@@ -308,6 +323,7 @@ def _open_outputs(
             overwrite=options.overwrite,
             inputs=[report.mixture],
             clip_mode=options.clip_mode,
+            metadata=metadata.of_stem(prompt or name, report.track),
         )
         stem = StemReport(name, prompt, str(path))
         outputs.append(_Output(index, group.add(writer), stem))

@@ -290,6 +290,39 @@ def test_two_odd_names_do_not_collide(cli):
     ]
 
 
+def test_stems_keep_tags_and_time_code(cli):
+    from test_io_chunks import bext, cue, frames_of
+
+    from sam_audio.io import AudioWriter
+    from sam_audio.io.tags import Metadata, read_metadata
+
+    kept = Metadata({"title": ("Song",), "artist": ("Zoë",)}, None, (bext(1000), cue(10, 30_000)))
+    with AudioWriter("mix.wav", sample_rate=RATE, channels=2, metadata=kept) as writer:
+        writer.write(tiny.noise(2, 1, RATE))
+    assert cli("mix.wav", "-p", "dog barking", "--start", "0.5", "--duration", "0.25").code == 0
+    for name, stem in (("dog-barking", "dog barking"), ("residual", "residual")):
+        found, _ = read_metadata(Path(f"separated/mix/{name}.wav"), name)
+        assert found.tags == {"title": (f"Song ({stem})",), "artist": ("Zoë",)}
+        chunks = dict(found.chunks)
+        assert int.from_bytes(chunks[b"bext"][338:346], "little") == 1000 + RATE // 2
+        assert frames_of(chunks[b"cue "]) == [6000]
+    assert cli("mix.wav", "-p", "dog", "--no-tags", "-o", "bare").code == 0
+    assert read_metadata(Path("bare/mix/dog.wav"), "dog") == (Metadata(), [])
+
+
+def test_damaged_tags_are_a_warning(cli):
+    pytest.importorskip("mutagen")
+    flac = Path("mix.flac")
+    write("mix.flac")
+    content = bytearray(flac.read_bytes())
+    at = content.index(b"reference libFLAC")
+    content[at - 4 : at] = b"\xff" * 4
+    flac.write_bytes(content)
+    result = cli("mix.flac", "-p", "dog", "-f", "flac")
+    assert result.code == 0 and "warning: tags of mix.flac are damaged" in result.err
+    assert files("separated") == ["mix/dog.flac", "mix/residual.flac"]
+
+
 def test_a_template_that_pads_without_end(cli):
     result = cli(write("mix.wav"), "-p", "dog", "--filename", "{stem:>99999999999}.{ext}")
     assert_one_sentence(result, "template", "255")

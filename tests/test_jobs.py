@@ -51,6 +51,7 @@ def test_every_option_can_be_set_and_the_others_stay(read):
         "strength": 0.5,
         "judge": False,
         "candidates": 3,
+        "tags": False,
     }
     assert values.keys() == set(JobOptions.__struct_encode_fields__)
     fields = dict(zip(JobOptions.__struct_encode_fields__, JobOptions.__struct_fields__, strict=True))

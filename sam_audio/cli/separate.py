@@ -193,6 +193,10 @@ def separate(
     report: Annotated[
         Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)
     ] = None,
+    tags: Annotated[
+        bool,
+        typer.Option("--tags/--no-tags", help="Stems take over tags, cover, time code and markers."),
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there already.")
     ] = False,
@@ -235,6 +239,7 @@ def separate(
         strength=strength,
         judge=judge,
         candidates=candidates,
+        tags=tags,
     )
     options.check()
     if fail_if_absent and not judge:

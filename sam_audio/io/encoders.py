@@ -29,17 +29,27 @@ class Encoder(Protocol):
     def close(self) -> None: ...
 
 
-def make_encoder(file: BinaryIO, format: str, subtype: str, sample_rate: int, channels: int) -> Encoder:
-    """Start a container in an empty, seekable file opened for reading and writing."""
-    kind = WavEncoder if format == "wav" else SndfileEncoder
-    return kind(file, format, subtype, sample_rate, channels)
+def make_encoder(
+    file: BinaryIO, format: str, subtype: str, sample_rate: int, channels: int, chunks: bytes = b""
+) -> Encoder:
+    """Start a container in an empty, seekable file opened for reading and writing.
+
+    Args:
+        chunks: of an even length, which a wav file has before its samples; others have none.
+    """
+    if format == "wav":
+        return WavEncoder(file, subtype, sample_rate, channels, chunks)
+    return SndfileEncoder(file, format, subtype, sample_rate, channels)
 
 
 class WavEncoder:
     """wav that turns into RF64 (EBU Tech 3306) at close if it has outgrown 4 GiB."""
 
-    def __init__(self, file: BinaryIO, format: str, subtype: str, sample_rate: int, channels: int) -> None:
+    def __init__(
+        self, file: BinaryIO, subtype: str, sample_rate: int, channels: int, chunks: bytes = b""
+    ) -> None:
         self._file = file
+        self._chunks = chunks
         self._subtype = subtype
         self._channels = channels
         self._frame_bytes = channels * INTEGER_BITS.get(subtype, 32) // 8
@@ -75,8 +85,9 @@ class WavEncoder:
         layout = (_FORMAT_FLOAT if is_float else _FORMAT_PCM, self._channels, self._sample_rate, byte_rate)
         fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, *layout, self._frame_bytes, bits)
         fact_bytes = 12 if is_float else 0
-        # "WAVE", the place kept for ds64, fmt, fact, the data chunk's own header, the data and its pad
-        riff_bytes = 4 + 36 + len(fmt) + fact_bytes + 8 + self._data_bytes + self._data_bytes % 2
+        # "WAVE", the place kept for ds64, fmt, fact, others, the data chunk's own header, the data and its pad
+        before = 4 + 36 + len(fmt) + fact_bytes + len(self._chunks)
+        riff_bytes = before + 8 + self._data_bytes + self._data_bytes % 2
         if riff_bytes <= _MAX_RIFF_BYTES:
             start = struct.pack("<4sI4s4sI28x", b"RIFF", riff_bytes, b"WAVE", b"JUNK", 28)
             data_bytes, fact_frames = self._data_bytes, frames
@@ -86,7 +97,7 @@ class WavEncoder:
             start = struct.pack("<4sI4s4sIQQQI", b"RF64", unknown, b"WAVE", b"ds64", 28, *sizes)
             data_bytes = fact_frames = unknown
         fact = struct.pack("<4sII", b"fact", 4, fact_frames) if is_float else b""
-        return start + fmt + fact + struct.pack("<4sI", b"data", data_bytes)
+        return start + fmt + fact + self._chunks + struct.pack("<4sI", b"data", data_bytes)
 
 
 class SndfileEncoder:

@@ -45,6 +45,7 @@ class AudioReader:
 
     Attributes:
         name: of the file, for messages.
+        path: of what is read, for streams that of their copy.
         sample_rate: in Hz.
         channels: C.
         frames: how many frames `blocks` will give, None if unknown (anything decoded by ffmpeg). It is
@@ -62,11 +63,13 @@ class AudioReader:
         start_s: float,
         duration_s: float | None,
         spool: "_Spool | None" = None,
+        path: Path | None = None,
     ) -> None:
         self._source = source
         self._spool = spool
         self._closed = False
         self.name = name
+        self.path = path
         self.sample_rate = source.sample_rate
         self.channels = source.channels
         self.format = source.format
@@ -224,7 +227,7 @@ def open_audio(
         if spool is not None:
             path = spool.path
         opened = _open_source(path, name)
-        return AudioReader(opened, name, start_s, duration_s, spool)
+        return AudioReader(opened, name, start_s, duration_s, spool, path)
     except BaseException:
         if opened is not None:
             opened.close()

@@ -12,6 +12,7 @@ from sam_audio.errors import AudioWriteError
 from sam_audio.io.encoders import Encoder, make_encoder
 from sam_audio.io.formats import INTEGER_BITS, check_output, full_scale
 from sam_audio.io.signals import uninterrupted
+from sam_audio.io.tags import Metadata, write_tags
 from sam_audio.io.target import FileTarget, StdoutTarget, publish_together, writing
 from sam_audio.resample import Resampler
 
@@ -38,6 +39,7 @@ class AudioWriter:
             them. "clamp": saturated in every format, and wanted, so no reason for a warning. "rescale":
             everything (of the whole group) is divided by its peak, in a second pass at commit, if that
             exceeds 1.0.
+        metadata: tags and more, as far as the format has a place for them.
 
     Attributes:
         path, sample_rate, channels, format, subtype, clip_mode: as given.
@@ -64,6 +66,7 @@ class AudioWriter:
         overwrite: bool = False,
         inputs: Iterable[str | Path] = (),
         clip_mode: str | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         if clip_mode not in _CLIP_MODES:
             raise AudioWriteError(f"{clip_mode} is not a way to treat clipping: use clamp or rescale")
@@ -77,6 +80,7 @@ class AudioWriter:
         self.peak = 0.0
         self.clipped_samples = 0
         self.applied_gain = 1.0
+        self._metadata = metadata or Metadata()
         self._resampler = Resampler(input_rate or sample_rate, sample_rate, channels)
         self._state = "open"  # -> drained -> finished -> published, or -> discarded
         self._encoder: Encoder | None = None
@@ -145,6 +149,7 @@ class AudioWriter:
                 self._encode_scratch(self._scratch)
             if self._encoder is not None:
                 self._encoder.close()
+                write_tags(self._target.file, self.format, self._metadata)
             self._target.sync()
         self._state = "finished"
 
@@ -187,7 +192,10 @@ class AudioWriter:
             self.discard()
 
     def _make_encoder(self) -> Encoder:
-        return make_encoder(self._target.file, self.format, self.subtype, self.sample_rate, self.channels)
+        chunks = self._metadata.wav_chunks() if self.format == "wav" else b""
+        return make_encoder(
+            self._target.file, self.format, self.subtype, self.sample_rate, self.channels, chunks
+        )
 
     def _encode(self, samples: np.ndarray, peak: float, encoder: Encoder) -> None:
         if peak > 1.0 and (self.clip_mode == "clamp" or self.subtype in INTEGER_BITS):

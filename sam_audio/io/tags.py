@@ -283,7 +283,8 @@ def _read_id3(file: Any, found: _Found) -> None:
                 found.add(key, frame.text)
         elif key is not None:
             found.add(key, frame.genres if key == "genre" else frame.text)
-    for picture in sorted((f for f in tags.values() if isinstance(f, APIC)), key=lambda f: f.type != 3):
+    pictures: list[Any] = [frame for frame in tags.values() if isinstance(frame, APIC)]
+    for picture in sorted(pictures, key=lambda picture: picture.type != 3):
         found.add_cover(_mime(picture.mime), picture.data)
 
 
@@ -354,8 +355,8 @@ def _take_pictures(pictures: Iterable[Any], found: _Found) -> None:
 def _read_mp4(file: Any, found: _Found) -> None:
     from mutagen.mp4 import MP4, MP4Cover
 
-    tags = MP4(file).tags
-    for name, values in (tags or {}).items():
+    tags: Any = MP4(file).tags or {}
+    for name, values in tags.items():
         key = _BY_MP4.get(name)
         if key in _TOTALS:
             values = [f"{n}/{total}" if total else str(n) for n, total in values if n]
@@ -370,7 +371,8 @@ def _read_mp4(file: Any, found: _Found) -> None:
 def _read_asf(file: Any, found: _Found) -> None:
     from mutagen.asf import ASF
 
-    for name, value in ASF(file).tags:
+    tags: Any = ASF(file).tags
+    for name, value in tags or ():
         found.add(_BY_ASF.get(name), [value])
 
 
@@ -426,7 +428,7 @@ def _write_id3(file: Any, metadata: Metadata) -> None:
 def _write_flac(file: Any, metadata: Metadata) -> None:
     from mutagen.flac import FLAC
 
-    audio = FLAC(file)
+    audio: Any = FLAC(file)
     if audio.tags is None:
         audio.add_tags()
     audio.tags.update(_vorbis(metadata.tags))

@@ -262,6 +262,21 @@ def test_a_stem_never_replaces_what_is_read(cli, link, kind):
     assert {name: Path(name).read_bytes() for name in files()} == before
 
 
+@pytest.mark.parametrize("name", ["separated/clip/dog.mkv", "clip.mkv"])
+def test_a_video_made_of_stems_never_replaces_its_own(cli, tmp_path, name):
+    pytest.importorskip("av")
+    from test_prompts_region import picture, video
+
+    Path("separated/clip").mkdir(parents=True)
+    video(tmp_path / "separated/clip/dog.mkv", [picture(20)] * 8)
+    os.link("separated/clip/dog.mkv", "clip.mkv")
+    before = Path("clip.mkv").read_bytes()
+    filename = "clip/{stem}.{ext}"
+    result = cli(name, "-p", "dog", "--remux", "--overwrite", "--filename", filename)
+    assert_one_sentence(result, "would replace what is read")
+    assert Path("clip.mkv").read_bytes() == before and files() == ["clip.mkv", "separated/clip/dog.mkv"]
+
+
 def test_a_report_never_replaces_another_name_of_the_mixture(cli):
     os.link(write("mix.wav"), "report.json")
     before = Path("mix.wav").read_bytes()

@@ -34,10 +34,14 @@ def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> Non
             f"standard output takes one recording, but {to_stdout} are given: separate them one at a time"
         )
     read = {_place(path) for job in jobs for path in _inputs(job)}
+    # exporters name what they make after the stems
+    suffixes = {Path(path).suffix for job in jobs for path in _inputs(job)} if exports else set()
     owners: dict[Place, int] = {}
     for number, job in enumerate(jobs):
         for path in _outputs(job):
-            if _place(path) in read:
+            if not read.isdisjoint(
+                map(_place, [path, *(path.with_suffix(suffix) for suffix in suffixes if path.name)])
+            ):
                 raise UserError(f"{path} would replace what is read: choose another folder with --out")
             if owners.setdefault(_place(path), number) != number:
                 raise UserError(

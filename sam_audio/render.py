@@ -112,7 +112,8 @@ class RenderReport:
     """Summary of one mixture; ``as_dict`` is what ``--json`` prints.
 
     ``stems`` are those that were written. In mode ``remove`` there are none, and ``removed`` says what was taken out
-    (its ``path`` is empty).
+    (its ``path`` is empty). ``layout`` says where the channels belong, e.g. ``5.1``, ``quad`` or ``ambisonic 1``; None
+    if the recording does not tell.
     """
 
     mixture: str
@@ -128,6 +129,7 @@ class RenderReport:
     removed: list[StemReport] = field(default_factory=list)
     judge: str | None = None
     warnings: list[str] = field(default_factory=list)
+    layout: str | None = None
 
     @property
     def asked(self) -> list[StemReport]:
@@ -175,8 +177,9 @@ def render(
     with open_audio(source, start_s=options.start_s, duration_s=options.duration_s) as reader:
         spec = resolve_output(options.format, options.depth, reader)
         track = track or track_name(source)
-        report = RenderReport(str(source), track, model.name, reader.sample_rate, reader.channels)
-        report.warnings += reader.warnings
+        report = RenderReport(
+            str(source), track, model.name, reader.sample_rate, reader.channels, layout=reader.layout
+        )
         conditions = model.encode(prompts)
         recording = Recording(
             partial(reader.blocks, max(1, round(reader.sample_rate * BLOCK_S))),
@@ -222,6 +225,7 @@ def render(
                 stem.candidates = tried
             if listener is not None:
                 _judge(report, listener)
+        report.warnings = reader.warnings + report.warnings  # only reading it through has told them all
         _complete(report, outputs, totals, rounding, group, options)
     report.elapsed_s = time.perf_counter() - begun
     return report
@@ -317,6 +321,7 @@ def _open_outputs(
             path,
             sample_rate=spec.sample_rate,
             channels=reader.channels,
+            layout=reader.layout,
             input_rate=reader.sample_rate,
             format=spec.format,
             subtype=spec.subtype,

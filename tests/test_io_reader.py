@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -248,11 +249,23 @@ def test_wav_that_claims_more_than_it_holds(tmp_path, claim):
     assert "holds no audio" in refusal(path)
 
 
-def test_flac_cut_short_says_where(tmp_path):
-    path = save(tmp_path / "mix.flac", noise(frames=3 * RATE))
+@pytest.mark.parametrize("with_ffmpeg", [True, False])
+def test_flac_cut_short_is_read_so_far_and_says_where(tmp_path, monkeypatch, with_ffmpeg):
+    if not with_ffmpeg:
+        monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: None)
+    whole = noise(frames=3 * RATE)
+    path = save(tmp_path / "mix.flac", whole)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    assert "mix.flac is damaged after 1." in refusal(path)
+    with open_audio(path) as reader:
+        assert reader.warnings == []  # nothing is known before it is read
+        for _ in range(2):
+            samples = np.hstack(list(reader.blocks(4096)))
+            assert abs(samples.shape[1] - 1.5 * RATE) < 8192
+            np.testing.assert_allclose(samples, whole[:, : samples.shape[1]], atol=1e-4)
+        (warning,) = reader.warnings
+        assert re.match(r"mix.flac is damaged after 1\.\d\d s: ", warning)
+    assert "mix.flac" in refusal(path, start_s=2.5)
 
 
 @pytest.mark.parametrize("rate", [1, 999, 768001, 1_000_000])

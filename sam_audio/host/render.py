@@ -64,6 +64,7 @@ def render_rack(
                     path,
                     sample_rate=spec.sample_rate,
                     channels=reader.channels,
+                    layout=reader.layout,
                     input_rate=reader.sample_rate,
                     format=spec.format,
                     subtype=spec.subtype,

@@ -12,9 +12,13 @@ import numpy as np
 import soundfile
 
 from sam_audio.io.formats import INTEGER_BITS, to_integers
+from sam_audio.io.layout import AMBISONIC, mask_of_layout, to_xiph_order
 
 _MAX_RIFF_BYTES = 0xFFFFFFFF
-_FORMAT_PCM, _FORMAT_FLOAT = 1, 3
+_FORMAT_PCM, _FORMAT_FLOAT, _FORMAT_EXTENSIBLE = 1, 3, 0xFFFE
+# What follows the number of the format in the identifier of an extensible one.
+_GUID_REST = bytes.fromhex("000000001000800000aa00389b71")
+_GUID_REST_AMBISONIC = bytes.fromhex("00002107d3118644c8c1ca000000")
 
 # libsndfile's lossy encoders take a block on their stack: large ones crash.
 _SNDFILE_BLOCK = 4096
@@ -30,15 +34,22 @@ class Encoder(Protocol):
 
 
 def make_encoder(
-    file: BinaryIO, format: str, subtype: str, sample_rate: int, channels: int, chunks: bytes = b""
+    file: BinaryIO,
+    format: str,
+    subtype: str,
+    sample_rate: int,
+    channels: int,
+    layout: str | None = None,
+    chunks: bytes = b"",
 ) -> Encoder:
     """Start a container in an empty, seekable file opened for reading and writing.
 
     Args:
+        layout: where the channels belong, which wav says; others have one for each count of channels.
         chunks: of an even length, which a wav file has before its samples; others have none.
     """
     if format == "wav":
-        return WavEncoder(file, subtype, sample_rate, channels, chunks)
+        return WavEncoder(file, subtype, sample_rate, channels, layout, chunks)
     return SndfileEncoder(file, format, subtype, sample_rate, channels)
 
 
@@ -46,9 +57,17 @@ class WavEncoder:
     """wav that turns into RF64 (EBU Tech 3306) at close if it has outgrown 4 GiB."""
 
     def __init__(
-        self, file: BinaryIO, subtype: str, sample_rate: int, channels: int, chunks: bytes = b""
+        self,
+        file: BinaryIO,
+        subtype: str,
+        sample_rate: int,
+        channels: int,
+        layout: str | None = None,
+        chunks: bytes = b"",
     ) -> None:
         self._file = file
+        # One and two channels belong where everybody puts them without being told.
+        self._layout = layout if channels > 2 else None
         self._chunks = chunks
         self._subtype = subtype
         self._channels = channels
@@ -82,8 +101,17 @@ class WavEncoder:
         bits = self._frame_bytes // self._channels * 8
         byte_rate = self._sample_rate * self._frame_bytes
         frames = self._data_bytes // self._frame_bytes
-        layout = (_FORMAT_FLOAT if is_float else _FORMAT_PCM, self._channels, self._sample_rate, byte_rate)
-        fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, *layout, self._frame_bytes, bits)
+        kind = _FORMAT_FLOAT if is_float else _FORMAT_PCM
+        mask, is_ambisonic = mask_of_layout(self._layout), (self._layout or "").startswith(AMBISONIC)
+        extension = b""
+        if mask or is_ambisonic:
+            rest = _GUID_REST_AMBISONIC if is_ambisonic else _GUID_REST
+            extension = struct.pack("<HHIH", 22, bits, mask, kind) + rest
+        shape = (_FORMAT_EXTENSIBLE if extension else kind, self._channels, self._sample_rate, byte_rate)
+        fmt = (
+            struct.pack("<4sIHHIIHH", b"fmt ", 16 + len(extension), *shape, self._frame_bytes, bits)
+            + extension
+        )
         fact_bytes = 12 if is_float else 0
         # "WAVE", the place kept for ds64, fmt, fact, others, the data chunk's own header, the data and its pad
         before = 4 + 36 + len(fmt) + fact_bytes + len(self._chunks)
@@ -106,6 +134,8 @@ class SndfileEncoder:
     def __init__(self, file: BinaryIO, format: str, subtype: str, sample_rate: int, channels: int) -> None:
         self._proxy = _ErrorKeeper(file)
         self._bits = INTEGER_BITS.get(subtype)
+        order = to_xiph_order(channels) if format in ("ogg", "opus") else None
+        self._order = None if order is None else list(order)
         major = {"flac": "FLAC", "mp3": "MP3"}.get(format, "OGG")
         level = _COMPRESSION.get(format)
         self._sndfile = self._proxy.guard(
@@ -115,6 +145,8 @@ class SndfileEncoder:
         )
 
     def write(self, samples: np.ndarray) -> None:
+        if self._order is not None:
+            samples = samples[self._order]
         interleaved = np.ascontiguousarray(samples.T)
         if self._bits is not None:
             # Integers, so that the rounding is ours; libsndfile takes the upper bits of an int32.

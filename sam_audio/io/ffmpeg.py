@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.errors import AudioReadError, MissingExtraError
+from sam_audio.io.findings import Trouble
 
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the data, size, encoding, rate, channels
 _AU_FLOAT32 = 6
@@ -45,7 +46,9 @@ class FfmpegSource:
 
     Attributes:
         sample_rate, channels: of the sound, in Hz and C.
-        frames, promised_frames: None; containers only estimate it.
+        frames: None; containers only estimate it.
+        layout: where the channels belong, by ffmpeg's name, e.g. "5.1"; None if it does not know.
+        troubles: what is not as it should be; whoever opened it puts them in.
         format: e.g. "MOV".
         subtype: "PCM_16", "PCM_24", "PCM_32" or "FLOAT" for a lossless codec of that depth, otherwise the
             codec's name, e.g. "AAC", or "UNKNOWN".
@@ -57,7 +60,6 @@ class FfmpegSource:
     """
 
     frames: int | None = None
-    promised_frames: int | None = None
 
     def __init__(self, path: Path, name: str) -> None:
         executable = find_ffmpeg()
@@ -68,6 +70,7 @@ class FfmpegSource:
                 "install ffmpeg",
             )
         self._name = name
+        self.troubles: list[Trouble] = []
         # The whitelist keeps playlists from reaching the network; "file:" keeps a name with a colon or a
         # leading dash from being taken for a protocol or an option.
         self._command = [executable, "-nostdin", "-hide_banner", "-nostats"]
@@ -156,7 +159,7 @@ class FfmpegSource:
         if magic != b".snd" or encoding != _AU_FLOAT32 or self.channels == 0:
             raise UndecodableError(self._name)
         process.stdout.read(offset - _AU_HEADER.size)
-        self.format, self.subtype = _describe(self._messages())
+        self.format, self.subtype, self.layout = _describe(self._messages())
 
     def _messages(self) -> str:
         # not seek and read: ffmpeg writes at the same place in the file, and would overwrite its first lines
@@ -164,20 +167,24 @@ class FfmpegSource:
         return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
 
-def _describe(messages: str) -> tuple[str, str]:
-    """Container and encoding of the decoded stream, as far as ffmpeg's messages tell."""
+def _describe(messages: str) -> tuple[str, str, str | None]:
+    """Container, encoding and layout of the decoded stream, as far as ffmpeg's messages tell."""
     container = re.search(r"^Input #0, (\w+)", messages, re.MULTILINE)
     format = container[1].upper() if container else "UNKNOWN"
     mapping = re.search(r"Stream #0:(\d+) -> #0:0 \((\w+)", messages)
     if mapping is None:
-        return format, "UNKNOWN"
+        return format, "UNKNOWN", None
     codec = mapping[2]
-    if codec not in _LOSSLESS and not codec.startswith("pcm_"):
-        return format, codec.upper()
     stream = re.search(rf"Stream #0:{mapping[1]}\b.*?Audio: (.*)", messages)
     details = stream[1] if stream else ""
+    named = re.search(r" Hz, (?:\d+ channels \()?([\w.+() ]+?)\)?(?:,|$)", details)
+    layout = named[1] if named and not re.fullmatch(r"\d+ channels", named[1]) else None
+    if layout is not None and layout.count("(") > layout.count(")"):
+        layout += ")"  # of "5.1(side)"
+    if codec not in _LOSSLESS and not codec.startswith("pcm_"):
+        return format, codec.upper(), layout
     if re.search(r"\b(flt|dbl)p?\b", details):
-        return format, "FLOAT"
+        return format, "FLOAT", layout
     if re.search(r"\bs32p?\b", details):
-        return format, "PCM_24" if "(24 bit)" in details else "PCM_32"
-    return format, "PCM_16"
+        return format, "PCM_24" if "(24 bit)" in details else "PCM_32", layout
+    return format, "PCM_16", layout

@@ -8,36 +8,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
-import soundfile
 
-from sam_audio.errors import AudioReadError, MissingExtraError
-from sam_audio.io.cutoff import part_there
-from sam_audio.io.ffmpeg import FfmpegSource, UndecodableError
+from sam_audio.errors import AudioReadError
+from sam_audio.io.sources import Source, open_source
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768000
 
-_SNIFF_BYTES = 4096
 _PEEK_FRAMES = 1024
-_LEAST_MISSING_S = 0.01  # some headers are wrong by a few samples
-_UNKNOWN_LENGTH = 1 << 62  # libsndfile counts up to 2**63 - 1 frames where it cannot tell
-# Containers of which libsndfile reads every kind that matters: refusing one of them means damage.
-_KNOWN_STARTS = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
-
-
-class _Source(Protocol):
-    sample_rate: int
-    channels: int
-    frames: int | None
-    promised_frames: int | None  # by the header, which may be more
-    format: str
-    subtype: str
-
-    def seek(self, frame: int) -> None: ...
-    def read(self, frames: int) -> np.ndarray: ...
-    def close(self) -> None: ...
 
 
 class AudioReader:
@@ -49,16 +29,17 @@ class AudioReader:
         sample_rate: in Hz.
         channels: C.
         frames: how many frames `blocks` will give, None if unknown (anything decoded by ffmpeg). It is
-            what the header claims: a damaged mp3 or ogg file can end earlier.
+            what the header claims: a damaged file can end earlier.
         format: container, e.g. "WAV", "FLAC", "OGG", "MOV".
         subtype: encoding, e.g. "PCM_24", "FLOAT", "MPEG_LAYER_III", "OPUS", "AAC", "UNKNOWN".
+        layout: where its channels belong, by ffmpeg's names, e.g. "5.1", "quad", "7.1(wide)", "FL+FR+TFL+TFR" or
+            "ambisonic 1"; None if the file does not say. Channels come in the order of wav whatever the file's is.
         start_frame: where `blocks` begins in the file.
-        warnings: sentences about what is not as it should be, though it can be read.
     """
 
     def __init__(
         self,
-        source: _Source,
+        source: Source,
         name: str,
         start_s: float,
         duration_s: float | None,
@@ -74,6 +55,7 @@ class AudioReader:
         self.channels = source.channels
         self.format = source.format
         self.subtype = source.subtype
+        self.layout = source.layout
         if not MIN_RATE_HZ <= self.sample_rate <= MAX_RATE_HZ:
             raise AudioReadError(
                 f"{name} has a sample rate of {self.sample_rate} Hz; sample rates from {MIN_RATE_HZ} to "
@@ -88,7 +70,12 @@ class AudioReader:
                 self.frames = min(self.frames, self._limit)
         self._head = self._seek_and_peek()
         self._moved = False
-        self.warnings = self._cut_off()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what is not as it should be, though it can be read; reading may add some."""
+        end_s = math.inf if self._limit is None else (self.start_frame + self._limit) / self.sample_rate
+        return [f"{self.name} {trouble.what}" for trouble in self._source.troubles if trouble.at_s < end_s]
 
     def blocks(self, block_frames: int) -> Iterator[np.ndarray]:
         """Yield float32 arrays of shape (C, T) with T = `block_frames`, less in the last one.
@@ -134,25 +121,10 @@ class AudioReader:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _cut_off(self) -> list[str]:
-        """A sentence if the file ends too early, unless what is read lies before."""
-        frames, promised = self._source.frames, self._source.promised_frames
-        if frames is None or promised is None or promised - frames < _LEAST_MISSING_S * self.sample_rate:
-            return []
-        if self._limit is not None and self.start_frame + self._limit <= frames:
-            return []
-        there_s, promised_s = frames / self.sample_rate, promised / self.sample_rate
-        return [
-            f"{self.name} is cut off: of the {promised_s:.2f} s that its header promises only {there_s:.2f} s "
-            "are there, so copy or download it again"
-        ]
-
     def _seek_and_peek(self) -> np.ndarray:
         # Only the samples themselves tell whether there are any: headers claim and compressed files err.
         try:
             self._source.seek(self.start_frame)
-        except soundfile.SoundFileError:
-            head = np.zeros((self.channels, 0), dtype=np.float32)
         except OSError as error:
             before_s = self.start_frame / self.sample_rate
             raise AudioReadError(f"{self.name} is damaged before {before_s:g} s: export it again") from error
@@ -168,7 +140,7 @@ class AudioReader:
     def _read(self, frames: int, position: int) -> np.ndarray:
         try:
             return self._source.read(frames)
-        except (soundfile.SoundFileError, OSError) as error:
+        except OSError as error:
             where_s = position / self.sample_rate
             raise AudioReadError(
                 f"{self.name} is damaged after {where_s:.2f} s: export it again, or take only the part before"
@@ -226,7 +198,7 @@ def open_audio(
             spool = _Spool(source, name)
         if spool is not None:
             path = spool.path
-        opened = _open_source(path, name)
+        opened = open_source(path, name, is_stream=spool is not None)
         return AudioReader(opened, name, start_s, duration_s, spool, path)
     except BaseException:
         if opened is not None:
@@ -244,29 +216,6 @@ def read_audio(path: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
     """
     with open_audio(path) as reader:
         return np.concatenate(list(reader.blocks(1 << 16)), axis=1), reader.sample_rate
-
-
-class _SndfileSource:
-    def __init__(self, path: Path) -> None:
-        # names of files need not be text, except on Windows
-        name = str(path) if sys.platform == "win32" else os.fsencode(path)
-        self._file = soundfile.SoundFile(name)
-        self.sample_rate = self._file.samplerate
-        self.channels = self._file.channels
-        self.frames = self._file.frames if self._file.frames < _UNKNOWN_LENGTH else None
-        there = part_there(path) if self.frames else 1.0
-        self.promised_frames = round(self._file.frames / there) if there else None
-        self.format = self._file.format
-        self.subtype = self._file.subtype
-
-    def seek(self, frame: int) -> None:
-        self._file.seek(min(frame, self._file.frames))
-
-    def read(self, frames: int) -> np.ndarray:
-        return np.ascontiguousarray(self._file.read(frames, dtype="float32", always_2d=True).T)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _Spool:
@@ -296,62 +245,4 @@ def _is_pipe(path: Path) -> bool:
     try:
         return stat.S_ISFIFO(path.stat().st_mode)
     except (OSError, ValueError):
-        return False  # _read_start says what is wrong
-
-
-def _open_source(path: Path, name: str) -> _Source:
-    start = _read_start(path, name)
-    if not start:
-        raise AudioReadError(f"{name} is empty: choose a file that holds sound")
-    if _is_text(start):
-        # Before any decoder sees it: libsndfile may take it for mp3, and ffmpeg for a playlist that names
-        # other files.
-        raise AudioReadError(f"{name} is a text file: choose an audio or video file")
-    try:
-        return _SndfileSource(path)
-    except TypeError:  # named .raw, into which soundfile does not look
-        raise AudioReadError(f"{name} is named as raw samples without a header: convert it to wav") from None
-    except soundfile.SoundFileError:
-        pass
-    damaged = start.startswith(_KNOWN_STARTS) and start[8:11] != b"AVI"
-    try:
-        return FfmpegSource(path, name)
-    except (UndecodableError, MissingExtraError) as error:
-        if damaged:
-            raise AudioReadError(f"{name} is damaged or cut off at its beginning: export it again") from None
-        if isinstance(error, MissingExtraError):
-            raise
-        raise AudioReadError(
-            f"{name} is not an audio or video file that can be read: convert it to wav or flac"
-        ) from None
-
-
-def _read_start(path: Path, name: str) -> bytes:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise AudioReadError(f"{path} is a folder: name a file in it")
-        if not stat.S_ISREG(mode):
-            raise AudioReadError(f"{path} is not a regular file: name an audio or video file")
-        with path.open("rb") as file:
-            return file.read(_SNIFF_BYTES)
-    except FileNotFoundError:
-        raise AudioReadError(f"{path} does not exist: check the name and the folder") from None
-    except PermissionError:
-        raise AudioReadError(f"{path} may not be read by you: change its permissions") from None
-    except OSError as error:
-        raise AudioReadError(
-            f"{path} cannot be read ({error.strerror}): check the name and the disk"
-        ) from error
-    except ValueError:
-        raise AudioReadError(f"{name!r} is not a file name: check it") from None  # holds a NUL
-
-
-def _is_text(start: bytes) -> bool:
-    try:
-        text = start.decode()
-    except UnicodeDecodeError as error:
-        if len(start) < _SNIFF_BYTES or error.start < len(start) - 3:  # else: a character cut in two
-            return False
-        text = start[: error.start].decode()
-    return all(character >= " " or character in "\t\n\r\f\x1b" for character in text)
+        return False  # open_source says what is wrong

@@ -29,7 +29,9 @@ class AudioWriter:
     Args:
         path: the file, whose missing folders are made; "-" is standard output.
         sample_rate: in Hz.
-        channels: C.
+        channels: C, in the order of wav.
+        layout: where the channels belong, as an `AudioReader` says; wav keeps it, the others have one for each count
+            of channels, and take C channels for that.
         input_rate: of the blocks, in Hz, which are resampled if the file's differs; None is the file's.
         format: "wav", "flac", "mp3", "ogg" or "opus".
         subtype: e.g. "PCM_24" or "FLOAT"; None is the format's default (16 bits).
@@ -42,7 +44,7 @@ class AudioWriter:
         metadata: tags and more, as far as the format has a place for them.
 
     Attributes:
-        path, sample_rate, channels, format, subtype, clip_mode: as given.
+        path, sample_rate, channels, layout, format, subtype, clip_mode: as given.
         frames: written so far.
         peak: largest absolute sample written, linear, before any clipping or rescaling.
         clipped_samples: how many samples saturated.
@@ -60,6 +62,7 @@ class AudioWriter:
         *,
         sample_rate: int,
         channels: int,
+        layout: str | None = None,
         input_rate: int | None = None,
         format: str = "wav",
         subtype: str | None = None,
@@ -74,6 +77,7 @@ class AudioWriter:
         self.path = path
         self.sample_rate = sample_rate
         self.channels = channels
+        self.layout = layout
         self.format = format
         self.clip_mode = clip_mode
         self.frames = 0
@@ -194,7 +198,13 @@ class AudioWriter:
     def _make_encoder(self) -> Encoder:
         chunks = self._metadata.wav_chunks() if self.format == "wav" else b""
         return make_encoder(
-            self._target.file, self.format, self.subtype, self.sample_rate, self.channels, chunks
+            self._target.file,
+            self.format,
+            self.subtype,
+            self.sample_rate,
+            self.channels,
+            self.layout,
+            chunks,
         )
 
     def _encode(self, samples: np.ndarray, peak: float, encoder: Encoder) -> None:

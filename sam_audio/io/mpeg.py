@@ -92,8 +92,10 @@ class _Walk:
                 known[key] = _parse(key)
             head = known[key]
             if head is None or head.layer != self._head.layer:
-                if (position := self._after_other(position)) is None:
+                again = self._after_other(position)
+                if again is None:
                     return
+                position = again
                 continue
             frame_bytes = head.bytes or self._free_bytes + (key[2] >> 1 & 1) * (4 if head.layer == 1 else 1)
             if position + frame_bytes > len(data):

@@ -107,6 +107,11 @@ def distinct(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     return out
 
 
+def _is_visible(letter: str) -> bool:
+    """Whether a reader sees it, alone: no space, no mark or joiner of others, no filler that is drawn empty."""
+    return unicodedata.category(letter)[0] in "LNPS" and letter not in "\u115f\u1160\u2800\u3164\uffa0"
+
+
 def check_prompts(prompts: Iterable[str]) -> list[str]:
     """Prompts without surrounding space.
 
@@ -120,8 +125,10 @@ def check_prompts(prompts: Iterable[str]) -> list[str]:
         if not isinstance(prompt, str):
             raise PromptError(f"a prompt is text such as 'guitar', not {type(prompt).__name__}")
         text = " ".join(prompt.split())
-        if not text:
+        if not any(map(_is_visible, text)):
             raise PromptError("a prompt is empty: say what to separate, for example 'guitar'")
+        if any(unicodedata.category(letter) == "Cc" for letter in text):
+            raise PromptError(f"the prompt {text!r} has control characters: leave them out")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise PromptError(f"the prompt {text!r} is no text: write it in UTF-8")
         cleaned.append(text)

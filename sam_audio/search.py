@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import sqlite3
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 
 from sam_audio.errors import MissingExtraError, UserError
@@ -55,6 +58,20 @@ _LOOK_UP = (
     "SELECT path, kind, start_s, end_s FROM segments JOIN files ON file = files.id WHERE segments.id = ?"
 )
 _OF_KIND = "SELECT id FROM segments WHERE kind = ?"
+
+_VECTORS = re.compile(r"vectors-[0-9a-f]{8}\.faiss")
+_FileRow = tuple[int, bytes, int, int]
+_Counts = tuple[int, int | None]
+_Found = tuple[bytes, Literal["audio", "picture", "video"], float | None, float | None]
+
+
+class _Meta(msgspec.Struct):
+    format: int
+    root: bytes
+    model: str
+    version: str
+    vectors: str
+
 
 Stamp = tuple[int, int]  # mtime_ns, size: a file that keeps them has not changed
 Progress = Callable[[int, int, str], None]  # files done, files in all, the file in work
@@ -172,11 +189,13 @@ class SearchIndex:
                 found = sorted(found, reverse=True)[:k]
             else:
                 found = self._nearest(query, k)
-            rows = [(score, database.execute(_LOOK_UP, (segment,)).fetchone()) for score, segment in found]
+            rows = [
+                (score, row) for score, id_ in found for row in self._rows(database, _LOOK_UP, _Found, (id_,))
+            ]
         # A row is missing if another process has replaced its file meanwhile.
         return [
             Hit(str(self.root / os.fsdecode(path)), score, kind, start_s, end_s)
-            for score, (path, kind, start_s, end_s) in ((score, row) for score, row in rows if row)
+            for score, (path, kind, start_s, end_s) in rows
         ]
 
     def update(self, embedder: Embedder, progress: Progress | None = None) -> Update:
@@ -285,30 +304,45 @@ class SearchIndex:
                 return
             with self._database() as database:
                 database.execute("BEGIN")  # one state for all that follows
-                if not database.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone():
+                tables = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+                if not tables:
                     return  # interrupted before its first commit
+                # anything else than our own tables could be a view, or have triggers, that compute without end
+                if {sql for (sql,) in tables} != {s.replace("IF NOT EXISTS ", "") for s in _SCHEMA}:
+                    raise self._damaged()
                 self._meta = dict(database.execute("SELECT key, value FROM meta"))
                 self._check_meta()
-                for id_, path, mtime_ns, size in database.execute("SELECT * FROM files"):
+                for id_, path, mtime_ns, size in self._rows(database, "SELECT * FROM files", _FileRow):
                     self._files[os.fsdecode(path)] = id_, (mtime_ns, size)
-                count, last = database.execute("SELECT count(*), max(id) FROM segments").fetchone()
+                ((count, last),) = self._rows(database, "SELECT count(*), max(id) FROM segments", _Counts)
             self._next_file = 1 + max((id_ for id_, _ in self._files.values()), default=0)
             self._next_segment = 1 + (last or 0)
             try:
                 self._vectors = _read_vectors(self.path / self._meta["vectors"])
             except FileNotFoundError:
                 continue  # replaced by another process between the two reads
-            except (OSError, RuntimeError):
+            except (OSError, RuntimeError, ValueError):
                 break
             if self._vectors.ntotal == count:
                 return
             break
         raise self._damaged()
 
+    def _rows(
+        self, database: sqlite3.Connection, query: str, kind: Any, values: tuple[int, ...] = ()
+    ) -> list[Any]:
+        """What a query finds, of the types that it should be of: sqlite holds any type anywhere."""
+        try:
+            return msgspec.convert(database.execute(query, values).fetchall(), list[kind])
+        except msgspec.ValidationError:
+            raise self._damaged() from None
+
     def _check_meta(self) -> None:
-        if self._meta.get("format") != _FORMAT or not {"root", "model", "version", "vectors"} <= set(
-            self._meta
-        ):
+        try:
+            meta = msgspec.convert(self._meta, _Meta)
+        except msgspec.ValidationError:
+            raise self._damaged() from None
+        if meta.format != _FORMAT or not _VECTORS.fullmatch(meta.vectors):
             raise self._damaged()
         if self._meta["model"] != self.model:
             raise UserError(
@@ -436,8 +470,34 @@ def _new_vectors(dim: int = 1) -> Any:
     return faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
 
 
+_ID_MAP, _FLAT = b"IxM2", b"IxFI"  # how faiss calls what `_new_vectors` makes
+_HEADER = struct.Struct("<4siqqq?i")  # of both: name, dimension, vectors, two fillers, trained, metric
+_COUNT = struct.Struct("<Q")
+_INNER_PRODUCT = 0
+
+
 def _read_vectors(path: Path) -> Any:
-    return _faiss().deserialize_index(np.fromfile(path, np.uint8))
+    """Raises ValueError if the file is not of the kind and size that its own header tells.
+
+    faiss allocates what a header asks for before it reads, and knows kinds of index that are not ours.
+    """
+    data = path.read_bytes()
+    start = _HEADER.size * 2 + _COUNT.size
+    if len(data) < start:
+        raise ValueError("is cut off")
+    outer = _HEADER.unpack_from(data, 0)
+    inner = _HEADER.unpack_from(data, _HEADER.size)
+    (floats,) = _COUNT.unpack_from(data, 2 * _HEADER.size)
+    dim, count = outer[1:3]
+    if (outer[0], inner[0]) != (_ID_MAP, _FLAT) or inner[1:] != (*outer[1:5], True, _INNER_PRODUCT):
+        raise ValueError("is another kind of index")
+    if dim < 1 or count < 0:
+        raise ValueError("has no size")
+    if floats != dim * count or len(data) != start + 4 * floats + _COUNT.size + 8 * count:
+        raise ValueError("is not as long as its header says")
+    if _COUNT.unpack_from(data, start + 4 * floats) != (count,):
+        raise ValueError("does not have an id for each vector")
+    return _faiss().deserialize_index(np.frombuffer(data, np.uint8))
 
 
 def _write_vectors(vectors: Any, path: Path) -> None:

@@ -189,3 +189,17 @@ def test_a_track_does_not_lead_out():
     for track in ("..", "../..", "/", "a/../../b", "...", "~"):
         path = fill_template("{track}/{stem}.{ext}", Path("out"), track, "dog", "wav")
         assert os.path.normpath(path).startswith(f"out{os.sep}") and ".." not in path.parts
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", " ", "\u200b", "\u200d\ufeff", "\u2060 \u00ad", "\u3164", "\u2800", "\ufe0f", "\x07"]
+)
+def test_prompts_that_nobody_sees_are_empty(prompt):
+    with pytest.raises(PromptError, match="a prompt is empty"):
+        check_prompts([prompt])
+
+
+def test_prompts_have_no_control_characters():
+    with pytest.raises(PromptError, match="control characters"):
+        check_prompts(["dog\x1b[2J"])
+    assert check_prompts(["!", "\U0001f436", "e\u0301", "\u0645\u06cc\u200c\u062e"])

@@ -304,3 +304,48 @@ def test_opening_a_folder_brings_in_no_heavy_library(whole):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x.safetensors", "/x.safetensors", "x.pt", 3, None])
+def test_an_index_lists_plain_names_only(tmp_path, name):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps({"metadata": {"total_size": 10**30}, "weight_map": {"a": name}}))
+    with pytest.raises(CheckpointError, match="none of a model's"):
+        TensorFile.open(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", '{"weight_map": 3}'])
+def test_an_index_that_is_no_json(tmp_path, text):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match="fetch the model again"):
+        TensorFile.open(path)
+
+
+class _Asking:
+    """Pickles as a call."""
+
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+@pytest.mark.parametrize("asked", [_Asking(bytearray, 8 * 10**9), _Asking(os.getpid)])
+def test_a_pickle_that_calls_anything_is_not_opened(tmp_path, asked):
+    torch.save({"a": torch.zeros(3), "b": asked}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="could run code"):
+        TensorFile.open(tmp_path / "a.pt")
+
+
+def test_a_pt_that_is_damaged_anywhere_is_one_sentence(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.zeros(3), "b": torch.ones(2, 2).half()}, path)
+    data = path.read_bytes()
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            TensorFile.open(path).read(["a"])
+        except (CheckpointError, KeyError) as error:
+            assert isinstance(error, CheckpointError) or error.args == ("a",)  # a byte of the name

@@ -471,3 +471,59 @@ def test_ten_thousand_clips_answer_at_once(tmp_path):
         assert Path(hits[0].path).stem == str(number) and len(hits) == 10
     print(f"open, scan and search: {min(times):.3f} s")
     assert min(times) < 0.3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE meta SET value = NULL WHERE key = 'model'",
+        "UPDATE meta SET value = 3 WHERE key = 'version'",
+        "UPDATE meta SET value = '../index.sqlite' WHERE key = 'vectors'",
+        "UPDATE meta SET value = NULL WHERE key = 'root'",
+        "UPDATE files SET path = 3",
+        "UPDATE files SET size = NULL",
+        "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM segments; END",
+        "DROP TABLE files",
+        "DROP TABLE segments",
+        "CREATE TABLE other (a)",
+    ],
+)
+def test_tables_of_other_people_are_not_trusted(open_index, statement):
+    update(open_index())
+    database = sqlite3.connect(open_index().path / "index.sqlite")
+    with database:
+        database.execute(statement)
+    database.close()
+    with pytest.raises(UserError, match="damaged"):
+        open_index()
+
+
+def test_segments_of_another_type_are_damage(open_index):
+    update(open_index())
+    index = open_index()
+    database = sqlite3.connect(index.path / "index.sqlite")
+    with database:
+        database.execute("UPDATE segments SET kind = 7")
+    database.close()
+    with pytest.raises(UserError, match="damaged"):
+        ask(index, next(iter(HEIGHTS)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "content"),
+    [
+        (0, b"IxPQ"),
+        (4, b"\xff\xff\xff\x7f"),  # a dimension of 2**31 - 1
+        (8, (2**40).to_bytes(8, "little")),  # vectors
+        (37, b"IxFl"),
+        (74, (2 * 10**9).to_bytes(8, "little")),  # floats: 8 GB
+        (-8, b""),
+    ],
+)
+def test_vectors_that_are_not_as_their_header_says(open_index, offset, content):
+    update(open_index())
+    (path,) = open_index().path.glob("vectors-*.faiss")
+    data = path.read_bytes()
+    path.write_bytes(data[:offset] + content + data[offset + len(content) :] if content else data[:offset])
+    with pytest.raises(UserError, match="damaged"):
+        open_index()

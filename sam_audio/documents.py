@@ -177,6 +177,8 @@ def converted(values: Any, kind: type[T], where: str) -> T:
     """
     try:
         return msgspec.convert(values, kind)
+    except UnicodeEncodeError:
+        raise UserError(f"{where} has a key with a character that is none: take it out") from None
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         raise UserError(_told(str(error), values, where)) from None
 

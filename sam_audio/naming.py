@@ -149,8 +149,9 @@ def check_template(template: str) -> str:
         raise _malformed(template, error) from None
     unknown = fields - set(FIELDS)
     if unknown:
+        field = " ".join(min(unknown).split())[:80]
         raise UserError(
-            f"the file name template has the unknown field {{{min(unknown)}}}: use {{track}}, {{stem}} and {{ext}}"
+            f"the file name template has the unknown field {{{field}}}: use {{track}}, {{stem}} and {{ext}}"
         )
     specs = " ".join(spec or "" for _, _, spec, _ in string.Formatter().parse(template))
     if "{" in specs:

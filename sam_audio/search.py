@@ -392,7 +392,7 @@ class SearchIndex:
             raise UserError(
                 f"{self.path} cannot be read or written ({error}): check the folder and its disk"
             ) from None
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             raise self._damaged() from None
 
     @contextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peav.checkpoints import CheckpointError
+from peav.checkpoints import CheckpointError, read_json
 from peav.official.codec import CodecConfig
 from sam_audio.errors import ModelError
 
@@ -162,16 +161,12 @@ def read_config(path: Path) -> SAMAudioConfig:
     Raises:
         ModelError: it is missing, unreadable, or describes no SAM-Audio.
     """
+    if not path.exists():
+        raise ModelError(f"{path} is missing: a SAM-Audio folder holds a config.json and a checkpoint.pt")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path} is missing: a SAM-Audio folder holds a config.json and a checkpoint.pt"
-        ) from None
-    except (OSError, ValueError):
-        raise ModelError(f"{path} is not a readable JSON file: fetch the model again") from None
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} is not the config of a SAM-Audio: fetch the model again")
+        values = read_json(path)
+    except CheckpointError as error:
+        raise ModelError(str(error)) from None
     try:
         return SAMAudioConfig.of(values)
     except ModelError as error:

@@ -10,7 +10,8 @@ from typing import Any
 from sam_audio.errors import PromptError
 from sam_audio.types import Anchor, Span
 
-_CLOCK = r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)"
+# at most so many digits: longer numbers are no times, and beyond thousands of digits int() refuses
+_CLOCK = r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,12}(?:\.\d{0,20})?|\.\d{1,20})"
 
 
 def parse_time(text: str) -> float:

@@ -480,7 +480,7 @@ def test_ten_thousand_clips_answer_at_once(tmp_path):
         "UPDATE meta SET value = 3 WHERE key = 'version'",
         "UPDATE meta SET value = '../index.sqlite' WHERE key = 'vectors'",
         "UPDATE meta SET value = NULL WHERE key = 'root'",
-        "UPDATE files SET path = 3",
+        "UPDATE files SET path = id",
         "UPDATE files SET size = NULL",
         "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM segments; END",
         "DROP TABLE files",

@@ -48,8 +48,11 @@ def open_source(path: Path, name: str, *, is_stream: bool = False) -> Source:
     try:
         source = FfmpegSource(path, name)
     except (UndecodableError, MissingExtraError) as error:
-        if findings is not None and (sndfile := _open_sndfile(path, name)) is not None:
-            return _in_part(sndfile, findings)
+        sndfile = None if findings is None else _open_sndfile(path, name)
+        if findings is not None and sndfile is not None:
+            if sndfile.format != "RAW":
+                return _in_part(sndfile, findings)
+            sndfile.close()
         known = start.startswith(_KNOWN_STARTS) and start[8:11] != b"AVI"
         if isinstance(error, MissingExtraError) and not known:
             raise

@@ -21,10 +21,11 @@ from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import open_audio
 from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
 from sam_audio.judging import StemJudge
+from sam_audio.made import OutputSet, output_set
 from sam_audio.naming import RESIDUAL, distinct
 from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts import Prompt, Request, asked_twice, resolve
-from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render
+from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render, track_name
 from sam_audio.separator import ModelOptions
 from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
 
@@ -76,6 +77,7 @@ class Separator:
                 raise UserError(f"{threads} threads cannot work: use 1 to {most}")
             torch.set_num_threads(threads)
         self.device = choose_device(device)
+        self._how = {"model": str(model), **(options or separator.ModelOptions()).given()}
         self.model: SeparationModel = separator.load(str(model), self.device, options)
         self._load_judge = cache(partial(_find_judge, judge, self.device))
 
@@ -172,17 +174,42 @@ class Separator:
         *,
         clues: Mapping[str, Any] | None = None,
         post: Sequence[PostProcessor] = (),
+        made: OutputSet | None = None,
         **more: Any,
     ) -> RenderReport:
-        """Separates a file of any length into files; see :meth:`separate` and :func:`sam_audio.render.render`."""
+        """Separates a file of any length into files; see :meth:`separate` and :func:`sam_audio.render.render`.
+
+        With ``skip_existing`` a set of outputs that is whole is only named, in the report's ``skipped``; who has looked
+        already gives ``made``.
+        """
         options = options or RenderOptions()
         requests = resolve(prompts, clues)
+        if made is None:
+            how = {
+                **self._how,
+                "post": [one.name for one in post],
+                "ranker": type(more.get("ranker")).__name__,
+            }
+            made = output_set(source, prompts, clues, options, more.get("track"), how)
+            if options.skip_existing and made.is_whole():
+                return self._skipped(made, more.get("track"))
         model = self._asked(requests, source, post, start_s=options.start_s, duration_s=options.duration_s)
         judge = self.judge if options.judge else None
         names = [request.name for request in requests]
-        done = render(model, source, names, options, judge=judge, **more)
+        done = render(model, source, names, options, judge=judge, made=made, **more)
         done.warnings += self._warnings(requests)
         return done
+
+    def _skipped(self, made: OutputSet, track: str | None) -> RenderReport:
+        with open_audio(made.recording) as reader:
+            return RenderReport(
+                str(made.recording),
+                track or track_name(made.recording),
+                self.model.name,
+                reader.sample_rate,
+                reader.channels,
+                skipped=[str(path) for path in made.paths],
+            )
 
     def _warnings(self, requests: Sequence[Request]) -> list[str]:
         """What can be done, and will hardly be what was meant."""

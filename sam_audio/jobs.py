@@ -41,6 +41,7 @@ class JobOptions(Document):
     depth: str | None | UnsetType = UNSET
     clip_mode: str | None | UnsetType = UNSET
     overwrite: bool | UnsetType = UNSET
+    skip_existing: bool | UnsetType = UNSET
     start_s: float | UnsetType = msgspec.field(default=UNSET, name="start")
     duration_s: float | None | UnsetType = msgspec.field(default=UNSET, name="duration")
     strength: float | UnsetType = UNSET
@@ -52,6 +53,9 @@ class JobOptions(Document):
         """The defaults with what the job says itself."""
         own = {name: getattr(self, name) for name in JobOptions.__struct_fields__}
         own = {name: value for name, value in own.items() if value is not UNSET}
+        for key, other in (("overwrite", "skip_existing"), ("skip_existing", "overwrite")):
+            if own.get(key):  # what a job says itself comes before what the command line says
+                own.setdefault(other, False)
         if str(own.get("residual", "")).lower() == "none":  # as on the command line
             own["residual"] = None
         return replace(defaults, **own)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, 
 from sam_audio.pipeline import separate_blocks
 from sam_audio.types import SeparationModel, SeparationResult
 
+if TYPE_CHECKING:
+    from sam_audio.made import OutputSet
+
 Progress = Callable[[int, "int | None"], None]  # frames done, frames in all when known
 
 BLOCK_S = 0.5
@@ -51,6 +54,8 @@ class RenderOptions:
         format: wav, flac, mp3, ogg or opus.
         depth: int16, int24, int32 or float32; None keeps the input's.
         clip_mode: None (report it), ``clamp`` or ``rescale``.
+        overwrite: replace files that are there already.
+        skip_existing: leave outputs that are whole as they are, and make the others anew, see `sam_audio.made`.
         start_s, duration_s: the part of the recording to separate.
         strength: 0..2, how boldly to cut.
         judge: whether stems are judged, where there is a judge.
@@ -66,6 +71,7 @@ class RenderOptions:
     depth: str | None = None
     clip_mode: Literal["clamp", "rescale"] | None = None
     overwrite: bool = False
+    skip_existing: bool = False
     start_s: float = 0.0
     duration_s: float | None = None
     strength: float = 1.0
@@ -73,9 +79,18 @@ class RenderOptions:
     candidates: int = 1
     tags: bool = True
 
+    @property
+    def replaces(self) -> bool:
+        """Whether files that are there already may be replaced."""
+        return self.overwrite or self.skip_existing
+
     def check(self) -> None:
         """Raises UserError for values that could never work."""
         check_template(self.filename)
+        if self.overwrite and self.skip_existing:
+            raise UserError("--overwrite and --skip-existing exclude each other: choose one")
+        if self.skip_existing and str(self.out) == "-":
+            raise UserError("on standard output nothing is there already: leave --skip-existing out")
         if not 0 <= self.strength <= 2:
             raise UserError(f"a strength of {self.strength:g} is out of range: use 0 to 2, 1 is neutral")
         if self.candidates < 1:
@@ -113,7 +128,8 @@ class RenderReport:
 
     ``stems`` are those that were written. In mode ``remove`` there are none, and ``removed`` says what was taken out
     (its ``path`` is empty). ``layout`` says where the channels belong, e.g. ``5.1``, ``quad`` or ``ambisonic 1``; None
-    if the recording does not tell.
+    if the recording does not tell. ``skipped`` are the files of a set that was whole already: then nothing was
+    separated.
     """
 
     mixture: str
@@ -130,6 +146,7 @@ class RenderReport:
     judge: str | None = None
     warnings: list[str] = field(default_factory=list)
     layout: str | None = None
+    skipped: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> list[StemReport]:
@@ -154,6 +171,7 @@ def render(
     progress: Progress | None = None,
     judge: Judge | None = None,
     ranker: Ranker | None = None,
+    made: OutputSet | None = None,
 ) -> RenderReport:
     """Separates one file into files.
 
@@ -166,6 +184,7 @@ def render(
         progress: called after each block.
         judge: what judges the stems, unless the options say no.
         ranker: what chooses among candidates; by default the judge's overall score.
+        made: what will be remembered of the outputs.
 
     Raises:
         UserError: of any kind; nothing is left half-written then.
@@ -225,6 +244,10 @@ def render(
                 stem.candidates = tried
             if listener is not None:
                 _judge(report, listener)
+            if made is not None:
+                group.finish()
+                with made.remembered({output.report.path: output.writer.size_bytes for output in outputs}):
+                    group.commit()
         report.warnings = reader.warnings + report.warnings  # only reading it through has told them all
         _complete(report, outputs, totals, rounding, group, options)
     report.elapsed_s = time.perf_counter() - begun
@@ -325,7 +348,7 @@ def _open_outputs(
             input_rate=reader.sample_rate,
             format=spec.format,
             subtype=spec.subtype,
-            overwrite=options.overwrite,
+            overwrite=options.replaces,
             inputs=[report.mixture],
             clip_mode=options.clip_mode,
             metadata=metadata.of_stem(prompt or name, report.track),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from sam_audio.errors import UserError
 if TYPE_CHECKING:
     from sam_audio.hookspecs import Exporter
     from sam_audio.jobs import Job
-    from sam_audio.prompts import Request
 
 Place = tuple[int, int] | str
 
@@ -68,6 +68,15 @@ def check_report(report: Path, jobs: Sequence[Job], job_file: str | None) -> Non
         raise UserError(f"the report would replace the job file {report}: name another file for it")
 
 
+def is_report(path: Path) -> bool:
+    """Whether a file is the report of an earlier run, which one that goes on may replace."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and set(content) == {"files", "skipped", "errors"}
+
+
 def check_job(job: Job, exporters: Iterable[Exporter]) -> None:
     """What can be said of one job before it is begun.
 
@@ -75,29 +84,27 @@ def check_job(job: Job, exporters: Iterable[Exporter]) -> None:
         UserError: nothing could be exported of this recording, or a preview may not be written.
     """
     from sam_audio.io.target import FileTarget
+    from sam_audio.made import previews_of
+    from sam_audio.prompts import resolve
 
     for exporter in exporters:
         check = getattr(exporter, "check", None)  # they need not have it
         if check is not None:
             check(job.mixture)
-    for preview in _previews(_requests(job)):
-        FileTarget(preview, job.options.overwrite, _inputs(job)).discard()
+    for preview in previews_of(resolve(job.prompts, job.clues)):
+        FileTarget(preview, job.options.replaces, _inputs(job)).discard()
 
 
-def _outputs(job: Job) -> list[Path]:
-    """The files of a job, named as `sam_audio.render` names them."""
-    from sam_audio.naming import fill_template
-    from sam_audio.render import stem_names, track_name
-
-    options, requests = job.options, _requests(job)
-    previews = _previews(requests)
-    if not requests or str(options.out) == "-":
-        return previews
-    stems, residual = stem_names([request.name for request in requests], options)
-    names = [*(stems if options.mode == "extract" else []), *([] if residual is None else [residual])]
-    track, folder = job.track or track_name(job.mixture), Path(options.out)
-    extension = options.format.lower().lstrip(".")
-    return [fill_template(options.filename, folder, track, name, extension) for name in names] + previews
+def without_outputs(work: Sequence[Job | UserError], found: Collection[str]) -> list[Job | UserError]:
+    """Leaves recordings out that were found in folders, but are what these jobs write."""
+    if not found:
+        return list(work)
+    written = {_place(path) for job in work if not isinstance(job, UserError) for path in _outputs(job)}
+    return [
+        job
+        for job in work
+        if isinstance(job, UserError) or job.mixture not in found or _place(job.mixture) not in written
+    ]
 
 
 def _inputs(job: Job) -> Iterator[str | Path]:
@@ -116,20 +123,14 @@ def _files(value: Any) -> Iterator[str | Path]:
             yield one
 
 
-def _requests(job: Job) -> list[Request]:
-    """What a job asks for; nothing if that cannot be understood, which it will say when its turn comes."""
-    from sam_audio.prompts import resolve
+def _outputs(job: Job) -> tuple[Path, ...]:
+    """The files of a job; none if that cannot be understood, which it will say when its turn comes."""
+    from sam_audio.made import output_set
 
     try:
-        job.options.check()
-        return resolve(job.prompts, job.clues)
+        return output_set(job.mixture, job.prompts, job.clues, job.options, job.track).paths
     except Exception:  # those of plugins included
-        return []
-
-
-def _previews(requests: Iterable[Request]) -> list[Path]:
-    found = [getattr(value, "preview", None) for request in requests for _, value in request.clues]
-    return list(dict.fromkeys(path for path in found if path is not None))
+        return ()
 
 
 def _place(path: str | Path) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,9 @@ def separate(
     mixtures: Annotated[
         Optional[list[str]],
         typer.Argument(
-            metavar="MIX...", help="Recordings to separate; - is standard input.", show_default=False
+            metavar="MIX...",
+            help="Recordings, or folders of them, to separate; - is standard input.",
+            show_default=False,
         ),
     ] = None,
     prompt: Annotated[
@@ -67,6 +70,9 @@ def separate(
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the stems; - is standard output.")
     ] = "separated",
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Of folders, also what is in the folders below.")
+    ] = False,
     filename: Annotated[
         str, typer.Option(metavar="TEMPLATE", help="Name of each file in the folder.")
     ] = "{track}/{stem}.{ext}",
@@ -200,6 +206,10 @@ def separate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there already.")
     ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Pass over recordings whose files are whole already; go on."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Levels, peaks and times of every stem.")
@@ -209,7 +219,8 @@ def separate(
 
     Writes separated/MIX/SOUND.wav for each prompt and separated/MIX/residual.wav, which sum to the mixture.
     """
-    from sam_audio.cli.planned import check_outputs, check_report
+    from sam_audio.cli.folders import recordings_in
+    from sam_audio.cli.planned import check_outputs, check_report, is_report, without_outputs
     from sam_audio.cli.prompt_options import given
     from sam_audio.cli.shared import json_text, outputs, show_json, size_bytes
     from sam_audio.jobs import Job, read_jobs
@@ -234,6 +245,7 @@ def separate(
         depth=depths[0] if depths else None,
         clip_mode=clip_mode.value if clip_mode else None,
         overwrite=overwrite,
+        skip_existing=skip_existing,
         start_s=start,
         duration_s=duration,
         strength=strength,
@@ -262,7 +274,21 @@ def separate(
         raise UserError(
             "--remux keeps all pictures, so it needs all of the sound: leave --start and --duration out"
         )
-    work: list[Job | UserError] = [Job(mixture, prompts, options, clues=clues) for mixture in mixtures or []]
+    work: list[Job | UserError] = []
+    found: set[str] = set()  # in folders
+    for mixture in mixtures or []:
+        if not os.path.isdir(mixture):
+            work.append(Job(mixture, prompts, options, clues=clues))
+            continue
+        try:
+            for one in recordings_in(mixture, recursive, out):
+                if isinstance(one, UserError):
+                    work.append(one)
+                else:
+                    found.add(one[0])
+                    work.append(Job(one[0], prompts, options, one[1], clues))
+        except UserError as error:
+            work.append(error)
     if jobs is not None:
         work += read_jobs(jobs, options, prompts, clues)
     if session:
@@ -270,7 +296,7 @@ def separate(
         work += saved
     if not work:
         raise UserError(f"{jobs} holds no jobs: write one JSON object a line")
-    work = _numbered(work)
+    work = without_outputs(_numbered(work), found)
     understood = [job for job in work if not isinstance(job, UserError)]
     check_outputs(understood, json_summary, bool(exporters))
     if report is not None:
@@ -294,9 +320,17 @@ def separate(
         loaded = Separator(model, device, threads, model_options, judge_model)
         return loaded, None if chooser is None else chooser.load(loaded.device)
 
-    with outputs([] if report is None else [str(report)], overwrite) as written:
+    how = {
+        "model": model,
+        **model_options.given(),
+        "post": post or [],
+        "ranker": ranker,
+        "judge": judge_model if candidates > 1 else None,
+    }
+    replaces_report = overwrite or (skip_existing and report is not None and is_report(report))
+    with outputs([] if report is None else [str(report)], replaces_report) as written:
         console = _Console(quiet, verbose, to_stdout)
-        summary, bug = _run(work, load, console, exporters, post_processors)
+        summary, bug = _run(work, load, how, console, exporters, post_processors)
         for file in written:
             file.write(f"{json_text(summary)}\n".encode())
     if json_summary:
@@ -341,6 +375,10 @@ def _fail_if_absent(summary: dict[str, Any]) -> None:
     for stem in asked:
         if stem["in_mixture"] is None:
             print(f"warning: nobody can tell whether {stem['name']} is in the mix", file=sys.stderr)
+    for one in summary["skipped"]:
+        print(
+            f"warning: {one['mixture']} was skipped, so nobody has looked what is in the mix", file=sys.stderr
+        )
     if any(stem["in_mixture"] is False for stem in asked):
         raise typer.Exit(EXIT_ABSENT)
 
@@ -366,6 +404,7 @@ def _numbered(work: list[Any]) -> list[Any]:
 def _run(
     work: Sequence[Job | UserError],
     load: Callable[[], tuple[Separator, Ranker | None]],
+    how: dict[str, Any],
     console: _Console,
     exporters: Sequence[Exporter] = (),
     post: Sequence[PostProcessor] = (),
@@ -374,33 +413,45 @@ def _run(
 
     Args:
         load: what separates and what chooses among candidates, called when first needed.
+        how: what decides, beside the jobs, what comes out.
 
     Returns:
         The summary, and whether something failed in a way that it must not.
     """
+    from dataclasses import replace
+
     from sam_audio.cli.planned import check_job
+    from sam_audio.made import output_set
 
     files: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
     loaded: tuple[Separator, Ranker | None] | None = None
     loading = bug = False
-    for job in work:
+    names = [exporter.name for exporter in exporters]
+    for number, job in enumerate(work):
         try:
             if isinstance(job, UserError):
                 raise job
+            made = output_set(job.mixture, job.prompts, job.clues, job.options, job.track, how)
+            if job.options.skip_existing and made.is_whole(names):
+                skipped.append({"mixture": job.mixture, "paths": [str(path) for path in made.paths]})
+                console.skipped(job.mixture)
+                continue
             check_job(job, exporters)
             if loaded is None:
                 loading = True
                 loaded = load()
                 loading = False
             separator, ranker = loaded
-            with console.progress(job.mixture) as progress:
+            with console.progress(job.mixture, number, len(work)) as progress:
                 done = separator.render(
                     job.mixture,
                     job.prompts,
-                    job.options,
+                    replace(job.options, skip_existing=False, overwrite=job.options.replaces),
                     clues=job.clues,
                     post=post,
+                    made=made,
                     ranker=ranker,
                     track=job.track,
                     progress=progress,
@@ -408,16 +459,18 @@ def _run(
             files.append(done.as_dict())
             console.done(done)
             for exporter in exporters:
-                made = [str(path) for path in exporter.export(done, job.options.overwrite)]
-                files[-1].setdefault("exports", {})[exporter.name] = made
-                console.made(made)
+                exported = [str(path) for path in exporter.export(done, job.options.replaces)]
+                files[-1].setdefault("exports", {})[exporter.name] = exported
+                console.made(exported)
+            if exporters:
+                made.remember_exports(files[-1]["exports"])
         except Exception as error:
             if loading or isinstance(error, BrokenPipeError):
                 raise  # without a model nothing can be done, and without a reader nothing is wanted
             bug = bug or not isinstance(error, UserError)
             mixture = "" if isinstance(job, UserError) else job.mixture
             errors.append({"mixture": mixture, "message": console.error(error, mixture)})
-    return {"files": files, "errors": errors}, bug
+    return {"files": files, "skipped": skipped, "errors": errors}, bug
 
 
 class _Console:
@@ -426,19 +479,51 @@ class _Console:
     def __init__(self, quiet: bool, verbose: bool, to_stdout: bool):
         self.quiet, self.verbose = quiet, verbose
         self.stream = sys.stderr if to_stdout else sys.stdout
+        self._bars: tuple[Any, Any] | None = None
 
     @contextmanager
-    def progress(self, mixture: str) -> Iterator[Progress | None]:
+    def progress(self, mixture: str, number: int, count: int) -> Iterator[Progress | None]:
+        """A bar for this recording and, if it is one of several, one for all of them.
+
+        Args:
+            number: how many came before it.
+            count: how many there are.
+        """
         if self.quiet or not sys.stderr.isatty():
             yield None
             return
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(Path(mixture).name, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        if self._bars is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+            )
+            bars = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bars = bars, bars.add_task("", total=count, completed=number, visible=count > 1)
+        bars, overall = self._bars
+        bars.update(overall, completed=number, description=f"{number + 1} of {count}")
+        task = bars.add_task(escape(Path(mixture).name), total=None)
+
+        def advance(done: int, total: int | None) -> None:
+            bars.update(task, completed=done, total=total)
+            if total:
+                bars.update(overall, completed=number + done / total)
+
+        bars.start()
+        try:
+            yield advance
+        finally:
+            bars.stop()  # what is printed in between has the terminal for itself
+            bars.remove_task(task)
+
+    def skipped(self, mixture: str) -> None:
+        if not self.quiet:
+            print(f"{mixture}  skipped: its files are whole", file=self.stream)
 
     def done(self, report: RenderReport) -> None:
         if self.quiet:

@@ -1,6 +1,7 @@
 """Streaming writers whose files appear whole, together, or not at all."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -156,6 +157,11 @@ class AudioWriter:
                 write_tags(self._target.file, self.format, self._metadata)
             self._target.sync()
         self._state = "finished"
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file, once it is finished."""
+        return os.fstat(self._target.file.fileno()).st_size
 
     def publish(self) -> None:
         """Give a finished file its name."""

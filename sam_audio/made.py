@@ -1,0 +1,201 @@
+"""Which outputs are whole already, so that a batch that was stopped can go on (``--skip-existing``).
+
+Of each set of outputs the cache remembers what it was made of: a digest, no names. The user's folders hold nothing but
+what was asked for. Where nothing is remembered, as on another machine, the names and the times of the files tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_audio.errors import AudioWriteError, UserError
+from sam_audio.io.parts import remove_dead_parts
+from sam_audio.io.signals import uninterrupted
+from sam_audio.io.target import FileTarget
+from sam_audio.naming import fill_template
+from sam_audio.paths import cache_dir
+from sam_audio.prompts import Prompt, Request, resolve
+from sam_audio.render import stem_names, track_name
+
+if TYPE_CHECKING:
+    from sam_audio.render import RenderOptions
+
+_DECIDE_NO_SAMPLE = ("out", "filename", "overwrite", "skip_existing", "judge")
+
+
+@dataclass(frozen=True)
+class OutputSet:
+    """The files that a recording is separated into.
+
+    Args:
+        recording: the mixture.
+        paths: the files in the order in which they get their names: the last one is there only if all are.
+        asked: digest of everything that decides what is in them, the recording included.
+        memory: file in the cache with what is remembered of the set at this place.
+    """
+
+    recording: Path
+    paths: tuple[Path, ...]
+    asked: str
+    memory: Path
+
+    def is_whole(self, exports: Sequence[str] = ()) -> bool:
+        """Whether all files are there and were made of the same recording in the same way.
+
+        What is remembered decides, and no file may be shorter than it was written. Of sets that nobody remembers all
+        files have to be there, and none may be older than the recording.
+
+        Args:
+            exports: names of what has to have been made of the stems, too.
+        """
+        for folder in {path.parent for path in self.paths}:
+            remove_dead_parts(folder)
+        found = [_regular(path) for path in self.paths]
+        if not found or None in found or _regular(self.recording) is None:
+            return False
+        remembered = self._remembered()
+        if not remembered:
+            made = min(one.st_mtime_ns for one in found if one is not None)
+            return not exports and made >= os.stat(self.recording).st_mtime_ns
+        return (
+            remembered.get("asked") == self.asked
+            and _none_shorter(zip(self.paths, remembered["sizes"], strict=True))
+            and all(
+                name in remembered["exports"] and _none_shorter(remembered["exports"][name])
+                for name in exports
+            )
+        )
+
+    @contextmanager
+    def remembered(self, sizes: Mapping[str, int]) -> Iterator[None]:
+        """Remembers the set while its finished files get their names in the block; not if that fails.
+
+        Args:
+            sizes: in bytes, by path, of those that have no name yet.
+        """
+        with uninterrupted():
+            before = self._remembered()
+            now = [sizes[str(path)] if str(path) in sizes else os.path.getsize(path) for path in self.paths]
+            self._remember({"asked": self.asked, "sizes": now, "exports": {}})
+            try:
+                yield
+            except BaseException:
+                self._remember(before)
+                raise
+
+    def remember_exports(self, exports: Mapping[str, Sequence[str]]) -> None:
+        """Adds what was made of the stems: files by the name of the exporter."""
+        with suppress(OSError):  # one of them is not where its exporter says
+            sizes = {
+                name: [(path, os.path.getsize(path)) for path in paths] for name, paths in exports.items()
+            }
+            self._remember({**self._remembered(), "exports": sizes})
+
+    def _remembered(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.memory.read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _remember(self, content: Mapping[str, Any]) -> None:
+        with suppress(OSError, AudioWriteError):  # then the names and times of the files have to do
+            if not content:
+                self.memory.unlink()
+                return
+            target = FileTarget(self.memory, overwrite=True)
+            try:
+                target.file.write(json.dumps(content).encode())
+                target.publish()
+            finally:
+                target.discard()
+
+
+def output_set(
+    recording: str | Path,
+    prompts: str | Prompt | Sequence[str | Prompt],
+    clues: Mapping[str, Any] | None,
+    options: RenderOptions,
+    track: str | None = None,
+    how: Any = None,
+) -> OutputSet:
+    """The files that a recording will be separated into, named as `sam_audio.render` names them.
+
+    Args:
+        recording, prompts, clues, options, track: as for `sam_audio.Separator.render`.
+        how: what else decides what comes out, such as the model; dicts and lists of texts and numbers.
+
+    Raises:
+        UserError: the prompts or the options cannot be understood.
+    """
+    options.check()
+    if options.skip_existing and (str(recording) == "-" or Path(recording).is_fifo()):
+        raise UserError(
+            "what comes through a pipe is not known before it is read: name a file, or leave --skip-existing out"
+        )
+    requests = resolve(prompts, clues)
+    track = track or track_name(recording)
+    extension = options.format.lower().lstrip(".")
+    previews = previews_of(requests)
+    paths: list[Path] = []
+    if str(options.out) != "-":
+        stems, residual = stem_names([request.name for request in requests], options)
+        names = [*(stems if options.mode == "extract" else []), *([] if residual is None else [residual])]
+        paths = [fill_template(options.filename, Path(options.out), track, name, extension) for name in names]
+    place = os.path.realpath(fill_template(options.filename, Path(options.out), track, "*", extension))
+    deciding = {key: value for key, value in vars(options).items() if key not in _DECIDE_NO_SAMPLE}
+    asked = [_version(recording), _known(prompts), _known(clues), _known(deciding), _known(how)]
+    return OutputSet(
+        Path(recording),
+        (*previews, *paths),
+        _digest(json.dumps(asked)),
+        cache_dir() / "made" / f"{_digest(place)}.json",
+    )
+
+
+def previews_of(requests: Iterable[Request]) -> list[Path]:
+    """Pictures that are written for a look at what was asked for."""
+    found = [getattr(value, "preview", None) for request in requests for _, value in request.clues]
+    return list(dict.fromkeys(path for path in found if path is not None))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def _known(value: Any) -> Any:
+    """As JSON; with every name of a file the version of that file."""
+    if isinstance(value, Prompt):
+        return [value.text, value.name, _known(value.clues)]
+    if isinstance(value, Mapping):
+        return {str(key): _known(one) for key, one in sorted(value.items())}
+    if isinstance(value, (list, tuple)):
+        return [_known(one) for one in value]
+    if isinstance(value, (str, Path)):
+        return [str(value), _version(value)]
+    return value if isinstance(value, (bool, int, float, type(None))) else repr(value)
+
+
+def _version(path: str | Path) -> list[int] | None:
+    """Size and time of a file; None if that is the name of none."""
+    found = _regular(path)
+    return None if found is None else [found.st_size, found.st_mtime_ns]
+
+
+def _regular(path: str | Path) -> os.stat_result | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _none_shorter(sizes: Iterable[tuple[str | Path, int]]) -> bool:
+    return all((found := _regular(path)) is not None and found.st_size >= size for path, size in sizes)

@@ -149,7 +149,7 @@ def output_set(
         stems, residual = stem_names([request.name for request in requests], options)
         names = [*(stems if options.mode == "extract" else []), *([] if residual is None else [residual])]
         paths = [fill_template(options.filename, Path(options.out), track, name, extension) for name in names]
-    place = os.path.realpath(fill_template(options.filename, Path(options.out), track, "*", extension))
+    place = os.path.abspath(fill_template(options.filename, Path(options.out), track, "*", extension))
     deciding = {key: value for key, value in vars(options).items() if key not in _DECIDE_NO_SAMPLE}
     asked = [_version(recording), _known(prompts), _known(clues), _known(deciding), _known(how)]
     return OutputSet(

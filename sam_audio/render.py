@@ -244,7 +244,7 @@ def render(
                 stem.candidates = tried
             if listener is not None:
                 _judge(report, listener)
-            if made is not None:
+            if made is not None and str(options.out) != "-":
                 group.finish()
                 with made.remembered({output.report.path: output.writer.size_bytes for output in outputs}):
                     group.commit()

@@ -74,7 +74,7 @@ def test_what_is_whole_is_passed_over_without_loading_a_model(cli, made, monkeyp
         forget()
     monkeypatch.setattr("sam_audio.api.Separator.__init__", None)
     result = cli("mix.wav", *ASK, "--skip-existing", "--json", "--report", "report.json")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, "mix.wav  skipped: its files are whole\n")
     summary = json.loads(result.out)
     assert summary == json.loads(Path("report.json").read_text())
     paths = ["separated/mix/dog.wav", "separated/mix/cat.wav", "separated/mix/residual.wav"]
@@ -304,7 +304,7 @@ def test_an_empty_folder(cli, more, hint):
     Path("rec").mkdir()
     result = cli("rec", "-p", "dog", *more)
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
-    assert result.err.startswith("error: rec holds no recordings: ") and hint in result.err
+    assert result.err.startswith("error: rec is a folder that holds no recordings: ") and hint in result.err
     assert cli("rec", write("mix.wav"), "-p", "dog").code == 2  # and does not keep others from being done
     assert files("separated") == ["separated/mix/dog.wav", "separated/mix/residual.wav"]
 

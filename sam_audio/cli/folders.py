@@ -47,7 +47,7 @@ def recordings_in(folder: str, recursive: bool, out: str) -> Iterator[tuple[str,
         yield AudioReadError(f"{problem.filename} cannot be read ({problem.strerror}): check its permissions")
     if not found:
         more = "" if recursive else ", or look in its subfolders with --recursive"
-        raise AudioReadError(f"{folder} holds no recordings: name another folder{more}")
+        raise AudioReadError(f"{folder} is a folder that holds no recordings: name another folder{more}")
 
 
 def _left_out(folder: Path, out: str) -> bool:

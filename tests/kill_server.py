@@ -1,0 +1,93 @@
+"""Runs code in forked processes that end themselves before a change of the disk; a script of `test_kill`.
+
+Reads lines of JSON from standard input and answers each with one: the exit status of the code, negative for a signal.
+    code: Python, run in a new process.
+    cwd: its working folder, and where the changes are that count; a cache beside it may have changes, too.
+    before: number of the change before which the process gets the signal, from 1; 0 for never.
+    signal: its number.
+
+Python's audit events come before each change: files opened for writing, names given, changed and taken away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+CHANGES = {
+    "os.link",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.truncate",
+    "os.symlink",
+    "os.chmod",
+}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+def watch(root: str, before: int, number: int) -> None:
+    """Sends this process the signal before that change below the folder ``root``."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event == "open":
+            if not isinstance(arguments[0], (str, bytes)) or not (arguments[2] or 0) & WRITING:
+                return
+        elif event not in CHANGES:
+            return
+        names = [os.path.abspath(os.fsdecode(one)) for one in arguments[:2] if isinstance(one, (str, bytes))]
+        if any(name.startswith(root) for name in names):
+            seen += 1
+            if seen == before:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(hook)
+
+
+def run(job: dict[str, Any]) -> int:
+    os.chdir(job["cwd"])
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{job['cwd']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    os.environ["SAM_AUDIO_CACHE"] = f"{job['cwd']}-cache"
+    if job["before"]:
+        watch(job["cwd"], job["before"], job["signal"])
+    try:
+        exec(job["code"], {"__name__": "__main__"})
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def main() -> None:
+    # what takes longest to load; no thread may be started before the fork
+    import av  # noqa: F401
+    import soundfile  # noqa: F401
+    import torch
+
+    import sam_audio.api
+    import sam_audio.cli
+    import sam_audio.separator.nano  # noqa: F401
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            os._exit(run(json.loads(line)))
+        _, status = os.waitpid(child, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -46,6 +46,7 @@ def test_every_option_can_be_set_and_the_others_stay(read):
         "depth": "int24",
         "clip_mode": "clamp",
         "overwrite": True,
+        "skip_existing": True,
         "start": 1,
         "duration": 2.5,
         "strength": 0.5,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
@@ -181,3 +184,46 @@ def test_the_delay_holds_for_a_while_at_other_rates():
 
     assert stage_latency(Clock(), 48_000) < 0.13 * 48_000
     assert 7_300 <= stage_latency(Clock(), 44_100) < 0.2 * 44_100  # 4 s of playing it through found less
+
+
+def test_a_machine_that_is_too_slow_ends_with_a_sentence_and_no_thread():
+    class Source:
+        sample_rate, channels = 1000, 1
+
+        def read(self, frames):
+            return np.zeros((1, frames), np.float32)
+
+        def write(self, samples):
+            time.sleep(0.002)
+
+    def slow(samples, rate):
+        time.sleep(0.1)
+        return samples
+
+    begun = time.monotonic()
+    with pytest.raises(UserError, match="too slow to separate live"):
+        run_live(slow, 0, Source(), Source(), block=100)
+    assert time.monotonic() - begun < 3  # what waited, 5 s of it, would have taken longer
+    assert "sam-audio live" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_session_that_is_too_slow_does_not_abort():
+    """In a process of its own: threads within C++ when the interpreter ends would take it down (134)."""
+    code = """
+import sys, numpy, torch
+from sam_audio.errors import UserError
+from sam_audio.host.live import run_live
+class Source:
+    sample_rate, channels = 1000, 1
+    def read(self, frames): return numpy.zeros((1, frames), numpy.float32)
+    def write(self, samples): pass
+big = torch.ones(1500, 1500)
+def slow(samples, rate):
+    for _ in range(3): big @ big
+    return samples
+try:
+    run_live(slow, 0, Source(), Source(), block=100)
+except UserError:
+    sys.exit(2)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 2

@@ -225,13 +225,14 @@ def run_live(
     ready = SampleQueue((channels,))
     ready.put(np.zeros((channels, margin), np.float32))
     lock = threading.Lock()
+    ended = threading.Event()
     failures: list[BaseException] = []
     busy_s = 0.0
 
     def work() -> None:
         nonlocal busy_s
         try:
-            while (samples := incoming.get()) is not None:
+            while (samples := incoming.get()) is not None and not ended.is_set():
                 begun = time.perf_counter()
                 out = process(samples, rate)
                 took = time.perf_counter() - begun
@@ -242,7 +243,7 @@ def run_live(
         except BaseException as error:  # told by the thread that reads and writes
             failures.append(error)
 
-    worker = threading.Thread(target=work, name="sam-audio live", daemon=True)
+    worker = threading.Thread(target=work, name="sam-audio live")
     worker.start()
     read = late = 0  # late: samples for which silence was played; skipped when they come
     told = 0.0
@@ -275,8 +276,11 @@ def run_live(
                 told = report.seconds
                 on_status(report)
     finally:
+        # what waits is not computed any more: a thread that is still within torch or pedalboard when the interpreter
+        # ends takes the process down with an abort
+        ended.set()
         incoming.put(None)
-        worker.join(timeout=10)
+        worker.join()
     if failures:
         raise failures[0]
     report.busy = busy_s / max(report.seconds, 1e-9)

@@ -247,6 +247,13 @@ def read_session(folder: str | Path) -> SavedSession:
     )
 
 
+def is_model_name(model: str) -> bool:
+    """Whether a session's model is a name, of a shipped model or of one on the hub, and no path of this machine."""
+    return re.fullmatch(
+        r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", model
+    ) is not None and not os.path.lexists(model)
+
+
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder; names that lead out of it are refused, for sessions come from other people."""
     path = folder / inner_name(name, "the session's file")

@@ -259,9 +259,13 @@ def test_the_command_line_separates_a_session(session, tmp_path, tiny_weights):
     )
     out = tmp_path / "out"
     done = CliRunner().invoke(
-        separate_app, ["--session", str(folder), "-o", str(out)], catch_exceptions=False
+        separate_app,
+        ["--session", str(folder), "-o", str(out), "--model", str(tiny_weights)],
+        catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output
+    with pytest.raises(UserError, match="if you trust them, say --model"):
+        CliRunner().invoke(separate_app, ["--session", str(folder), "-o", str(out)], catch_exceptions=False)
     assert sorted(p.name for p in (out / "take 3").iterdir()) == ["guitar.wav", "residual.wav"]
 
 
@@ -278,7 +282,7 @@ def test_a_title_never_leads_out_of_the_folder(tmp_path, tiny_weights, title):
     (folder / FILE).write_text(json.dumps({**content, "title": title}))
     before, out = set(tmp_path.rglob("*")), tmp_path / "out" / "here"
     done = CliRunner().invoke(
-        separate_app, ["--session", str(folder), "-o", str(out)], catch_exceptions=False
+        separate_app, ["--session", str(folder), "-o", str(out), "--model", str(tiny_weights)], catch_exceptions=False
     )
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in out.glob("*/*")) == ["guitar.wav", "residual.wav"]

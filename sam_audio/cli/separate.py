@@ -353,10 +353,15 @@ def _sessions(
 
     from sam_audio.cli.shared import was_given
     from sam_audio.jobs import Job
-    from sam_audio.session import read_session
+    from sam_audio.session import is_model_name, read_session
 
     saved = [read_session(folder) for folder in folders]
     models = {context.params["model"]} if was_given(context, "model") else {one.model for one in saved}
+    for one in saved:
+        if one.model in models and not was_given(context, "model") and not is_model_name(one.model):
+            raise UserError(
+                f"the session {one.name} was separated with the files {one.model}: if you trust them, say --model"
+            )
     if len(models) > 1:
         raise UserError(f"the sessions use the models {', '.join(sorted(models))}: choose one with --model")
     made = []

@@ -282,7 +282,9 @@ def test_a_title_never_leads_out_of_the_folder(tmp_path, tiny_weights, title):
     (folder / FILE).write_text(json.dumps({**content, "title": title}))
     before, out = set(tmp_path.rglob("*")), tmp_path / "out" / "here"
     done = CliRunner().invoke(
-        separate_app, ["--session", str(folder), "-o", str(out), "--model", str(tiny_weights)], catch_exceptions=False
+        separate_app,
+        ["--session", str(folder), "-o", str(out), "--model", str(tiny_weights)],
+        catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in out.glob("*/*")) == ["guitar.wav", "residual.wav"]

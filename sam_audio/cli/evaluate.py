@@ -47,6 +47,10 @@ def separation(
         bool,
         typer.Option("--alone", help="Each prompt in a call of its own, instead of all of a mixture in one."),
     ] = False,
+    scenes: Annotated[
+        Optional[list[str]],
+        typer.Option("--scene", metavar="NAME", help="Only this kind of mixture (repeatable)."),
+    ] = None,
     bank: Annotated[
         Optional[Path],
         typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
@@ -60,11 +64,17 @@ def separation(
     from rich.console import Console
     from rich.progress import track
 
+    from sam_audio.errors import UserError
     from sam_audio.evaluation import separation as measure
     from sam_audio.separator import load
     from sam_audio.training.prepare import bank_dir
 
-    items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed))
+    if unknown := set(scenes or ()) - set(measure.SCENARIOS):
+        raise UserError(
+            f"there is no scene called {', '.join(sorted(unknown))}: use {', '.join(measure.SCENARIOS)}."
+        )
+    scenarios = scenes or tuple(measure.SCENARIOS)
+    items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed, scenarios))
     shown = track(items, description="separating", console=Console(stderr=True), transient=True)
     result = measure.evaluate(load(model), shown, ask.value, alone)
     rows = result.summary()

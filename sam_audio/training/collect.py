@@ -34,6 +34,9 @@ ARCHIVE_PREFIX = "_audio/"  # and a file inside a zip (a game's .pk3, for instan
 ZIP_SUFFIXES = (".zip", ".pk3", ".ufo", ".wz")
 CATALOGUE_SUFFIX = ".cat"  # OpenTTD's sounds: members are named NAME.cat/00.wav, NAME.cat/01.wav and so on
 TRAIN_ONLY = "train-only/"  # keys that begin so belong to the training split, whatever their hash
+HELD_OUT = (
+    "held-out/"  # and these to the test split: whole instruments and songs are held out, not single files
+)
 
 
 @dataclass(frozen=True)

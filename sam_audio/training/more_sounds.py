@@ -10,10 +10,13 @@ out, so figures from before stay comparable.
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from sam_audio.training.collect import Recording
+from sam_audio.training.sampler import HELD_OUT_KIT, SAMPLED, read_notes
 
 
 @cache
@@ -39,6 +42,50 @@ def more_sounds() -> tuple[Recording, ...]:
                 )
             )
     return tuple(found)
+
+
+def beside_manifest(data_dir: Path) -> list[Recording]:
+    """Recordings that the data have beside the manifest, to train on only: single notes of instruments that are not
+    held out, and everyday events."""
+    recordings = []
+    held_out = [s.source for s in SAMPLED if s.held_out and s.source] + [HELD_OUT_KIT]
+    for note in read_notes(data_dir):
+        # knocks and breaths of an instrument carry its label: nobody who asks for it means them
+        noise = re.search("noise|click|body|scrape|snap|behind", note.articulation)
+        label = _NOTE_LABELS.get(note.label, note.label)
+        if label and not noise and not re.search("|".join(held_out), note.source):
+            path = str(Path(note.file).relative_to(data_dir))
+            recordings.append(
+                Recording("shared", note.source, path, label, "notes", "", 0.0, train_only=True)
+            )
+    path = data_dir / "events" / "events.tsv"
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                recordings.append(
+                    Recording(
+                        "shared",
+                        "events",
+                        row["file"],
+                        row["label"],
+                        row["category"],
+                        row["licence"],
+                        float(row["seconds"]),
+                        train_only=True,
+                    )
+                )
+    return recordings
+
+
+# Labels of notes as the table has them; None: nothing that anybody would ask for by that name.
+_NOTE_LABELS = {
+    "crash cymbal": "cymbal",
+    "ride cymbal": "cymbal",
+    "cajon": "hand drum",
+    "electric grand piano": "electric piano",
+    "body percussion": None,
+    "foot stomp": None,
+}
 
 
 def _rows(name: str) -> list[dict[str, str]]:

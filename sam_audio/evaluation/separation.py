@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -121,14 +121,13 @@ def mixtures(
         if name not in scenarios:
             continue
         mixer = Mixer(bank, split, SECONDS, seed=seed * 1000 + offset)
-        made = {
+        made: dict[str, tuple[Sized, Callable[[], Mixture]]] = {
             BAND: (mixer.pools.songs, mixer.band),
             REAL_BAND: (mixer.pools.real_songs, partial(mixer.real_band, at_most=9)),
             GUITAR_BAND: (mixer.pools.bands, mixer.guitar_band),
             REAL_INSTRUMENTS: (mixer.pools.phrases, mixer.phrase_pair),
         }
-        there = made[name][0] if name in made else all(mixer.pools.by_group[g] for g in groups)
-        if not there:
+        if not (made[name][0] if name in made else all(mixer.pools.by_group[g] for g in groups)):
             continue
         for _ in range(per_scenario):
             if name in made:

@@ -79,6 +79,15 @@ def read_manifest(path: Path) -> list[Recording]:
         ]
 
 
+def rows_beside(data_dir: Path, name: str) -> list[dict[str, str]]:
+    """Rows of ``NAME/NAME.tsv``; none when the data have no such table."""
+    path = data_dir / name / f"{name}.tsv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
 def by_package(recordings: Iterable[Recording]) -> dict[tuple[str, str], list[Recording]]:
     groups: dict[tuple[str, str], list[Recording]] = defaultdict(list)
     for recording in recordings:

@@ -295,7 +295,9 @@ class Mixer:
         return Mixture("real band", picked, prompts)
 
     def absent_label(self, present: Sequence[str]) -> str | None:
-        """A label that none of the present ones could be taken for."""
+        """A label that none of the present ones could be taken for; None if the bank has none."""
+        if not any(self.pools.by_group.get(group) for group in GROUP_WEIGHTS):
+            return None
         for _ in range(20):
             label = self._label(GROUP_WEIGHTS, [])
             if label_table.absent_ok(label, list(present)):
@@ -373,9 +375,9 @@ class Mixer:
             if len(members) != 1 or kinds.intersection(rest):
                 taken.update(phrases)
         for i, name in enumerate(names):
-            phrases = [phrase for phrase in GROUPS[name].phrases if phrase not in taken]
-            if phrases and names.count(name) == 1 and name not in rest:
-                found.append(Prompt(phrases[0], [i], phrases))
+            own = [phrase for phrase in GROUPS[name].phrases if phrase not in taken]
+            if own and names.count(name) == 1 and name not in rest:
+                found.append(Prompt(own[0], [i], own))
         return self._some(found, at_most) + self._absent([GROUPS[name].label for name in [*names, *rest]])
 
     # ---- what sounds ---------------------------------------------------------------------------------

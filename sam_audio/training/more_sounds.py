@@ -15,8 +15,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from sam_audio.training.collect import Recording
-from sam_audio.training.sampler import HELD_OUT_KIT, SAMPLED, read_notes
+from sam_audio.training.collect import Recording, rows_beside
+from sam_audio.training.sampler import HELD_OUT_KIT, SAMPLED
 
 
 @cache
@@ -47,36 +47,27 @@ def more_sounds() -> tuple[Recording, ...]:
 def beside_manifest(data_dir: Path) -> list[Recording]:
     """Recordings that the data have beside the manifest, to train on only: single notes of instruments that are not
     held out, and everyday events."""
+    held_out = "|".join([*(s.source for s in SAMPLED if s.held_out and s.source), HELD_OUT_KIT])
     recordings = []
-    held_out = [s.source for s in SAMPLED if s.held_out and s.source] + [HELD_OUT_KIT]
-    for note in read_notes(data_dir):
-        # knocks and breaths of an instrument carry its label: nobody who asks for it means them
-        noise = re.search("noise|click|body|scrape|snap|behind", note.articulation)
-        label = _NOTE_LABELS.get(note.label, note.label)
-        if label and not noise and not re.search("|".join(held_out), note.source):
-            path = str(Path(note.file).relative_to(data_dir))
-            recordings.append(
-                Recording("shared", note.source, path, label, "notes", "", 0.0, train_only=True)
-            )
-    path = data_dir / "events" / "events.tsv"
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                recordings.append(
-                    Recording(
-                        "shared",
-                        "events",
-                        row["file"],
-                        row["label"],
-                        row["category"],
-                        row["licence"],
-                        float(row["seconds"]),
-                        train_only=True,
-                    )
-                )
+    for row in rows_beside(data_dir, "notes"):
+        label = _NOTE_LABELS.get(row["label"], row["label"])
+        if label and not re.search(_NOISES, row["articulation"]) and not re.search(held_out, row["source"]):
+            recordings.append(_beside(row, row["source"], label, "notes"))
+    recordings += [
+        _beside(row, "events", row["label"], row["category"]) for row in rows_beside(data_dir, "events")
+    ]
     return recordings
 
 
+def _beside(row: dict[str, str], package: str, label: str, category: str) -> Recording:
+    seconds = float(row["seconds"])
+    return Recording(
+        "shared", package, row["file"], label, category, row["licence"], seconds, train_only=True
+    )
+
+
+# knocks and breaths of an instrument carry its label: nobody who asks for it means them
+_NOISES = "noise|click|body|scrape|snap|behind"
 # Labels of notes as the table has them; None: nothing that anybody would ask for by that name.
 _NOTE_LABELS = {
     "crash cymbal": "cymbal",

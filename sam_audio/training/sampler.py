@@ -7,7 +7,6 @@ what plays held-out bands is never heard in training.
 
 from __future__ import annotations
 
-import csv
 import re
 import tarfile
 from collections import defaultdict
@@ -23,7 +22,7 @@ from scipy.signal import butter, sosfilt
 from sam_audio.io import read_audio
 from sam_audio.paths import cache_dir
 from sam_audio.training.bank import SAMPLE_RATE, Bank, split_of
-from sam_audio.training.collect import fetch
+from sam_audio.training.collect import fetch, rows_beside
 from sam_audio.training.music_compose import Note, Part
 
 MUTE_S = (0.05, 0.14)  # time constant of a string damped with the palm
@@ -252,22 +251,18 @@ class Sampler:
 
 def read_notes(data_dir: Path) -> list[Sample]:
     """Rows of ``notes/notes.tsv``; none when the data have no notes."""
-    path = data_dir / "notes" / "notes.tsv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Sample(
-                str(data_dir / row["file"]),
-                -1,
-                row["source"],
-                row["label"],
-                row["articulation"],
-                round(float(row["midi"] or 0)),
-                round(float(row["velocity"] or 100)),
-            )
-            for row in csv.DictReader(file, delimiter="\t")
-        ]
+    return [
+        Sample(
+            str(data_dir / row["file"]),
+            -1,
+            row["source"],
+            row["label"],
+            row["articulation"],
+            round(float(row["midi"] or 0)),
+            round(float(row["velocity"] or 100)),
+        )
+        for row in rows_beside(data_dir, "notes")
+    ]
 
 
 def _of_table(sampled: Sampled, table: list[Sample]) -> tuple[list[Sample], list[Sample]]:
@@ -301,9 +296,9 @@ def _kits(table: list[Sample], bank_dir: Path, held_out: bool) -> dict[str, dict
     kits: dict[str, dict[str, list[Sample]]] = {piece: defaultdict(list) for piece in PIECES}
     for piece, (_, _, label, articulation, _, _) in PIECES.items():
         for sample in table:
-            if sample.label == label and re.search(articulation, sample.articulation):
-                if (HELD_OUT_KIT in sample.source) == held_out:
-                    kits[piece][sample.source].append(sample)
+            mine = (HELD_OUT_KIT in sample.source) == held_out
+            if mine and sample.label == label and re.search(articulation, sample.articulation):
+                kits[piece][sample.source].append(sample)
     if not held_out and any(bank_dir.glob("*.json")):
         for index, clip in enumerate(_bank(bank_dir).clips):
             if clip.package not in KIT_PACKAGES or split_of(clip.key) != "train":

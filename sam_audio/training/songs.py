@@ -5,7 +5,6 @@ A song's groups are aligned and sum to it. Some groups are parts of its drums. T
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 
 from sam_audio.io import read_audio
 from sam_audio.training.bank import SAMPLE_RATE, ShardWriter, shard_stem
-from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY
+from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY, rows_beside
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +113,9 @@ def song_phrases() -> list[str]:
 
 def build_real_song_shards(data_dir: Path, bank_dir: Path) -> None:
     """Decodes the songs into the bank, one shard each; skips finished ones; nothing when the data have none."""
-    path = data_dir / "songs" / "songs.tsv"
-    if not path.exists():
-        return
     songs: dict[str, list[dict[str, str]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            songs[row["song"]].append(row)
+    for row in rows_beside(data_dir, "songs"):
+        songs[row["song"]].append(row)
     for name, rows in songs.items():
         if (bank_dir / f"{shard_stem(KIND + name)}.json").exists():
             continue

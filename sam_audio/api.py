@@ -97,6 +97,7 @@ class Separator:
         strength: float = 1.0,
         start_s: float = 0.0,
         duration_s: float | None = None,
+        sound_track: int | None = None,
         judge: bool = True,
         candidates: int = 1,
         ranker: Ranker | None = None,
@@ -113,6 +114,7 @@ class Separator:
             sample_rate: of an array, in Hz; files bring their own.
             strength: how boldly to cut, 0..2.
             start_s, duration_s: the part of a file to separate.
+            sound_track: number of a video's sound track, from 1; None is the one that players choose.
             judge: whether stems are judged: ``scores`` in the result's report, and ``in_mixture``.
             candidates: how many ways to separate are tried; the best of each stem is kept.
             ranker: what chooses among candidates; by default the judge's overall score.
@@ -129,7 +131,7 @@ class Separator:
             if sample_rate is not None:
                 raise UserError("sample_rate is for arrays: a file has its own")
             model = self._asked(requests, mixture, post, start_s=start_s, duration_s=duration_s)
-            with open_audio(mixture, start_s=start_s, duration_s=duration_s) as reader:
+            with open_audio(mixture, start_s=start_s, duration_s=duration_s, track=sound_track) as reader:
                 recording = Recording(
                     partial(reader.blocks, reader.sample_rate),
                     reader.sample_rate,
@@ -214,16 +216,9 @@ class Separator:
     def _warnings(self, requests: Sequence[Request]) -> list[str]:
         """What can be done, and will hardly be what was meant."""
         reads = getattr(self.model, "reads", lambda text: True)
-        meant = getattr(self.model, "meant", lambda text: None)
-        texts = [one.text for one in requests if one.text is not None]
-        likely = ((text, meant(text)) for text in texts if reads(text))
+        strange = [one.text for one in requests if one.text is not None and not reads(one.text)]
         return [
-            *(
-                f"{text} holds no word that {self.model.name} knows: ask in English"
-                for text in texts
-                if not reads(text)
-            ),
-            *(f"{text}: did you mean {better}?" for text, better in likely if better is not None),
+            *(f"{text} holds no word that {self.model.name} knows: ask in English" for text in strange),
             *(
                 f"{text} is asked for more than once: its stems share the sound between them"
                 for text in asked_twice(requests)

@@ -44,6 +44,7 @@ class JobOptions(Document):
     skip_existing: bool | UnsetType = UNSET
     start_s: float | UnsetType = msgspec.field(default=UNSET, name="start")
     duration_s: float | None | UnsetType = msgspec.field(default=UNSET, name="duration")
+    sound_track: int | None | UnsetType = UNSET
     strength: float | UnsetType = UNSET
     judge: bool | UnsetType = UNSET
     candidates: int | UnsetType = UNSET

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_audio.errors import AudioReadError, MissingExtraError, ModelError, UserError
+from sam_audio.errors import AudioReadError, ModelError, UserError
+from sam_audio.io.containers import load_av, open_video
 from sam_audio.io.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from sam_audio.types import Samples
 
@@ -126,12 +127,9 @@ def _moving_pictures(embedder: Embedder, path: Path, segment_s: float) -> Iterat
 
 
 def _video_duration_s(path: Path) -> float:
+    av = load_av()
     try:
-        import av
-    except ImportError:
-        raise MissingExtraError("videos need PyAV, which is not installed", "video") from None
-    try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             if not container.streams.video or not container.duration:
                 raise AudioReadError(f"{path.name} has no moving pictures: choose another video")
             return container.duration / av.time_base

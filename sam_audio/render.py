@@ -57,6 +57,7 @@ class RenderOptions:
         overwrite: replace files that are there already.
         skip_existing: leave outputs that are whole as they are, and make the others anew, see `sam_audio.made`.
         start_s, duration_s: the part of the recording to separate.
+        sound_track: number of a video's sound track, from 1; None is the one that players choose.
         strength: 0..2, how boldly to cut.
         judge: whether stems are judged, where there is a judge.
         candidates: how many ways to separate are tried; the judge keeps the best for each stem.
@@ -74,6 +75,7 @@ class RenderOptions:
     skip_existing: bool = False
     start_s: float = 0.0
     duration_s: float | None = None
+    sound_track: int | None = None
     strength: float = 1.0
     judge: bool = True
     candidates: int = 1
@@ -128,8 +130,8 @@ class RenderReport:
 
     ``stems`` are those that were written. In mode ``remove`` there are none, and ``removed`` says what was taken out
     (its ``path`` is empty). ``layout`` says where the channels belong, e.g. ``5.1``, ``quad`` or ``ambisonic 1``; None
-    if the recording does not tell. ``skipped`` are the files of a set that was whole already: then nothing was
-    separated.
+    if the recording does not tell. ``sound_track`` is the number that was asked for. ``skipped`` are the files of a set
+    that was whole already: then nothing was separated.
     """
 
     mixture: str
@@ -146,6 +148,7 @@ class RenderReport:
     judge: str | None = None
     warnings: list[str] = field(default_factory=list)
     layout: str | None = None
+    sound_track: int | None = None
     skipped: list[str] = field(default_factory=list)
 
     @property
@@ -193,11 +196,19 @@ def render(
     options.check()
     prompts = check_prompts(prompts)
     judge = judge if options.judge else None
-    with open_audio(source, start_s=options.start_s, duration_s=options.duration_s) as reader:
+    with open_audio(
+        source, start_s=options.start_s, duration_s=options.duration_s, track=options.sound_track
+    ) as reader:
         spec = resolve_output(options.format, options.depth, reader)
         track = track or track_name(source)
         report = RenderReport(
-            str(source), track, model.name, reader.sample_rate, reader.channels, layout=reader.layout
+            str(source),
+            track,
+            model.name,
+            reader.sample_rate,
+            reader.channels,
+            layout=reader.layout,
+            sound_track=options.sound_track,
         )
         conditions = model.encode(prompts)
         recording = Recording(

@@ -410,6 +410,7 @@ def fake_ffmpeg(tmp_path, monkeypatch):
             f"#!{sys.executable}\n"
             "import os, struct, sys\n"
             "print('Input #0, mov', file=sys.stderr)\n"
+            f"print('  Stream #0:0: Audio: aac, {RATE} Hz, mono, fltp', file=sys.stderr)\n"
             f"header = struct.pack('>4sIIIII', b'.snd', 24, 0xFFFFFFFF, 6, {RATE}, 1)\n"
             f"sys.stdout.buffer.write(header + struct.pack('>{RATE}f', *[0.25] * {RATE}) + b'cut')\n"
             "sys.stdout.flush()\n"

@@ -49,6 +49,7 @@ def test_every_option_can_be_set_and_the_others_stay(read):
         "skip_existing": True,
         "start": 1,
         "duration": 2.5,
+        "sound_track": 2,
         "strength": 0.5,
         "judge": False,
         "candidates": 3,

@@ -97,6 +97,15 @@ def separate(
         Optional[float],
         typer.Option(metavar="S", help="How much to separate, in seconds.", show_default="all"),
     ] = None,
+    track: Annotated[
+        Optional[int],
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Which sound track of a video.",
+            show_default="the one that players choose",
+        ),
+    ] = None,
     strength: Annotated[float, typer.Option(metavar="0..2", help="How boldly to cut.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
@@ -248,6 +257,7 @@ def separate(
         skip_existing=skip_existing,
         start_s=start,
         duration_s=duration,
+        sound_track=track,
         strength=strength,
         judge=judge,
         candidates=candidates,
@@ -463,12 +473,15 @@ def _run(
                 )
             files.append(done.as_dict())
             console.done(done)
+            n_warnings = len(done.warnings)
             for exporter in exporters:
                 exported = [str(path) for path in exporter.export(done, job.options.replaces)]
                 files[-1].setdefault("exports", {})[exporter.name] = exported
                 console.made(exported)
             if exporters:
                 made.remember_exports(files[-1]["exports"])
+            files[-1]["warnings"] = list(done.warnings)
+            console.warn(done.warnings[n_warnings:])
         except Exception as error:
             if loading or isinstance(error, BrokenPipeError):
                 raise  # without a model nothing can be done, and without a reader nothing is wanted
@@ -533,8 +546,7 @@ class _Console:
     def done(self, report: RenderReport) -> None:
         if self.quiet:
             return
-        for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        self.warn(report.warnings)
         for stem in [*report.stems, *([report.residual] if report.residual else [])]:
             line = f"{stem.path}  {stem.level_db:+.1f} dB" if stem.path != "-" else ""
             if line and self.verbose:
@@ -551,6 +563,12 @@ class _Console:
                 f"{report.seconds:.1f} s of sound in {report.elapsed_s:.1f} s ({speed:.0f}x real time)",
                 file=self.stream,
             )
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Says what is not as it should be."""
+        if not self.quiet:
+            for warning in warnings:
+                print(f"warning: {warning}", file=sys.stderr)
 
     def made(self, paths: Sequence[str]) -> None:
         """Names files that were made of stems."""

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from sam_audio.errors import AudioWriteError, MissingExtraError, UserError
 from sam_audio.export.session import Session, Track
+from sam_audio.io.containers import GUARD_OPTIONS
 from sam_audio.io.ffmpeg import find_ffmpeg
 
 N_STEMS = 4
@@ -55,7 +56,7 @@ def _streams(session: Session, mix: Track, stems: list[Track]) -> list[str]:
     inputs: list[str] = []
     filters: list[str] = []
     for number, track in enumerate([mix, *stems]):
-        inputs += ["-protocol_whitelist", "file,pipe", "-i", f"file:{track.path}"]
+        inputs += [*GUARD_OPTIONS, "-i", f"file:{track.path}"]
         gain = 1.0 if number == 0 else 0.0 if track.mute else track.gain
         left, right = gain * min(1.0, 1 - track.pan), gain * min(1.0, 1 + track.pan)
         steps = ["aformat=sample_fmts=fltp:channel_layouts=stereo", f"aresample={rate}"]

@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.errors import AudioReadError, MissingExtraError
+from sam_audio.io.containers import GUARD_OPTIONS, UndecodableError, probe
 from sam_audio.io.findings import Trouble
 
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the data, size, encoding, rate, channels
 _AU_FLOAT32 = 6
 _DROP_FRAMES = 65536
 
+# Silence in gaps of the sound, from one lost frame of AAC on; less is jitter, of which nothing is made. Silence before
+# the sound is not left to ffmpeg, which would put it in once more where the number of channels changes.
+_TIMELINE = "asetpts=PTS-({start_s})/TB,aresample=async=1:min_hard_comp=0.02"
+
 _LOSSLESS = ("alac", "ape", "flac", "mlp", "truehd", "tta", "wavpack")
-
-
-class UndecodableError(Exception):
-    """ffmpeg does not recognise the file either."""
 
 
 def find_ffmpeg() -> str | None:
@@ -40,15 +41,19 @@ def find_ffmpeg() -> str | None:
 class FfmpegSource:
     """The sound of one file, decoded to float32 by a subprocess that never runs far ahead of the reads.
 
+    The sound of a video lies on the timeline of its pictures: it starts where the container does, with silence where
+    there is no sound.
+
     Args:
         path: a regular file.
         name: of it, for messages.
+        track: number of the sound track, from 1; None is the one that players choose.
 
     Attributes:
         sample_rate, channels: of the sound, in Hz and C.
         frames: None; containers only estimate it.
         layout: where the channels belong, by ffmpeg's name, e.g. "5.1"; None if it does not know.
-        troubles: what is not as it should be; whoever opened it puts them in.
+        troubles: what is not as it should be; whoever opened it may know more.
         format: e.g. "MOV".
         subtype: "PCM_16", "PCM_24", "PCM_32" or "FLOAT" for a lossless codec of that depth, otherwise the
             codec's name, e.g. "AAC", or "UNKNOWN".
@@ -61,7 +66,7 @@ class FfmpegSource:
 
     frames: int | None = None
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, track: int | None = None) -> None:
         executable = find_ffmpeg()
         if executable is None:
             raise MissingExtraError(
@@ -70,14 +75,30 @@ class FfmpegSource:
                 "install ffmpeg",
             )
         self._name = name
+        try:
+            contents = probe(executable, path)
+        except OSError as error:
+            raise self._cannot_run(error) from error
+        chosen = contents.sound(track, name)
         self.troubles: list[Trouble] = []
-        # The whitelist keeps playlists from reaching the network; "file:" keeps a name with a colon or a
-        # leading dash from being taken for a protocol or an option.
-        self._command = [executable, "-nostdin", "-hide_banner", "-nostats"]
-        self._command += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path.resolve()}"]
-        self._command += ["-vn", "-sn", "-dn", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
+        if track is None and len(contents.sounds) > 1:
+            count, which = len(contents.sounds), contents.describe(chosen)
+            self.troubles.append(
+                Trouble(0, f"has {count} sound tracks, of which {which} is used: choose another with --track")
+            )
+        # "file:" keeps a name with a colon or a leading dash from being taken for a protocol or an option
+        self._command = [executable, "-nostdin", "-hide_banner", "-nostats", *GUARD_OPTIONS]
+        if contents.pictures is not None:
+            self._command += ["-copyts"]  # else ffmpeg moves what it reads by a start of its own choice
+        self._command += ["-i", f"file:{path.resolve()}", "-map", f"0:{chosen.index}"]
+        first_s = 0.0
+        if contents.pictures is not None:
+            self._command += ["-af", _TIMELINE.format(start_s=contents.start_s)]
+            first_s = _first_s(self._command)
+        self._command += ["-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
         self._process: subprocess.Popen[bytes] | None = None
         self._start()
+        self._lead = max(0, round(first_s * self.sample_rate))  # frames of silence before the sound
 
     def seek(self, frame: int) -> None:
         """Continue reading at `frame`, or at the end if that comes first; decodes everything before.
@@ -100,15 +121,18 @@ class FfmpegSource:
         """
         if self._process is None or self._process.stdout is None:
             raise ValueError("read of a closed file")
+        silence = np.zeros((self.channels, min(frames, max(0, self._lead - self._position))), np.float32)
+        frames -= silence.shape[1]
         frame_bytes = 4 * self.channels
         data = self._process.stdout.read(frames * frame_bytes)
         if len(data) < frames * frame_bytes and (code := self._process.wait()) != 0:
             said = self._messages().strip().splitlines()
             raise OSError(said[-1] if said else f"ffmpeg ended with code {code}")
         whole = len(data) // frame_bytes * frame_bytes
-        samples = np.frombuffer(data[:whole], dtype=">f4").reshape(-1, self.channels)
-        self._position += len(samples)
-        return samples.T.astype(np.float32, order="C")
+        samples = np.frombuffer(data[:whole], dtype=">f4").reshape(-1, self.channels).T
+        samples = np.concatenate([silence, samples], axis=1, dtype=np.float32)
+        self._position += samples.shape[1]
+        return samples
 
     def close(self) -> None:
         """End the process, wherever it is."""
@@ -135,15 +159,18 @@ class FfmpegSource:
             )
         except OSError as error:
             self._log.close()
-            raise AudioReadError(
-                f"{self._name} needs ffmpeg, which cannot be run ({error.strerror}): reinstall it"
-            ) from error
+            raise self._cannot_run(error) from error
         try:
             self._read_header()
         except BaseException:
             self.close()
             raise
         self._position = 0
+
+    def _cannot_run(self, error: OSError) -> AudioReadError:
+        return AudioReadError(
+            f"{self._name} needs ffmpeg, which cannot be run ({error.strerror}): reinstall it"
+        )
 
     def _read_header(self) -> None:
         process = self._process
@@ -152,8 +179,6 @@ class FfmpegSource:
         if len(header) < _AU_HEADER.size:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
-            if re.search(r"does not contain any stream|matches no streams", self._messages()):
-                raise AudioReadError(f"{self._name} has no sound: choose a file with an audio track")
             raise UndecodableError(self._name)
         magic, offset, _, encoding, self.sample_rate, self.channels = _AU_HEADER.unpack(header)
         if magic != b".snd" or encoding != _AU_FLOAT32 or self.channels == 0:
@@ -165,6 +190,16 @@ class FfmpegSource:
         # not seek and read: ffmpeg writes at the same place in the file, and would overwrite its first lines
         file = self._log.fileno()
         return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+
+
+def _first_s(command: list[str]) -> float:
+    """When the first sound comes that a command decodes, in seconds; 0 if nothing does."""
+    command = [*command, "-frames:a", "1", "-f", "framecrc", "pipe:1"]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    said = ran.stdout.decode(errors="replace")
+    unit = re.search(r"^#tb 0: (\d+)/(\d+)", said, re.MULTILINE)
+    frame = re.search(r"^0,\s*-?\d+,\s*(-?\d+),", said, re.MULTILINE)
+    return int(frame[1]) * int(unit[1]) / int(unit[2]) if frame and unit else 0.0
 
 
 def _describe(messages: str) -> tuple[str, str, str | None]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sam_audio.errors import AudioReadError, MissingExtraError
+from sam_audio.io.containers import load_av, open_video
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ogv"})
@@ -58,18 +58,9 @@ def read_frames(
         AudioReadError: it is not there, holds no picture, or is damaged.
         MissingExtraError: PyAV is not installed.
     """
-    try:
-        import av
-    except ImportError:
-        raise MissingExtraError("videos need PyAV, which is not installed", "video") from None
+    av = load_av()
     path = Path(path)
-    if not path.exists():
-        raise AudioReadError(f"{path} does not exist: check the name and the folder")
-    try:
-        container: Any = av.open(str(path))
-    except (av.FFmpegError, OSError, ValueError):
-        raise AudioReadError(f"{path.name} is not a video that can be read: convert it to mp4") from None
-    with container:
+    with open_video(path) as container:
         if not container.streams.video:
             raise AudioReadError(f"{path.name} holds no picture: name a video, or use sound prompts")
         stream = container.streams.video[0]

@@ -159,7 +159,11 @@ class AudioReader:
 
 
 def open_audio(
-    source: str | Path | BinaryIO, *, start_s: float = 0.0, duration_s: float | None = None
+    source: str | Path | BinaryIO,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    track: int | None = None,
 ) -> AudioReader:
     """Open anything that libsndfile or ffmpeg can decode.
 
@@ -168,6 +172,7 @@ def open_audio(
             and named pipes are copied to a temporary file first, because decoding needs to seek.
         start_s: where to begin, in seconds; sample-accurate, rounded to the nearest sample.
         duration_s: how much to read at most, in seconds; None is all.
+        track: number of the sound track of a video, from 1; None is the one that players choose.
 
     Raises:
         AudioReadError: there is no sound to be had from this; the message says why and what would help.
@@ -198,7 +203,7 @@ def open_audio(
             spool = _Spool(source, name)
         if spool is not None:
             path = spool.path
-        opened = open_source(path, name, is_stream=spool is not None)
+        opened = open_source(path, name, track=track, is_stream=spool is not None)
         return AudioReader(opened, name, start_s, duration_s, spool, path)
     except BaseException:
         if opened is not None:

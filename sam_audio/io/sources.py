@@ -19,12 +19,13 @@ _KNOWN_STARTS = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", 
 _MPEG_SUFFIXES = (".mp1", ".mp2", ".mp3", ".mpa", ".mpga")
 
 
-def open_source(path: Path, name: str, *, is_stream: bool = False) -> Source:
+def open_source(path: Path, name: str, *, track: int | None = None, is_stream: bool = False) -> Source:
     """Open a file in libsndfile where that reads it right, and otherwise in ffmpeg.
 
     Args:
         path: of the file.
         name: of it, for messages.
+        track: number of the sound track, from 1; None is the one that players choose.
         is_stream: whether it came through a pipe, in which a header cannot say how long it will be.
 
     Raises:
@@ -38,7 +39,7 @@ def open_source(path: Path, name: str, *, is_stream: bool = False) -> Source:
         # other files.
         raise AudioReadError(f"{name} is a text file: choose an audio or video file")
     findings = _look(path, start, is_stream)
-    if findings is not None and findings.plain:
+    if findings is not None and findings.plain and track in (None, 1):
         sndfile = _open_sndfile(path, name)
         if sndfile is not None and sndfile.is_plain and findings.frames in (None, sndfile.frames):
             sndfile.troubles += findings.troubles
@@ -46,7 +47,7 @@ def open_source(path: Path, name: str, *, is_stream: bool = False) -> Source:
         if sndfile is not None:
             sndfile.close()
     try:
-        source = FfmpegSource(path, name)
+        source = FfmpegSource(path, name, track)
     except (UndecodableError, MissingExtraError) as error:
         sndfile = None if findings is None else _open_sndfile(path, name)
         if findings is not None and sndfile is not None:

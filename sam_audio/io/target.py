@@ -43,7 +43,10 @@ class FileTarget:
         name: for messages.
         folder: where large temporaries belong.
         file: open for reading and writing.
+        part: path of the temporary file, for programs that write it themselves.
     """
+
+    part: Path
 
     def __init__(self, path: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
         self.path = path
@@ -66,7 +69,8 @@ class FileTarget:
                 with uninterrupted():
                     self._make_folder()
                     remove_dead_parts(self.path.parent)
-                    self._temporary, self.file = open_part(self.path)
+                    self.part, self.file = open_part(self.path)
+                    self._temporary = self.part
             except BaseException:
                 self.discard()
                 raise

@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_audio.errors import PromptError
+from sam_audio.errors import PromptError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,14 +89,12 @@ class Recording:
 
 def _container_seconds(path: Path) -> float | None:
     """What a container says of its length."""
+    from sam_audio.io.containers import open_video
+
     try:
-        import av
-    except ImportError:
-        return None
-    try:
-        with av.open(str(path)) as container:
-            return container.duration / av.time_base if container.duration else None
-    except (av.FFmpegError, OSError):
+        with open_video(path) as container:
+            return container.duration / 1e6 if container.duration else None  # ffmpeg's AV_TIME_BASE
+    except UserError:  # no PyAV, or no container
         return None
 
 

@@ -216,9 +216,16 @@ class Separator:
     def _warnings(self, requests: Sequence[Request]) -> list[str]:
         """What can be done, and will hardly be what was meant."""
         reads = getattr(self.model, "reads", lambda text: True)
-        strange = [one.text for one in requests if one.text is not None and not reads(one.text)]
+        meant = getattr(self.model, "meant", lambda text: None)
+        texts = [one.text for one in requests if one.text is not None]
+        likely = ((text, meant(text)) for text in texts if reads(text))
         return [
-            *(f"{text} holds no word that {self.model.name} knows: ask in English" for text in strange),
+            *(
+                f"{text} holds no word that {self.model.name} knows: ask in English"
+                for text in texts
+                if not reads(text)
+            ),
+            *(f"{text}: did you mean {better}?" for text, better in likely if better is not None),
             *(
                 f"{text} is asked for more than once: its stems share the sound between them"
                 for text in asked_twice(requests)

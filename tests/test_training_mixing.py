@@ -70,7 +70,7 @@ def test_same_seed_same_mixtures(bank):
 
 
 def test_all_scenes_occur(mixtures):
-    assert {m.scene for m in mixtures} == set(SCENES)
+    assert {m.scene for m in mixtures} == set(SCENES) - {"real band"}  # whose songs the bank lacks
 
 
 def test_sources_fill_the_excerpt_and_are_finite(mixtures):
@@ -126,13 +126,14 @@ def test_absent_prompts_are_absent(mixtures):
     for mixture, prompt in absent:
         names = [s.label for s in mixture.sources]
         assert prompt.label not in names
-        assert not any(label_table.conflicts(prompt.label, name) for name in names)
-        assert label_table.absent_ok(prompt.label, names)
+        for member in label_table.members(prompt.label):
+            assert not any(label_table.conflicts(member, name) for name in names)
+            assert label_table.absent_ok(member, names)
 
 
 def test_hypernyms_are_asked_for(mixtures):
     table = label_table.load_labels()
-    asked = [p.label for m in mixtures for p in m.prompts if p.label not in table]
+    asked = [p.label for m in mixtures for p in m.prompts if p.members and p.label not in table]
     assert 0.1 < len(asked) / len(mixtures) < 0.5
 
 

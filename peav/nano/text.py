@@ -131,6 +131,10 @@ class TextTower(nn.Module):
         """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""
         return set(self.tokenizer.encode(text).ids) != {self.tokenizer.token_to_id("[UNK]")}
 
+    def knows(self, word: str) -> bool:
+        """Whether a word is known as a whole; others are read in pieces, which may mean something else."""
+        return len(self.tokenizer.encode(word).ids) == 1 and self.reads(word)
+
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turns texts into token ids (N, L) and a mask (N, L), False on padding; L is at most `longest`.
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 from sam_audio.embedding import CHUNK_SAMPLES, FRAME, mono_windows
 from sam_audio.localize import SpanOptions, find_spans
 from sam_audio.types import Samples
+from sam_audio.vocabulary import entries
 
 if TYPE_CHECKING:
     from sam_audio.embedding import Locator
@@ -50,12 +50,10 @@ class Heard:
 @cache
 def labels() -> tuple[Label, ...]:
     """The product's table of labels; ambience is left out, for nobody wants it as a track."""
-    table = resources.files("sam_audio").joinpath("training/labels.tsv").read_text(encoding="utf-8")
-    rows = [line.split("\t") for line in table.splitlines()[1:]]
     return tuple(
-        Label(name, parents.split("|")[0] or name, frozenset(alike.split("|")))
-        for name, group, parents, _, alike in rows
-        if group != "ambience"
+        Label(entry.name, next(iter(entry.parents), entry.name), frozenset(entry.alike))
+        for entry in entries()
+        if entry.group != "ambience"
     )
 
 

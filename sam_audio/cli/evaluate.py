@@ -47,6 +47,10 @@ def separation(
         bool,
         typer.Option("--alone", help="Each prompt in a call of its own, instead of all of a mixture in one."),
     ] = False,
+    scenes: Annotated[
+        Optional[list[str]],
+        typer.Option("--scene", metavar="NAME", help="Only this kind of mixture (repeatable)."),
+    ] = None,
     bank: Annotated[
         Optional[Path],
         typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
@@ -60,11 +64,17 @@ def separation(
     from rich.console import Console
     from rich.progress import track
 
+    from sam_audio.errors import UserError
     from sam_audio.evaluation import separation as measure
     from sam_audio.separator import load
     from sam_audio.training.prepare import bank_dir
 
-    items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed))
+    if unknown := set(scenes or ()) - set(measure.SCENARIOS):
+        raise UserError(
+            f"there is no scene called {', '.join(sorted(unknown))}: use {', '.join(measure.SCENARIOS)}."
+        )
+    scenarios = scenes or tuple(measure.SCENARIOS)
+    items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed, scenarios))
     shown = track(items, description="separating", console=Console(stderr=True), transient=True)
     result = measure.evaluate(load(model), shown, ask.value, alone)
     rows = result.summary()
@@ -156,4 +166,30 @@ def judge(
         items = measure.separated(load(separator), bank or bank_dir(), mixtures, seed)
         result = measure.evaluate(loaded, items)
     rows = [dict(row) for row in result.rows]
+    print(json.dumps(rows, indent=2) if json_summary else markdown(rows))
+
+
+@app.command("presence")
+def presence(
+    mixtures: Annotated[int, typer.Option("-n", min=1, help="Held-out mixtures of each kind.")] = 30,
+    separator: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="Whose separations are judged.")
+    ] = "nano",
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge.")] = "nano",
+    seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
+    bank: Annotated[
+        Optional[Path],
+        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
+    ] = None,
+    json_summary: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """How well the Judge knows what is in a mixture and what is not, with what bands usually have asked of music."""
+    from sam_audio.evaluation import presence as measure
+    from sam_audio.evaluation.tables import markdown
+    from sam_audio.judging import load_judge
+    from sam_audio.separator import load
+    from sam_audio.training.prepare import bank_dir
+
+    answers = measure.told(load(separator), load_judge(model), bank or bank_dir(), mixtures, seed)
+    rows = [dict(row) for row in measure.evaluate(answers).rows]
     print(json.dumps(rows, indent=2) if json_summary else markdown(rows))

@@ -30,6 +30,7 @@ __all__ = [
     "Rating",
     "Scored",
     "agreement",
+    "auroc",
     "candidates_of",
     "choosing",
     "correlation",
@@ -239,7 +240,17 @@ def present_auroc(scored: Sequence[Scored]) -> float:
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    told = [(s.truth is not None, s.judgement.present) for s in scored if s.judgement.present is not None]
+    return auroc(
+        [(s.truth is not None, s.judgement.present) for s in scored if s.judgement.present is not None]
+    )
+
+
+def auroc(told: Sequence[tuple[bool, float]]) -> float:
+    """Area under the ROC curve of (truth, probability); NaN if the truths do not differ.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
     if len({truth for truth, _ in told}) < 2:
         return float("nan")
     try:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from sam_audio.types import Anchor, Condition, SeparationModel, Span
 
 BAND = "stems of a rendered band"
 ESC_10 = "ESC-10 classes in pairs at 0 dB"
+# Real music: recorded songs, and instruments recorded note by note, none of which is heard in training.
+REAL_BAND, GUITAR_BAND, REAL_INSTRUMENTS = "real band", "guitar band", "real instruments"
 # name -> groups of the sources; the figure is about the first one unless "all"
 SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "events in pairs": (("event", "event"), "all"),
@@ -41,6 +44,9 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "three events": (("event", "event", "event"), "all"),
     BAND: ((), "all"),
     ESC_10: (("ESC-10", "ESC-10"), "all"),
+    REAL_BAND: ((), "all"),
+    GUITAR_BAND: ((), "all"),
+    REAL_INSTRUMENTS: ((), "all"),
 }
 SECONDS = 6.0
 
@@ -70,9 +76,10 @@ class Evaluation:
             rows.append(_row(scenario, [s for s in self.scores if s.scenario == scenario]))
         for group in sorted({s.group for s in self.scores}):
             rows.append(_row(f"group: {group}", [s for s in self.scores if s.group == group]))
-        core = [s for s in self.scores if s.group in ("event", "instrument", "speech") and s.scenario != BAND]
+        made = [s for s in self.scores if s.scenario not in (BAND, REAL_BAND, GUITAR_BAND, REAL_INSTRUMENTS)]
+        core = [s for s in made if s.group in ("event", "instrument", "speech")]
         rows.append(_row("events + instruments + speech", core))
-        rows.append(_row("all", self.scores))
+        rows.append(_row("all", made + [s for s in self.scores if s.scenario == BAND]))
         return [row for row in rows if row["n"]]
 
     def by_label(self) -> list[dict[str, float | str | int]]:
@@ -102,22 +109,39 @@ def _row(name: str, scores: Sequence[Score]) -> dict[str, float | str | int]:
 
 
 def mixtures(
-    bank_dir: Path, per_scenario: int, split: str = "test", seed: int = 0
+    bank_dir: Path,
+    per_scenario: int,
+    split: str = "test",
+    seed: int = 0,
+    scenarios: Sequence[str] = tuple(SCENARIOS),
 ) -> Iterator[tuple[str, Mixture, str | None]]:
     """(scenario, mixture, phrase of something absent); the same for everyone who asks with the same seed."""
     bank = Bank(bank_dir)
     for offset, (name, (groups, _)) in enumerate(SCENARIOS.items()):
+        if name not in scenarios:
+            continue
         mixer = Mixer(bank, split, SECONDS, seed=seed * 1000 + offset)
-        if not (mixer.pools.songs if name == BAND else all(mixer.pools.by_group[g] for g in groups)):
+        made: dict[str, tuple[Sized, Callable[[], Mixture]]] = {
+            BAND: (mixer.pools.songs, mixer.band),
+            REAL_BAND: (mixer.pools.real_songs, partial(mixer.real_band, at_most=9)),
+            GUITAR_BAND: (mixer.pools.bands, mixer.guitar_band),
+            REAL_INSTRUMENTS: (mixer.pools.phrases, mixer.phrase_pair),
+        }
+        if not (made[name][0] if name in made else all(mixer.pools.by_group[g] for g in groups)):
             continue
         for _ in range(per_scenario):
-            if name == BAND:
-                mixture = mixer.band()
+            if name in made:
+                mixture = made[name][1]()
             else:
                 spread = 0.0 if name == ESC_10 else 5.0
                 others = mixer.rng.uniform(-spread, spread, len(groups) - 1)
                 mixture = mixer.pair(groups, [0.0, *others])
-            yield name, mixture, mixer.absent_label([s.label for s in mixture.sources])
+            absent = [p.label for p in mixture.prompts if not p.members]
+            yield (
+                name,
+                mixture,
+                absent[-1] if absent else mixer.absent_label([s.label for s in mixture.sources]),
+            )
 
 
 def evaluate(
@@ -138,7 +162,12 @@ def evaluate(
     for scenario, mixture, absent in items:
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
-        asked = [p for p in mixture.prompts if {mixture.sources[i].label for i in p.members} == {p.label}]
+        asked = [
+            p
+            for p in mixture.prompts
+            if p.members
+            and (scenario == REAL_BAND or {mixture.sources[i].label for i in p.members} == {p.label})
+        ]
         asked = asked if SCENARIOS[scenario][1] == "all" else asked[:1]
         if not asked:  # every prompt could mean two of the sources
             continue
@@ -194,7 +223,8 @@ def separate_conditions(model: SeparationModel, mixed: np.ndarray, conditions: l
 def _group(label: str) -> str:
     from sam_audio.training.labels import load_labels
 
-    return load_labels()[label].group
+    entry = load_labels().get(label)
+    return entry.group if entry else "groups of songs"
 
 
 def ideal_band_mask(targets: np.ndarray, mixed: np.ndarray) -> np.ndarray:

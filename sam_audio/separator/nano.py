@@ -36,6 +36,7 @@ from sam_audio.separator.network import (
     padded_frames,
 )
 from sam_audio.types import Condition, Grid, Samples
+from sam_audio.vocabulary import meant
 
 WEIGHTS = Path(__file__).parent / "weights" / "nano-separator.safetensors"
 
@@ -113,6 +114,10 @@ class NanoSeparator:
     def reads(self, prompt: str) -> bool:
         """Whether it knows any word of a prompt."""
         return self.text_tower.reads(prompt)
+
+    def meant(self, prompt: str) -> str | None:
+        """What somebody may have meant who wrote words that it does not know."""
+        return meant(prompt, self.text_tower.knows)
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
         """Starts on a new recording."""

@@ -27,7 +27,7 @@ import soxr
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
-from sam_audio.training.collect import TRAIN_ONLY, Recording, by_package, locate, read_manifest
+from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY, Recording, by_package, locate, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ def split_of(key: str) -> str:
     """
     if key.startswith(TRAIN_ONLY):
         return "train"
+    if key.startswith(HELD_OUT):
+        return "test"
     bucket = int(hashlib.sha1(key.encode()).hexdigest()[:8], 16) % 100
     return "test" if bucket < 7 else "valid" if bucket < 12 else "train"
 
@@ -266,8 +268,12 @@ def build_song_shards(
     bank_dir: Path,
     kind: str,
     per_shard: int = 40,
+    package: str = "soundfonts",
 ) -> None:
-    """Stores rendered songs: each an aligned list of (label, samples at their level in the song)."""
+    """Stores rendered songs: each an aligned list of (label, samples at their level in the song).
+
+    ``package`` says what they were rendered from.
+    """
     done = False
     while not done:
         batch = []
@@ -283,5 +289,5 @@ def build_song_shards(
             for seed, stems in batch:
                 for label, samples in stems:
                     name = f"{kind}-{seed:06d}"
-                    shard.add(samples, f"{kind}/{name}", label, "rendered music", "soundfonts", name, name)
+                    shard.add(samples, f"{kind}/{name}", label, "rendered music", package, name, name)
         log.info("%s up to seed %d", kind, batch[-1][0])

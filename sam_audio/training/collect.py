@@ -34,6 +34,9 @@ ARCHIVE_PREFIX = "_audio/"  # and a file inside a zip (a game's .pk3, for instan
 ZIP_SUFFIXES = (".zip", ".pk3", ".ufo", ".wz")
 CATALOGUE_SUFFIX = ".cat"  # OpenTTD's sounds: members are named NAME.cat/00.wav, NAME.cat/01.wav and so on
 TRAIN_ONLY = "train-only/"  # keys that begin so belong to the training split, whatever their hash
+HELD_OUT = (
+    "held-out/"  # and these to the test split: whole instruments and songs are held out, not single files
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def read_manifest(path: Path) -> list[Recording]:
             )
             for row in rows
         ]
+
+
+def rows_beside(data_dir: Path, name: str) -> list[dict[str, str]]:
+    """Rows of ``NAME/NAME.tsv``; none when the data have no such table."""
+    path = data_dir / name / f"{name}.tsv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def by_package(recordings: Iterable[Recording]) -> dict[tuple[str, str], list[Recording]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +23,20 @@ from sam_audio.training.bank import (
     Clip,
     split_of,
 )
-from sam_audio.training.collect import TRAIN_ONLY, Recording, read_manifest
+from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY, Recording, read_manifest, rows_beside
 from sam_audio.training.mixing import (
     COMMON_RECORDINGS,
     DULL_SHARE,
     EVERYDAY_WEIGHTS,
     REFERENCE_DB,
+    SAMPLED_SHARE,
     SCENES,
+    SUNG_SHARE,
 )
-from sam_audio.training.more_sounds import more_sounds
+from sam_audio.training.more_sounds import beside_manifest, more_sounds
 from sam_audio.training.prepare import MUSIC, bank_dir
+from sam_audio.training.sampler import HELD_OUT_KIT, SAMPLED
+from sam_audio.training.songs import DRUM_CATEGORY, GROUPS, KIND
 from sam_audio.training.soundfonts import FIRST, MORE
 
 SOURCES = {"debian": "Debian", "npm": "npm", "pypi": "PyPI", "shared": "collection"}
@@ -57,13 +61,18 @@ class Entry:
     def hours(self) -> float:
         return self.clip.frames / SAMPLE_RATE / 3600
 
+    @property
+    def is_real_song(self) -> bool:
+        """A group of a recorded song."""
+        return self.clip.song.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT).startswith(KIND)
+
 
 def entries(clips: Iterable[Clip]) -> list[Entry]:
     """The clips whose label is in the table; the rest is in the bank but never drawn."""
     table = label_table.load_labels()
     kept = []
     for clip in clips:
-        name: str | None = clip.label
+        name: str | None = GROUPS[clip.label].label if clip.label in GROUPS and clip.song else clip.label
         if not clip.song:
             name = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
         if name in table:
@@ -71,11 +80,14 @@ def entries(clips: Iterable[Clip]) -> list[Entry]:
     return kept
 
 
-def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
-    """The whole page."""
+def data_card(
+    clips: Sequence[Clip], manifest: Iterable[Recording], events: Iterable[Mapping[str, str]] = ()
+) -> str:
+    """The whole page; ``events`` are rows of ``events.tsv``, whose authors ask for credit."""
     used = entries(clips)
     recorded = [entry for entry in used if not entry.clip.song]
-    rendered = [entry for entry in used if entry.clip.song]
+    rendered = [entry for entry in used if entry.clip.song and not entry.is_real_song]
+    songs = [entry for entry in used if entry.is_real_song]
     n_stored = sum(1 for clip in clips if not clip.song)
     parts = [
         "# Training data of the nano models",
@@ -83,9 +95,10 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "Written by `python -m sam_audio.training.datacard`: change the program, not this page.",
         "",
         f"The separator was trained on mixtures made on the fly from {len(recorded):,} recordings"
-        f" ({_hours(recorded)} hours) out of public packages and from {_hours(rendered)} hours of stems"
-        " rendered from soundfonts. Nothing of it is in this repository:"
-        " `sam-audio train data --data DIR` fetches, decodes and renders it again from a manifest.",
+        f" ({_hours(recorded)} hours) out of public packages, from {_hours(rendered)} hours of stems"
+        " rendered from soundfonts and from single recorded notes, and from recorded songs."
+        " Nothing of it is in this repository: `sam-audio train data --data DIR`"
+        " fetches, decodes and renders it again from a manifest.",
         "",
         "## Recordings",
         "",
@@ -102,6 +115,7 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "",
         *_rendered(rendered),
         "",
+        *_real_songs(songs),
         "## Mixtures",
         "",
         *_mixtures(),
@@ -118,7 +132,8 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         *_split_table(recorded, rendered),
         "",
         "The split is by recording, not by package: a test recording may come from the same series, studio or"
-        " speaker as a training one.",
+        " speaker as a training one. Not so the real music: whole songs and whole instruments are held out."
+        f" {_held_out()}",
         "",
         "## Packages",
         "",
@@ -128,6 +143,7 @@ def data_card(clips: Sequence[Clip], manifest: Iterable[Recording]) -> str:
         "",
         *_package_table(recorded, manifest),
         "",
+        *_credits(events),
         _CLOSING.format(thin=_thin(used)),
     ]
     return "\n".join(parts)
@@ -154,7 +170,7 @@ The text tower learned phrases, not recordings: see the [model card](../peav/wei
 - Most sounds come from games and desktops: short, dry, clean, often synthetic or heavily processed. Field
   recordings of real scenes are few, and so is singing other than isolated syllables.
 - Speech is mostly prompts read by few speakers; some of it is synthetic. No labels of who speaks.
-- Music with aligned stems is rendered only: real bands, studios and effects are not in it.
+- Music with aligned stems is mostly rendered; the recorded songs are seven, electronic, all by one artist.
 - Many recordings have a sample rate of 22.05 kHz or less and hold nothing above 11 kHz."""
 
 
@@ -163,9 +179,13 @@ _SCENES = {  # what each of the mixer's scenes is
     f" {100 * EVERYDAY_WEIGHTS['ESC-10']:.0f} % of ESC-10's ten classes, {100 * EVERYDAY_WEIGHTS['common']:.0f} % of"
     f" the labels with {COMMON_RECORDINGS} recordings or more, all labels alike; the rest of any kind",
     "events": "up to four single events, -10..6 dB, at random times over an ambience at -18..-4 dB (in 80 %)",
-    "band": "two to five stems of one rendered song, in its own balance with 3 dB of scatter (normal) a stem",
+    "band": "two to five stems of one rendered song, in its own balance with 3 dB of scatter (normal) a stem;"
+    f" {100 * SAMPLED_SHARE:.0f} % played by recorded instruments; in {100 * SUNG_SHARE:.0f} % somebody sings",
+    "real band": "two to five groups of a recorded song, now and then with all others as one more; 3 dB of scatter,"
+    " up to 5 % faster or slower",
     "speech over": "one voice, now and then a second one, over events, ambience, an instrument, music or a band",
-    "instruments": "two or three instruments, each playing phrases or sequences of notes",
+    "instruments": "two or three instruments, each playing phrases or sequences of notes;"
+    f" {100 * SAMPLED_SHARE:.0f} % of them phrases of recorded instruments",
 }
 
 _LEVELS = f"""Levels are those of the sounding part of a source, so that a short event is not buried by its pauses:
@@ -176,7 +196,9 @@ through a low-pass between 3.4 and 16 kHz. Short events repeat with pauses of 0.
 another, ambiences and music are cut out at random or looped.
 
 Asked for are the sources by any phrasing of their label, in a quarter of the mixtures a whole group of them
-("vehicle", "strings", "human sounds": the sum of the members), and something that is not there. A quarter of the
+("vehicle", "strings", "human sounds": the sum of the members), and something that is not there; of music also
+something that could well be: a voice, a usual member of bands, a relative of what plays. Of recorded songs groups are
+asked for, together too ("vocals", "drums", "everything but the voice"). A quarter of the
 prompts are vectors of another recording or of a picture in place of words; for half of the mixtures stretches are
 marked, and of the marked prompts 30 % have no words."""
 
@@ -201,8 +223,10 @@ def _rows(found: Sequence[Entry], key: Callable[[Entry], str], with_labels: bool
 
 def _rendered(found: Sequence[Entry]) -> list[str]:
     lines = [
-        "Composed by seed and played by fluidsynth; see `sam_audio/training/music.py`. A solo is one instrument, a song"
-        " several aligned stems, each played with a soundfont drawn for it.",
+        "Composed by seed; see `sam_audio/training/music.py`. A solo is one instrument, a song several aligned stems,"
+        " each played by fluidsynth with a soundfont drawn for it. Phrases and bands are the same, played with single"
+        " recorded notes (nearest pitch and velocity, see `sam_audio/training/sampler.py`) through random amplifiers,"
+        " loudspeakers and rooms (`amps.py`); soundfonts play the instruments that nobody recorded.",
         "",
     ]
     rows = []
@@ -236,6 +260,71 @@ def _rendered(found: Sequence[Entry]) -> list[str]:
         "",
         *_table(["soundfont", "source", "package", "licence"], fonts, text_columns=4),
     ]
+
+
+def _real_songs(found: Sequence[Entry]) -> list[str]:
+    if not found:
+        return []
+    rows = []
+    for song in sorted({entry.clip.song for entry in found}):
+        members = [entry for entry in found if entry.clip.song == song]
+        whole = [e for e in members if e.clip.category != DRUM_CATEGORY]
+        frames = max(entry.clip.frames for entry in members) / SAMPLE_RATE
+        name = song.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT).removeprefix(KIND)
+        groups = ", ".join(sorted({entry.clip.label for entry in whole}))
+        rows.append([name, members[0].split, groups, f"{frames / 60:.1f}"])
+    return [
+        "## Recorded songs",
+        "",
+        'The album "Everything is Free" by Software-Entwicklungskit (CC0), its stems summed to groups.',
+        "",
+        *_table(["song", "split", "groups", "minutes"], rows, text_columns=3),
+        "",
+    ]
+
+
+def _held_out() -> str:
+    names = ", ".join(sampled.name for sampled in SAMPLED if sampled.held_out)
+    return f"The instruments: {names} and the drum kit {HELD_OUT_KIT}."
+
+
+_CREDITS = """## Credits
+
+All recordings were cut, mixed to mono, resampled and changed in level.
+
+- Headroom Piano by Bengt Nilsson, sfz mapping by kinwie (CC BY 4.0),
+  github.com/sfzinstruments/BengtNilsson.HeadroomPiano
+- Greg Sullivan's E-Pianos by Greg Sullivan, sfz mapping by kinwie (CC BY 3.0),
+  github.com/sfzinstruments/GregSullivan.E-Pianos
+- MTG Solo Saxophones by the Music Technology Group, Universitat Pompeu Fabra, edited by kinwie (CC BY 4.0),
+  github.com/sfzinstruments/MTG.SoloSax
+- Ixox Flute by Xavier Hosxe, sfz mapping by kinwie (CC BY 4.0), github.com/sfzinstruments/Ixox.Flute
+- SamsSonor drum kit by Sam Greene, sfz mapping by kinwie (CC BY-SA 4.0; to measure on only),
+  github.com/sfzinstruments/SamsSonor
+- tonejs-instruments, samples assembled by Nicholaus P. Brosowsky (CC BY 3.0): the npm packages {packages}
+- out of courtesy (CC0): the guitars, basses, drums, saxophones and tuba of Karoryfer (D. Smolken and others)
+"""
+
+
+def _credits(events: Iterable[Mapping[str, str]]) -> list[str]:
+    names = (f"`tonejs-instrument-{s.package}-mp3`" for s in SAMPLED if s.package)
+    lines = [_CREDITS.format(packages=", ".join(names))]
+    by_author: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in events:
+        by_author[row["author"], row["licence"]].add(row["link"])
+    rows = [
+        [author, licence, " ".join(sorted(links))]
+        for (author, licence), links in sorted(by_author.items(), key=lambda item: item[0][0].lower())
+    ]
+    if rows:
+        lines += [
+            "Everyday events, cut by the contributors of the CC-Sounds soundpack (github.com/Fris0uman/CDDA-Soundpacks,"
+            " CC BY-SA 4.0 as a whole) and of liblast:",
+            "",
+            *_table(["author", "licence", "recordings"], rows, text_columns=3),
+            "",
+        ]
+    return lines
 
 
 def _split_table(recorded: Sequence[Entry], rendered: Sequence[Entry]) -> list[str]:
@@ -318,8 +407,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifest.tsv.gz")
     parser.add_argument("--bank", type=Path, metavar="DIR", help="the bank (in the cache folder)")
     args = parser.parse_args()
-    manifest = [*read_manifest(args.data / "manifest.tsv.gz"), *more_sounds()]
-    print(data_card(Bank(args.bank or bank_dir()).clips, manifest))
+    manifest = [
+        *read_manifest(args.data / "manifest.tsv.gz"),
+        *more_sounds(),
+        *beside_manifest(args.data),
+    ]
+    events = rows_beside(args.data, "events")
+    print(data_card(Bank(args.bank or bank_dir()).clips, manifest, events))
 
 
 if __name__ == "__main__":

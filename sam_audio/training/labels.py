@@ -164,6 +164,28 @@ def absent_ok(prompt_label: str, present_labels: Iterable[str]) -> bool:
 # ---- from the manifest ---------------------------------------------------------------------------------
 
 _SYNONYMS = {
+    **dict.fromkeys(
+        (
+            "footsteps on grass",
+            "footsteps on gravel",
+            "footsteps on concrete",
+            "footsteps on dirt",
+            "footsteps on stone",
+            "footsteps on metal",
+            "footsteps on a wooden floor",
+            "footsteps in water",
+        ),
+        "footsteps",
+    ),
+    "car engine starting": "car engine",
+    "car alarm": "alarm",
+    "ceramic breaking": "crash",
+    "wood smashing": "crash",
+    "bricks falling": "crash",
+    "banging on a door": "wood knock",
+    "hacksaw sawing": "sawing wood",
+    "window closing": "door closing",
+    "gate closing": "door closing",
     "clutterstatic": "static noise",
     "techno sequence": "synthesizer",
     "roland circuit": "synthesizer",

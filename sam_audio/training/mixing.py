@@ -1,8 +1,8 @@
 """Mixtures that could happen, made on the fly from the bank.
 
-A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Five scenes are
-drawn: everyday sounds together, single events over a background, bands (aligned stems of one rendered song), speech
-over a scene or over music, and single instruments playing notes together.
+A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Six scenes are
+drawn: everyday sounds together, single events over a background, bands (aligned stems of one rendered song), real
+bands (groups of a recorded song), speech over a scene or over music, and single instruments playing together.
 """
 
 from __future__ import annotations
@@ -17,14 +17,48 @@ from scipy import fft
 from scipy.signal import oaconvolve
 
 from sam_audio.training import labels as label_table
+from sam_audio.training.amps import through
 from sam_audio.training.bank import SAMPLE_RATE, Bank, split_of
-from sam_audio.training.collect import TRAIN_ONLY
+from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY
 from sam_audio.training.labels import Label
+from sam_audio.training.songs import DRUM_CATEGORY, GROUPS, KIND, TOGETHER, VOICES
 
 HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
 REFERENCE_DB = -26.0  # active level of a source before its own offset
 
-SCENES = {"everyday": 0.54, "events": 0.08, "band": 0.18, "speech over": 0.14, "instruments": 0.06}
+SCENES = {
+    "everyday": 0.31,
+    "events": 0.06,
+    "band": 0.25,
+    "real band": 0.11,
+    "speech over": 0.12,
+    "instruments": 0.15,
+}
+SAMPLED_SHARE = 0.65  # of bands and of single instruments: recorded notes; the others are from soundfonts
+SUNG_SHARE = 0.2  # of bands: somebody sings
+# Asked of music that has none of it as often as anything else: the usual members of bands.
+USUAL = (
+    "piano",
+    "synthesizer",
+    "violin",
+    "guitar",
+    "electric guitar",
+    "acoustic guitar",
+    "bass guitar",
+    "drums",
+    "drum kit",
+    "cymbals",
+    "saxophone",
+    "trumpet",
+    "flute",
+    "electric organ",
+    "electric piano",
+    "strings",
+    "brass",
+)
+VOCAL = ("vocals", "singing", "voice", "person singing", "man singing", "woman singing", "choir singing")
+# What a solo is mostly: guitars are what songs are full of.
+PHRASE_WEIGHTS = {"electric guitar": 4.0, "acoustic guitar": 2.0, "saxophone": 1.5, "bass guitar": 1.5}
 # What an everyday source is drawn from; the label then by the square root of its recordings.
 GROUP_WEIGHTS = {
     "event": 0.5,
@@ -93,25 +127,35 @@ class Pools:
     def __init__(self, bank: Bank, split: str):
         self.labels: dict[str, Label] = label_table.load_labels()
         clips: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-        songs: dict[str, list[int]] = defaultdict(list)
+        songs: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        phrases: dict[str, list[int]] = defaultdict(list)
         self.canonical: dict[int, str] = {}
         for index, clip in enumerate(bank.clips):
             if split_of(clip.song or clip.key) != split:
                 continue
+            kind = clip.song.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT)
             name: str | None
-            if clip.song:  # rendered: the label is canonical already
+            if kind.startswith(KIND):
+                name = GROUPS[clip.label].label if clip.label in GROUPS else None
+            elif kind:  # rendered: the label is canonical already
                 name = clip.label if clip.label in self.labels else None
             else:
                 name = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
             if name is None:
                 continue
             self.canonical[index] = name
-            if clip.song.removeprefix(TRAIN_ONLY).startswith("song"):
-                songs[clip.song].append(index)
+            if kind.startswith(("song", "band", KIND)):
+                songs[kind.partition("-")[0]][clip.song].append(index)
+            elif kind.startswith("phrase"):
+                phrases[name].append(index)
             else:
                 clips[name][clip.package].append(index)
         self.clips = {label: dict(packages) for label, packages in clips.items()}
-        self.songs = [stems for stems in songs.values() if len(stems) >= 2]
+        self.phrases = dict(phrases)  # of recorded notes
+        self.songs, self.bands, self.real_songs = (
+            [stems for stems in songs[kind].values() if len(stems) >= 2]
+            for kind in ("song", "band", KIND.rstrip("-"))
+        )
         self.by_group: dict[str, list[str]] = defaultdict(list)
         for label in sorted(self.clips):
             self.by_group[self.labels[label].group].append(label)
@@ -145,21 +189,25 @@ class Mixer:
     def mixture(self) -> Mixture:
         """One training mixture with its prompts."""
         scene = _choose(self.rng, SCENES)
-        if scene == "band" and not self.pools.songs:
+        if scene == "band" and not (self.pools.songs or self.pools.bands):
             scene = "everyday"
-        sources = {
-            "everyday": self._everyday,
-            "events": self._sparse,
-            "band": self._band,
-            "speech over": self._speech_over,
-            "instruments": self._instruments,
-        }[scene]()
-        for source in sources:
+        if scene == "real band" and not self.pools.real_songs:
+            scene = "everyday"
+        if scene == "real band":
+            mixture = self.real_band()
+        else:
+            sources = {
+                "everyday": self._everyday,
+                "events": self._sparse,
+                "band": self._band,
+                "speech over": self._speech_over,
+                "instruments": self._instruments,
+            }[scene]()
+            mixture = Mixture(scene, sources, self.prompts(sources))
+        for source in mixture.sources:
             source.samples = self._coloured(source.samples)
         if self.rng.random() < DULL_SHARE:
-            self._dull(sources)
-        mixture = Mixture(scene, sources)
-        mixture.prompts = self.prompts(sources)
+            self._dull(mixture.sources)
         return mixture
 
     def pair(self, groups: Sequence[str], level_db: Sequence[float]) -> Mixture:
@@ -200,18 +248,67 @@ class Mixer:
     def band(self) -> Mixture:
         """An evaluation mixture: stems of one rendered song, one prompt each."""
         sources = self._band()
-        return Mixture("band", sources, self.prompts(sources))
+        return Mixture("band", sources, self.prompts(sources, at_most=len(sources)))
+
+    def guitar_band(self) -> Mixture:
+        """An evaluation mixture: stems of a band of recorded instruments that has an electric guitar."""
+        with_guitar = [
+            stems
+            for stems in self.pools.bands
+            if any(self.pools.canonical[index] == "electric guitar" for index in stems)
+        ]
+        sources = self._stems(with_guitar[self.rng.integers(len(with_guitar))], at_most=5)
+        return Mixture("guitar band", sources, self.prompts(sources, at_most=len(sources)))
+
+    def phrase_pair(self) -> Mixture:
+        """An evaluation mixture: two recorded instruments, each playing a phrase of its own."""
+        sources: list[Source] = []
+        for level_db in (0.0, self.rng.uniform(-5, 5)):
+            sources.append(self._phrase([s.label for s in sources], level_db))
+        return Mixture("real instruments", sources, self.prompts(sources))
+
+    def real_band(self, at_most: int = 4) -> Mixture:
+        """Groups of a recorded song in their own balance, with what may be asked of them.
+
+        ``at_most`` is how many prompts are for what is there.
+        """
+        for _ in range(8):
+            stems = self.pools.real_songs[self.rng.integers(len(self.pools.real_songs))]
+            names, sources = self._groups(stems)
+            if len(sources) >= 2:
+                break
+        if len(sources) < 2:  # only where a song is almost silent
+            return Mixture("real band", sources, [])
+        chosen = list(self.rng.permutation(len(sources)))
+        count = int(self.rng.integers(2, 6))
+        rest = chosen[count:] if self.rng.random() < 0.4 else []
+        chosen = chosen[: min(count, 4) if rest else count]
+        picked = [sources[i] for i in chosen]
+        if rest:
+            picked.append(Source("background music", np.sum([sources[i].samples for i in rest], axis=0)))
+        overall = np.float32(
+            _gain(REFERENCE_DB + 6) / max(_rms(np.sum([s.samples for s in picked], axis=0)), 1e-5)
+        )
+        for source in picked:
+            source.samples = source.samples * overall
+        prompts = self._group_prompts([names[i] for i in chosen], [names[i] for i in rest], at_most)
+        return Mixture("real band", picked, prompts)
 
     def absent_label(self, present: Sequence[str]) -> str | None:
-        """A label that none of the present ones could be taken for."""
+        """A label that none of the present ones could be taken for; None if the bank has none."""
+        if not any(self.pools.by_group.get(group) for group in GROUP_WEIGHTS):
+            return None
         for _ in range(20):
             label = self._label(GROUP_WEIGHTS, [])
             if label_table.absent_ok(label, list(present)):
                 return label
         return None
 
-    def prompts(self, sources: list[Source]) -> list[Prompt]:
-        """What may be asked of these sources: each label, now and then a whole group, something absent."""
+    def prompts(self, sources: list[Source], at_most: int = 4) -> list[Prompt]:
+        """What may be asked of these sources: labels, now and then a whole group; and what is not there.
+
+        ``at_most`` is of what is there.
+        """
         table = self.pools.labels
         names = [s.label for s in sources]
         prompts = []
@@ -226,10 +323,62 @@ class Mixer:
                 parent = parents[self.rng.integers(len(parents))]
                 members = [i for i, name in enumerate(names) if parent in (name, *table[name].parents)]
                 prompts.append(Prompt(parent, members, [parent]))
-        absent = self.absent_label(names)
-        if absent is not None:
-            prompts.append(Prompt(absent, [], label_table.natural_phrases(absent)))
-        return prompts
+        return self._some(prompts, at_most) + self._absent(names)
+
+    def _some(self, prompts: list[Prompt], at_most: int) -> list[Prompt]:
+        if len(prompts) <= at_most:
+            return prompts
+        return [prompts[i] for i in sorted(self.rng.permutation(len(prompts))[:at_most])]
+
+    def _absent(self, names: Sequence[str]) -> list[Prompt]:
+        """Something that is not there; of music also something that could well be."""
+        absent = [self.absent_label(names)]
+        if any(self.pools.labels[name].group in ("instrument", "singing", "music") for name in names):
+            absent.append(self._usual_absent(names))
+        return [
+            Prompt(term, [], label_table.natural_phrases(term) if term in self.pools.labels else [term])
+            for term in dict.fromkeys(absent)
+            if term is not None
+        ]
+
+    def _usual_absent(self, present: Sequence[str]) -> str | None:
+        """A voice, a usual member of bands, or a relative of what sounds."""
+        table = self.pools.labels
+        families = {parent for name in present for parent in table[name].parents} - {
+            "musical instrument",
+            "instrument",
+            "music",
+        }
+        relatives = [name for name, label in table.items() if families.intersection(label.parents)]
+        for _ in range(20):
+            terms = (VOCAL, USUAL, relatives or USUAL)[_draw(self.rng, [0.35, 0.4, 0.25])]
+            term = str(terms[self.rng.integers(len(terms))])
+            if all(label_table.absent_ok(member, list(present)) for member in label_table.members(term)):
+                return term
+        return None
+
+    def _group_prompts(self, names: list[str], rest: list[str], at_most: int) -> list[Prompt]:
+        """What may be asked of groups of a recorded song; ``rest`` plays too, as one more source."""
+        everything = range(len(names) + bool(rest))
+        found = []
+        taken: set[str] = set()  # words that mean several of the groups, or one that is in the rest
+        for kinds, phrases in TOGETHER:
+            if kinds:
+                members = [i for i, name in enumerate(names) if name in kinds]
+                asked = bool(members) and not kinds.intersection(rest)
+            else:
+                voices = [i for i, name in enumerate(names) if name in VOICES]
+                members = [i for i in everything if i not in voices]
+                asked = bool(voices and members) and not VOICES.intersection(rest)
+            if asked:
+                found.append(Prompt(phrases[0], members, list(phrases)))
+            if len(members) != 1 or kinds.intersection(rest):
+                taken.update(phrases)
+        for i, name in enumerate(names):
+            own = [phrase for phrase in GROUPS[name].phrases if phrase not in taken]
+            if own and names.count(name) == 1 and name not in rest:
+                found.append(Prompt(own[0], [i], own))
+        return self._some(found, at_most) + self._absent([GROUPS[name].label for name in [*names, *rest]])
 
     # ---- what sounds ---------------------------------------------------------------------------------
 
@@ -251,7 +400,7 @@ class Mixer:
         if self.rng.random() < 0.12:  # a second speaker of another kind
             sources.append(self._placed(self._label(["speech"], [sources[0].label])))
         scenery = ["event", "ambience", "event", "ambience", "instrument", "music"]
-        if self.pools.songs and self.rng.random() < 0.2:
+        if (self.pools.songs or self.pools.bands) and self.rng.random() < 0.2:
             return sources[:1] + self._band(at_most=3)
         for _ in range(self.rng.choice([1, 2], p=[0.65, 0.35])):
             group = scenery[self.rng.integers(len(scenery))]
@@ -262,11 +411,68 @@ class Mixer:
         count = self.rng.choice([2, 3], p=[0.7, 0.3])
         sources: list[Source] = []
         for _ in range(count):
-            sources.append(self._placed(self._label(["instrument"], [s.label for s in sources])))
+            taken = [s.label for s in sources]
+            if self.pools.phrases and self.rng.random() < SAMPLED_SHARE:
+                sources.append(self._phrase(taken, self.rng.uniform(-5, 5)))
+            else:
+                sources.append(self._placed(self._label(["instrument"], taken)))
         return sources
 
+    def _phrase(self, taken: Sequence[str], level_db: float) -> Source:
+        """A recorded instrument playing."""
+        free = [
+            label
+            for label in sorted(self.pools.phrases)
+            if not any(label_table.conflicts(label, other) for other in taken)
+        ] or sorted(self.pools.phrases)
+        label = free[_draw(self.rng, [PHRASE_WEIGHTS.get(name, 1.0) for name in free])]
+        clips = self.pools.phrases[label]
+        samples = self._crop(int(clips[self.rng.integers(len(clips))]))
+        samples = self._augmented(np.pad(samples, (0, self.frames - len(samples))))
+        return Source(label, self._level(samples, level_db))
+
+    def _groups(self, stems: list[int]) -> tuple[list[str], list[Source]]:
+        """What sounds in a stretch of a recorded song, a little faster or slower: names of groups, and sources."""
+        clips = self.bank.clips
+        apart = self.rng.random() < 0.35 and any(clips[i].category == DRUM_CATEGORY for i in stems)
+        chosen = [
+            i
+            for i in stems
+            if clips[i].category != DRUM_CATEGORY and not (apart and clips[i].label == "drums")
+        ]
+        if apart:
+            chosen += [i for i in stems if clips[i].category == DRUM_CATEGORY]
+        ratio = float(np.exp(self.rng.uniform(-0.05, 0.05)))
+        length = int(self.frames * ratio) + HOP
+        start = int(self.rng.integers(max(1, clips[stems[0]].frames - length)))
+        names, sources = [], []
+        for index in chosen:
+            samples = self.bank.read(index, start, length) * clips[index].gain
+            if _rms(samples) > 1e-3:
+                samples = soxr.resample(samples, SAMPLE_RATE * ratio, SAMPLE_RATE, "MQ")
+                samples = np.pad(samples, (0, max(0, self.frames - len(samples))))[: self.frames]
+                names.append(clips[index].label)
+                sources.append(
+                    Source(self.pools.canonical[index], samples * np.float32(_gain(self.rng.normal(0, 3))))
+                )
+        return names, sources
+
     def _band(self, at_most: int = 5) -> list[Source]:
-        stems = self.pools.songs[self.rng.integers(len(self.pools.songs))]
+        sampled = self.pools.bands and (not self.pools.songs or self.rng.random() < SAMPLED_SHARE)
+        songs = self.pools.bands if sampled else self.pools.songs
+        sources = self._stems(songs[self.rng.integers(len(songs))], at_most)
+        if len(sources) < 2:
+            return self._everyday()
+        names = [s.label for s in sources]
+        if len(sources) < 5 and self.pools.by_group.get("singing") and self.rng.random() < SUNG_SHARE:
+            label = self._label(["singing"], names)
+            if not any(label_table.conflicts(label, name) for name in names):
+                sung = through("voice", self.source(label), SAMPLE_RATE, self.rng)
+                sources.append(Source(label, self._level(sung, self.rng.uniform(-1, 8))))
+        return sources
+
+    def _stems(self, stems: list[int], at_most: int) -> list[Source]:
+        """Some stems of a rendered song, at the song's own balance but for a few dB; none where it is silent."""
         chosen = self.rng.permutation(stems)[:at_most]
         length = self.bank.clips[int(chosen[0])].frames
         start = int(self.rng.integers(max(1, length - self.frames)))
@@ -276,8 +482,8 @@ class Mixer:
             samples = np.pad(samples, (0, self.frames - len(samples)))
             if _rms(samples) > 1e-4:
                 sources.append(Source(self.pools.canonical[index], samples * _gain(self.rng.normal(0, 3))))
-        if len(sources) < 2:
-            return self._everyday()
+        if not sources:
+            return []
         # the song's own balance stays, apart from the offsets above; only its overall level is set
         overall = _gain(REFERENCE_DB + 6) / max(_rms(np.sum([s.samples for s in sources], axis=0)), 1e-5)
         return [Source(s.label, (s.samples * overall).astype(np.float32)) for s in sources]

@@ -10,10 +10,13 @@ out, so figures from before stay comparable.
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
-from sam_audio.training.collect import Recording
+from sam_audio.training.collect import Recording, rows_beside
+from sam_audio.training.sampler import HELD_OUT_KIT, SAMPLED
 
 
 @cache
@@ -39,6 +42,41 @@ def more_sounds() -> tuple[Recording, ...]:
                 )
             )
     return tuple(found)
+
+
+def beside_manifest(data_dir: Path) -> list[Recording]:
+    """Recordings that the data have beside the manifest, to train on only: single notes of instruments that are not
+    held out, and everyday events."""
+    held_out = "|".join([*(s.source for s in SAMPLED if s.held_out and s.source), HELD_OUT_KIT])
+    recordings = []
+    for row in rows_beside(data_dir, "notes"):
+        label = _NOTE_LABELS.get(row["label"], row["label"])
+        if label and not re.search(_NOISES, row["articulation"]) and not re.search(held_out, row["source"]):
+            recordings.append(_beside(row, row["source"], label, "notes"))
+    recordings += [
+        _beside(row, "events", row["label"], row["category"]) for row in rows_beside(data_dir, "events")
+    ]
+    return recordings
+
+
+def _beside(row: dict[str, str], package: str, label: str, category: str) -> Recording:
+    seconds = float(row["seconds"])
+    return Recording(
+        "shared", package, row["file"], label, category, row["licence"], seconds, train_only=True
+    )
+
+
+# knocks and breaths of an instrument carry its label: nobody who asks for it means them
+_NOISES = "noise|click|body|scrape|snap|behind"
+# Labels of notes as the table has them; None: nothing that anybody would ask for by that name.
+_NOTE_LABELS = {
+    "crash cymbal": "cymbal",
+    "ride cymbal": "cymbal",
+    "cajon": "hand drum",
+    "electric grand piano": "electric piano",
+    "body percussion": None,
+    "foot stomp": None,
+}
 
 
 def _rows(name: str) -> list[dict[str, str]]:

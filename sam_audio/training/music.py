@@ -21,6 +21,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -29,8 +30,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from sam_audio.training.amps import through
 from sam_audio.training.music_compose import Effect, Note, Part, Song, compose, compose_solo
-from sam_audio.training.music_tables import LABELS
+from sam_audio.training.music_tables import BAND_GENRES, DRUM_SOUNDS, INSTRUMENTS, LABELS
+from sam_audio.training.sampler import Sampler
 from sam_audio.training.soundfonts import DRUM_BANK, has_preset
 
 __all__ = [
@@ -58,6 +61,9 @@ DRY_PEAK = 0.5  # what amplifiers and compressors get: their thresholds are abso
 FADE_S = 0.05
 DRUM_CHANNEL = 9
 BEND_RANGE = 2  # semitones, General MIDI's own
+SAMPLED_SHARE = 0.85  # of the parts that a sampler can play; soundfonts play the others
+APART_SHARE = 0.3  # of sampled kits: a stem for each drum
+APART_DB = {"kick drum": 0.0, "snare drum": 0.0, "hi-hat": -9.0, "cymbal": -5.0, "tom drum": -4.0}
 
 Stems = list[tuple[str, np.ndarray]]
 
@@ -74,6 +80,46 @@ def render(song: Song, soundfonts: Sequence[Path], sample_rate: int = 48_000) ->
 def render_solo(seed: int, soundfonts: Sequence[Path], sample_rate: int = 48_000) -> tuple[str, np.ndarray]:
     """One instrument alone: (label, mono float32 samples, 6-12 s)."""
     return render(compose_solo(seed), soundfonts, sample_rate)[0]
+
+
+def render_sampled(song: Song, sampler: Sampler, soundfonts: Sequence[Path]) -> Stems:
+    """Plays a song with recorded instruments, at 48 kHz; soundfonts play what the sampler lacks.
+
+    Without soundfonts, parts that the sampler lacks are left out.
+
+    Raises:
+        RuntimeError: nothing is left to play, or fewer than two stems of a song that had two.
+    """
+    rng = np.random.default_rng(song.seed)
+    parts: list[Part] = []
+    dry: list[np.ndarray] = []
+    for part in song.parts:
+        if sampler.can_play(part) and (not soundfonts or rng.random() < SAMPLED_SHARE):
+            family = "drums" if part.is_drum else INSTRUMENTS[part.instrument].family
+            for piece in _pieces(part, rng):
+                samples = through(family, sampler.play(piece, song.seconds, rng), sampler.sample_rate, rng)
+                parts.append(replace(piece, effects=()))
+                dry.append(samples)
+        elif soundfonts:
+            font = _font_for(part, soundfonts, Random(f"fonts {song.seed}"))
+            parts.append(part)
+            dry += _play([(part, song.seconds)], font, sampler.sample_rate)
+    song = replace(song, parts=tuple(parts))
+    if len({part.label for part in parts}) < min(len({part.label for part in song.parts}), 2) or not parts:
+        raise RuntimeError("too few of its instruments are there")
+    return _mix(song, dry, sampler.sample_rate)
+
+
+def _pieces(part: Part, rng: np.random.Generator) -> list[Part]:
+    """The part, or now and then each drum of a kit by itself."""
+    if part.label != "drum kit" or rng.random() > APART_SHARE:
+        return [part]
+    pieces = []
+    for label, offset_db in APART_DB.items():
+        notes = tuple(note for note in part.notes if note.pitch in DRUM_SOUNDS[label])
+        if notes:
+            pieces.append(replace(part, label=label, notes=notes, level_db=part.level_db + offset_db))
+    return pieces
 
 
 def render_batch(songs: Sequence[Song], soundfonts: Sequence[Path], sample_rate: int = 48_000) -> list[Stems]:
@@ -114,8 +160,11 @@ def render_many(
     solo: bool = False,
     sample_rate: int = 48_000,
     batch: int | None = None,
+    sampler: Sampler | None = None,
 ) -> Iterator[tuple[int, Stems]]:
     """Renders songs (or solos) in a process pool and yields (seed, stems) in the order of the seeds.
+
+    With a sampler, bands and solos of what recorded instruments play.
 
     A seed that cannot be rendered is reported in the log and left out. At most a few batches are in flight,
     so `seeds` may be endless.
@@ -127,7 +176,9 @@ def render_many(
         try:
             while True:
                 while len(pending) < workers + 1 and (group := list(islice(remaining, batch))):
-                    pending.append(pool.submit(_render_group, group, tuple(soundfonts), solo, sample_rate))
+                    pending.append(
+                        pool.submit(_render_group, group, tuple(soundfonts), solo, sample_rate, sampler)
+                    )
                 if not pending:
                     return
                 for seed, stems in pending.popleft().result():
@@ -141,17 +192,33 @@ def render_many(
 
 
 def _render_group(
-    seeds: list[int], soundfonts: tuple[Path, ...], solo: bool, sample_rate: int
+    seeds: list[int],
+    soundfonts: tuple[Path, ...],
+    solo: bool,
+    sample_rate: int,
+    sampler: Sampler | None,
 ) -> list[tuple[int, Stems | str]]:
-    make = compose_solo if solo else compose
     try:
-        return list(
-            zip(seeds, render_batch([make(seed) for seed in seeds], soundfonts, sample_rate), strict=True)
-        )
+        if sampler is not None:
+            stems = [_render_sampled_seed(seed, sampler, soundfonts, solo) for seed in seeds]
+        else:
+            make = compose_solo if solo else compose
+            stems = render_batch([make(seed) for seed in seeds], soundfonts, sample_rate)
+        return list(zip(seeds, stems, strict=True))
     except Exception as error:  # noqa: BLE001 - find the one that fails, keep the others
         if len(seeds) == 1:
             return [(seeds[0], f"{type(error).__name__}: {error}")]
-        return [result for seed in seeds for result in _render_group([seed], soundfonts, solo, sample_rate)]
+        groups = ([seed] for seed in seeds)
+        return [
+            result
+            for group in groups
+            for result in _render_group(group, soundfonts, solo, sample_rate, sampler)
+        ]
+
+
+def _render_sampled_seed(seed: int, sampler: Sampler, soundfonts: Sequence[Path], solo: bool) -> Stems:
+    song = compose_solo(seed, sampler.solo_instruments()) if solo else compose(seed, BAND_GENRES)
+    return render_sampled(song, sampler, () if solo else soundfonts)
 
 
 # --- playing --------------------------------------------------------------------------------

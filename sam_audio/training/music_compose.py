@@ -7,7 +7,7 @@ Nothing here touches audio; `music.render` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -101,11 +101,16 @@ def parse_chord(text: str, tonic: int) -> tuple[int, ...]:
     return tuple((root + step) % 12 for step in tables.CHORD_QUALITIES[quality])
 
 
-def compose(seed: int) -> Song:
-    """A band playing 16-24 s: genre, key, tempo, harmony and two to six parts, all drawn from the seed."""
+def compose(seed: int, weights: Mapping[str, float] | None = None) -> Song:
+    """A band playing 16-24 s: genre, key, tempo, harmony and two to six parts, all drawn from the seed.
+
+    Args:
+        weights: how often each genre comes; by default all, those of GENRE_WEIGHTS more often.
+    """
     rng = Random(f"song {seed}")
-    names = tuple(tables.GENRES)
-    name = rng.choices(names, [tables.GENRE_WEIGHTS.get(n, 1.0) for n in names])[0]
+    weights = weights or {name: tables.GENRE_WEIGHTS.get(name, 1.0) for name in tables.GENRES}
+    names = tuple(weights)
+    name = rng.choices(names, [weights[n] for n in names])[0]
     genre = tables.GENRES[name]
     plan = _plan(rng, name, genre, SONG_SECONDS)
     parts: list[Part] = []
@@ -115,13 +120,24 @@ def compose(seed: int) -> Song:
     return Song(seed, plan, tuple(parts), room, glue_db=rng.choice((0.0, 0.0, 3.0, 6.0)))
 
 
-def compose_solo(seed: int) -> Song:
-    """One instrument playing a phrase of 6-12 s alone; all labels come equally often."""
+def compose_solo(seed: int, instruments: Sequence[str] | None = None) -> Song:
+    """One instrument playing a phrase of 6-12 s alone; all labels come equally often.
+
+    Args:
+        instruments: keys of `music_tables.INSTRUMENTS` to choose from; by default all, and percussion.
+    """
     rng = Random(f"solo {seed}")
-    label = rng.choice(sorted(tables.LABELS))
+    if instruments is None:
+        label = rng.choice(sorted(tables.LABELS))
+    else:
+        label = rng.choice(sorted({tables.INSTRUMENTS[key].label for key in instruments}))
     name = rng.choice(tuple(tables.GENRES))
     plan = _plan(rng, name, tables.GENRES[name], SOLO_SECONDS)
-    choices = [key for key, instrument in tables.INSTRUMENTS.items() if instrument.label == label]
+    choices = [
+        key
+        for key, instrument in tables.INSTRUMENTS.items()
+        if instrument.label == label and (instruments is None or key in instruments)
+    ]
     parts: list[Part] = []
     while not parts:
         if label == "drum kit":

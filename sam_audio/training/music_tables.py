@@ -768,4 +768,18 @@ GENRE_WEIGHTS: dict[str, float] = {
     "orchestral": 1.3,
     "jazz": 1.2,
 }
+# Bands of recorded instruments: distorted guitars, and the basses and cymbals that mask them, first of all.
+BAND_GENRES: dict[str, float] = {
+    "metal": 5.0,
+    "rock": 5.0,
+    "blues": 1.5,
+    "pop": 1.5,
+    "funk": 1.2,
+    "country": 0.8,
+    "jazz": 1.2,
+    "reggae": 0.5,
+    "latin": 0.5,
+    "folk": 0.8,
+    "duo": 1.5,
+}
 LABELS: frozenset[str] = frozenset(i.label for i in INSTRUMENTS.values()) | set(DRUM_SOUNDS) | {"drum kit"}

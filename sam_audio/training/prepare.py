@@ -9,9 +9,11 @@ from pathlib import Path
 
 from sam_audio.paths import cache_dir
 from sam_audio.training.bank import build_manifest_shards, build_shards, build_song_shards, shard_stem
-from sam_audio.training.collect import TRAIN_ONLY
-from sam_audio.training.more_sounds import more_sounds
+from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY
+from sam_audio.training.more_sounds import beside_manifest, more_sounds
 from sam_audio.training.music import render_many
+from sam_audio.training.sampler import Sampler
+from sam_audio.training.songs import build_real_song_shards
 from sam_audio.training.soundfonts import FIRST, MORE, Soundfont, fetch_soundfonts
 
 log = logging.getLogger(__name__)
@@ -29,16 +31,27 @@ class Music:
     @property
     def is_solo(self) -> bool:
         """One instrument alone, not a band."""
-        return self.kind.removeprefix(TRAIN_ONLY) == SOLO
+        return self.kind.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT) in (SOLO, PHRASE)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Played by recorded instruments; soundfonts only fill what these lack."""
+        return self.kind.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT) in (PHRASE, BAND)
 
 
 SOLO, SONG = "solo", "song"
+PHRASE, BAND = "phrase", "band"  # of recorded instruments
 MUSIC = (
     Music(SOLO, range(1600), 200, FIRST),
     Music(SONG, range(420), 40, FIRST),
     # other timbres, added later: held-out music stays what it was
     Music(TRAIN_ONLY + SOLO, range(10_000, 11_200), 200, FIRST + MORE),
     Music(TRAIN_ONLY + SONG, range(10_000, 10_420), 40, FIRST + MORE),
+    # recorded instruments; those that play the held-out ones are heard nowhere else
+    Music(HELD_OUT + BAND, range(90_000, 90_060), 30, ()),
+    Music(HELD_OUT + PHRASE, range(90_000, 90_120), 120, ()),
+    Music(TRAIN_ONLY + PHRASE, range(20_000, 20_900), 300, ()),
+    Music(TRAIN_ONLY + BAND, range(20_000, 20_160), 20, FIRST + MORE),
 )
 
 
@@ -56,12 +69,19 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
     bank = bank_dir()
     build_manifest_shards(data_dir, bank, workers)
     build_shards(more_sounds(), data_dir, bank, workers)
+    build_shards(beside_manifest(data_dir), data_dir, bank, workers)
+    build_real_song_shards(data_dir, bank)
     for music in MUSIC:
         seeds = range(_next_seed(bank, music), music.seeds.stop)
+        if music.is_sampled and not (data_dir / "notes").is_dir():
+            continue
         if seeds:
             log.info("rendering %s %d to %d", music.kind, seeds.start, seeds.stop)
-            rendered = render_many(seeds, fetch_soundfonts(music.fonts), workers, solo=music.is_solo)
-            build_song_shards(rendered, bank, music.kind, music.per_shard)
+            sampler = Sampler.load(data_dir, bank, HELD_OUT in music.kind) if music.is_sampled else None
+            fonts = fetch_soundfonts(music.fonts)
+            rendered = render_many(seeds, fonts, workers, solo=music.is_solo, sampler=sampler)
+            package = "notes" if music.is_sampled else "soundfonts"
+            build_song_shards(rendered, bank, music.kind, music.per_shard, package)
     return bank
 
 

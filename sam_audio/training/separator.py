@@ -51,6 +51,7 @@ from sam_audio.training.losses import (
 from sam_audio.training.mixing import Mixer, Mixture, Prompt
 from sam_audio.training.optimizer import MuonAdamW
 from sam_audio.training.parallel import Team, team_of
+from sam_audio.training.songs import song_phrases
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def phrase_list() -> list[str]:
     phrases = {p for name in table for p in label_table.natural_phrases(name)}
     phrases |= {p for label in table.values() for p in label.phrases}
     phrases |= {parent for label in table.values() for parent in label.parents} | set(table)
-    return sorted(phrases)
+    return sorted(phrases.union(song_phrases()))
 
 
 class MixtureStream(IterableDataset):

@@ -183,12 +183,14 @@ class Spectrogram:
         edges_hz: (bands + 1,) of the bands, spaced as on the mel scale.
         column_s: how long each column lasts.
         duration_s: of the recording, which may end within the last column.
+        warnings: of the reader, sentences for people.
     """
 
     level_db: Samples
     edges_hz: Samples
     column_s: float
     duration_s: float
+    warnings: tuple[str, ...] = ()
 
 
 def spectrogram(path: str | Path, max_columns: int = _MAX_COLUMNS) -> Spectrogram:
@@ -226,10 +228,15 @@ def spectrogram(path: str | Path, max_columns: int = _MAX_COLUMNS) -> Spectrogra
                     each *= 2
         if pending:
             columns.append(np.max(pending, axis=0))
+        warnings = reader.warnings  # only reading it through has told them all
     power, pooled = _pool(np.stack(columns, axis=1), max_columns)
     level_db = 10 * np.log10(np.maximum(power / max(power.max(), 1e-12), 10 ** (-_RANGE_DB / 10)))
     return Spectrogram(
-        level_db.astype(np.float32), edges_hz, pooled * each * hop / rate, duration_s=samples / rate
+        level_db.astype(np.float32),
+        edges_hz,
+        pooled * each * hop / rate,
+        duration_s=samples / rate,
+        warnings=tuple(warnings),
     )
 
 

@@ -20,9 +20,12 @@ from sam_audio.app.media import EXCERPT_S, excerpt, playable
 from sam_audio.app.project import Ask
 from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
 from sam_audio.errors import UserError
+from sam_audio.io import AudioWriter, open_audio
+from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.session import Fader
 
 RATE = 16_000
+TAGS = Metadata({"title": ("Song",), "artist": ("Somebody",)})
 
 
 @pytest.fixture
@@ -426,6 +429,30 @@ def test_the_mix_is_what_the_faders_say(editor):
     editor.do(project.set_faders, {"drums": {"solo": True, "mute": True}})
     task = editor.export("mix", [], "wav", None).wait(20)
     assert task.state == FAILED and "muted" in task.problem
+
+
+def test_exports_keep_channels_and_tags(shared, tmp_path):
+    path = tmp_path / "quad.wav"
+    tone = 0.1 * np.sin(np.arange(4 * RATE).reshape(RATE, 4) / 9)
+    with AudioWriter(path, sample_rate=RATE, channels=4, layout="quad", metadata=TAGS) as writer:
+        writer.write(np.ascontiguousarray(tone.T, np.float32))
+    editor = separated(loaded(Editor(shared), path), "guitar")
+    for what, title in (("stems", "Song (guitar)"), ("mix", "Song (mix)")):
+        made = exported(editor, what, ["guitar"], "wav", "int16")
+        with open_audio(made) as reader:
+            assert reader.layout == "quad"
+        assert read_metadata(made, made.name)[0].tags == {"title": (title,), "artist": ("Somebody",)}
+
+
+def test_what_the_reader_warns_of_is_told_once_by_the_senders_name(shared, tmp_path):
+    content = recording(tmp_path / "mix.wav").read_bytes()[:-4001]  # cut
+    editor = Editor(shared)
+    task = editor.upload(io.BytesIO(content), "my song.wav").wait(20)
+    assert task.state == DONE, task.problem
+    editor.loaded(task)
+    (warning,) = editor.project.media.warnings
+    assert warning.startswith("my song.wav ") and "upload" not in warning
+    assert separated(editor, "guitar").stems.warnings == ()
 
 
 def test_mono_can_be_panned():

@@ -69,10 +69,14 @@ def test_from_a_file_to_stems(app):
 def test_what_cannot_be_asked_is_said(app):
     until(app, lambda: bool(app.header))
     button(app, "Separate").click()
+    for _ in range(3):  # the page also runs by itself
+        app.run()
+        assert [error.value for error in app.error] == [
+            "` A prompt is empty: say what to separate, for example 'guitar'. `"
+        ]
+    button(app, "What is in here?").click()
     app.run()
-    assert [error.value for error in app.error] == [
-        "` A prompt is empty: say what to separate, for example 'guitar'. `"
-    ]
+    assert not app.error
 
 
 def test_without_a_file_there_is_a_welcome(app, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_what_is_asked_is_what_can_be_separated(project):
     assert [Ask.of(ask.saved()) for ask in both.asks] == list(both.asks)
     assert both.asks[1].prompt().clues == {"point": "3,4@1"}
     assert both.asks[1].hint == "at 3,4@1 in the picture" and span.hint == "in 1-2 s"
+
+
+@pytest.mark.parametrize(
+    ("spans", "says"),
+    [
+        (["1-2", "3-4.5"], "in 1-2, 3-4.5 s"),
+        ([[1, 2], [3, 4.5]], "in 1-2, 3-4.5 s"),
+        (["0-0.5", [1, 2]], "in 0-0.5, 1-2 s"),
+    ],
+)
+def test_spans_of_a_session_are_texts_or_pairs(project, spans, says):
+    ask = Ask.of({"text": "dog", "spans": spans})
+    asked = ask_for(project, ask)
+    assert ask.hint == says and hash(ask) and asked.key
+    assert Ask.of(json.loads(json.dumps(ask.saved()))) == ask
+    with pytest.raises(UserError, match="already"):
+        ask_for(asked, ask)
 
 
 @pytest.mark.parametrize(

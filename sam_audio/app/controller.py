@@ -345,7 +345,8 @@ class Editor:
     def _separate(self, current: Project, key: str, task: Task[Stems]) -> Stems:
         from sam_audio.render import RenderOptions
 
-        assert current.media is not None
+        found = current.media
+        assert found is not None
         kept = self.folder / "masks" / f"{replace(current, strength=1.0).key}.f32"
         separator = masks.with_memory(self.shared.separator(current.model), kept)
         options = RenderOptions(
@@ -356,17 +357,18 @@ class Editor:
             overwrite=True,
         )
         report = separator.render(
-            current.media.path, [ask.prompt() for ask in current.asks], options, progress=task.progress
+            found.path, [ask.prompt() for ask in current.asks], options, progress=task.progress
         )
         made = dict(zip(current.names, report.stems, strict=True))
         assert report.residual is not None
+        warnings = [media.called(text, found.path, found.name) for text in report.warnings]
         everything = {**made, RESIDUAL: report.residual}
         return Stems(
             {name: Path(stem.path) for name, stem in everything.items()},
             {name: stem.level_db for name, stem in everything.items()},
             {name: asdict(stem.scores) for name, stem in made.items() if stem.scores is not None},
             {name: stem.in_mixture for name, stem in made.items()},
-            tuple(report.warnings),
+            tuple(text for text in warnings if text not in found.warnings),
             report.elapsed_s,
         )
 
@@ -509,12 +511,11 @@ class Editor:
 
 @contextmanager
 def _called(path: Path, name: str) -> Iterator[None]:
-    """Problems with a file that was sent speak of it as its sender calls it, not of where it lies here."""
+    """Problems with a file that was sent are told as `media.called` does."""
     try:
         yield
     except UserError as error:
-        text = str(error).replace(str(path), name).replace(str(path.with_suffix("")), name)
-        raise UserError(text.replace(path.name, name)) from None
+        raise UserError(media.called(str(error), path, name)) from None
 
 
 def _told(report: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -83,10 +83,19 @@ def look(path: Path, name: str) -> tuple[Media, Spectrogram]:
     """
     with open_audio(path) as reader:
         rate, channels, subtype = reader.sample_rate, reader.channels, reader.subtype
+        layout = reader.layout
     overview = spectrogram(path, _OVERVIEW_COLUMNS)
     frames = round(overview.duration_s * rate)
     picture = picture_size(path)
-    return Media(path, name, digest(path), rate, channels, frames, subtype, picture), overview
+    warnings = tuple(called(text, path, name) for text in overview.warnings)
+    return Media(
+        path, name, digest(path), rate, channels, frames, subtype, picture, layout, warnings
+    ), overview
+
+
+def called(text: str, path: Path, name: str) -> str:
+    """A sentence on a file that was sent: it speaks of it as its sender calls it, not of where it lies here."""
+    return text.replace(str(path), name).replace(str(path.with_suffix("")), name).replace(path.name, name)
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:

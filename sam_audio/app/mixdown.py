@@ -15,6 +15,7 @@ from sam_audio.app.project import Media
 from sam_audio.errors import UserError
 from sam_audio.export import FORMATS, export, session_of
 from sam_audio.io import AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
+from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.naming import RESIDUAL, slug
 from sam_audio.session import Fader
 from sam_audio.types import Samples
@@ -66,7 +67,7 @@ def write_mix(
     channels = 2 if panned else media.channels
     spec = _spec(media, format, depth, channels)
     path = out / f"{slug(Path(media.name).stem)}-mix{spec.extension}"
-    with _writer(path, media, spec, channels) as writer:
+    with _writer(path, media, spec, channels, "mix", _metadata(media)) as writer:
         for parts in _blocks(stems):
             writer.write(mixed(parts, faders, channels))
     return path
@@ -88,9 +89,11 @@ def write_stems(
         raise UserError("no stem is chosen: choose at least one to export")
     spec = _spec(media, format, depth, media.channels)
     paths = {name: out / f"{stems[name].stem}{spec.extension}" for name in stems if name in chosen}
+    metadata = _metadata(media)
     with WriterGroup() as group:
         writers = {
-            name: group.add(_writer(path, media, spec, media.channels)) for name, path in paths.items()
+            name: group.add(_writer(path, media, spec, media.channels, name, metadata))
+            for name, path in paths.items()
         }
         for parts in _blocks(stems):
             if spec.subtype.startswith("PCM") and spec.sample_rate == media.sample_rate:
@@ -164,15 +167,24 @@ def _spec(media: Media, format: str, depth: str | None, channels: int) -> Output
     return resolve_output(format, depth, replace(media, channels=channels))
 
 
-def _writer(path: Path, media: Media, spec: OutputSpec, channels: int) -> AudioWriter:
+def _metadata(media: Media) -> Metadata:
+    """What exports take over of the recording. The stems' report has told already what they cannot."""
+    return read_metadata(media.path, media.name)[0]
+
+
+def _writer(
+    path: Path, media: Media, spec: OutputSpec, channels: int, stem: str, metadata: Metadata
+) -> AudioWriter:
     return AudioWriter(
         path,
         sample_rate=spec.sample_rate,
         channels=channels,
+        layout=media.layout if channels == media.channels else None,
         input_rate=media.sample_rate,
         format=spec.format,
         subtype=spec.subtype,
         overwrite=True,
+        metadata=metadata.of_stem(stem, Path(media.name).stem),
     )
 
 

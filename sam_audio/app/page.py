@@ -114,7 +114,7 @@ def _sources(editor: Editor) -> None:
     for source in (sent, spoken):
         if source is not None:
             name = source.name if source is sent else "microphone.wav"
-            state.loading = editor.upload(source, name)
+            state.loading, state.problem = editor.upload(source, name), None
             state.turn += 1  # a fresh widget lets go of the copy in memory
             st.rerun()
     sessions = editor.sessions()
@@ -127,11 +127,12 @@ def _sources(editor: Editor) -> None:
 
 
 def _open(editor: Editor, folder: Path) -> None:
-    st.session_state.loading = editor.open_file(folder)
+    st.session_state.loading, st.session_state.problem = editor.open_file(folder), None
 
 
 def _problems() -> None:
-    problem = st.session_state.pop("problem", None)
+    """What was wrong with the visitor's last action: the page may run many times before their next one."""
+    problem = st.session_state.get("problem")
     if problem:
         st.error(_sentence(problem), icon=":material/error:")
 
@@ -144,7 +145,8 @@ def _sentence(text: str) -> str:
 
 
 def tried(action: Callable[..., Any], *values: Any) -> bool:
-    """Takes an action; a problem is shown in the next run of the page."""
+    """Takes an action; a problem with it is shown until the next one."""
+    st.session_state.problem = None
     try:
         action(*values)
     except UserError as error:
@@ -184,12 +186,14 @@ def _header(editor: Editor) -> None:
             _saving(editor)
         with st.popover("Open", icon=":material/folder_open:"):
             _sources(editor)
+    for warning in (*found.warnings, *(editor.stems.warnings if editor.stems is not None else ())):
+        st.warning(_sentence(warning), icon=":material/warning:")
     if st.session_state.get("notice"):
         st.toast(_sentence(st.session_state.pop("notice")))
 
 
 def _step(way: Callable[[], None]) -> None:
-    way()
+    tried(way)
     st.session_state.turn += 1
 
 
@@ -467,7 +471,7 @@ def _heard_of_mixer(editor: Editor) -> None:
     state.seq = max(state.seq, said.seq)
     state.selection = said.selection
     if editor.stems is not None:
-        tried(editor.do, project.set_faders, said.faders)
+        editor.do(project.set_faders, said.faders)  # no action: the mixer also reports by itself
 
 
 def _remove_track(editor: Editor) -> None:
@@ -572,6 +576,7 @@ def _export(editor: Editor) -> None:
 
 def _prepare(editor: Editor, wanted: tuple[Any, ...]) -> None:
     _, kind, chosen, format, depth = wanted
+    st.session_state.problem = None
     st.session_state.prepared = (wanted, editor.export(kind, list(chosen), format, depth))
 
 

@@ -20,7 +20,7 @@ from sam_audio.session import Fader, SavedSession
 
 MOST_PROMPTS = 12
 GAIN_DB = (-60.0, 12.0)
-Clue = str | float | tuple[str, ...]
+Clue = str | float | tuple[str | float | tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Media:
         frames: its length in samples.
         subtype: encoding of its samples, see `sam_audio.io.AudioReader`.
         picture: width and height of its video in pixels, None without one.
+        layout: where its channels belong, see `sam_audio.io.AudioReader`; None if it does not tell.
+        warnings: sentences for people, of what was found while it was read.
     """
 
     path: Path
@@ -46,6 +48,8 @@ class Media:
     frames: int
     subtype: str = "PCM_16"
     picture: tuple[int, int] | None = None
+    layout: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -64,7 +68,7 @@ class Ask:
         """From a text or an object of a session file."""
         if isinstance(prompt, str):
             return cls(prompt)
-        clues = {k: tuple(v) if isinstance(v, list) else v for k, v in prompt.items() if k != "text"}
+        clues = {k: _fixed(v) for k, v in prompt.items() if k != "text"}
         return cls(prompt.get("text") or "", tuple(sorted(clues.items())))
 
     def saved(self) -> str | dict[str, Any]:
@@ -94,8 +98,16 @@ _HINTS = {
 }
 
 
+def _fixed(value: Any) -> Any:
+    """A clue of a document as one that cannot change."""
+    return tuple(map(_fixed, value)) if isinstance(value, (list, tuple)) else value
+
+
 def _shown(value: Clue) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    """In words; a span may be a text or a pair of numbers."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ", ".join("-".join(f"{s:g}" for s in one) if isinstance(one, tuple) else str(one) for one in value)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -21,8 +22,10 @@ import shutil
 import signal
 import sqlite3
 import struct
+import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 import zipfile
@@ -30,20 +33,26 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import Any
 
 LIMIT_S, LIMIT_BYTES = 10, 2 << 30
+LOADING_S, LOADING_BYTES = 120, 16 << 30  # for the first case of a process, which brings in all libraries
 BATCH = 200  # cases a worker is given at a time
 
 
 @dataclass(frozen=True)
 class Door:
-    """A parser: a valid input and mutations of it, by ``make(random)``, go to ``feed(folder, data)``."""
+    """A parser: a valid input and mutations of it, by ``make(random)``, go to ``feed(folder, data)``.
+
+    ``share`` is how many cases it gets against the others: few where each takes long.
+    """
 
     make: Callable[[Random], bytes]
     feed: Callable[[Path, bytes], None]
+    share: float = 1.0
 
 
 # ---- mutations -----------------------------------------------------------------------------------------
@@ -89,10 +98,25 @@ def _nasty(random: Random) -> Any:
     return {random.choice(_TEXTS): _nasty(random) for _ in range(random.randrange(3))}
 
 
+def _near(random: Random, value: Any) -> Any:
+    """A value of the same type that may well stand in the place of another."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + random.choice((-1, 1, 7))
+    if isinstance(value, float):
+        return value * random.choice((0.0, 0.5, 1.01, -1.0, 3.0))
+    if isinstance(value, str):
+        return random.choice(
+            (value + " two", value.upper(), "é" + value, value[:-1] or "x", value * 3, "bell")
+        )
+    return _nasty(random)
+
+
 def mutated_bytes(random: Random, data: bytes, most: int = 8) -> bytes:
-    """Flips, overwrites, cuts out, repeats and cuts off."""
+    """Flips, overwrites, cuts out, repeats and cuts off; often only once."""
     out = bytearray(data)
-    for _ in range(random.randint(1, most)):
+    for _ in range(1 if random.random() < 0.5 else random.randint(1, most)):
         at = random.randrange(len(out) + 1)
         kind = random.randrange(7)
         if kind == 0 and at < len(out):
@@ -116,13 +140,18 @@ def mutated_bytes(random: Random, data: bytes, most: int = 8) -> bytes:
 
 def mutated_values(random: Random, values: Any) -> Any:
     """A copy of plain values in which something is replaced, left out, renamed or added."""
-    if random.random() < 0.2 or not isinstance(values, (dict, list)) or not values:
+    if not isinstance(values, (dict, list)) or not values:
+        return _near(random, values) if random.random() < 0.6 else _nasty(random)
+    if random.random() < 0.08:
         return _nasty(random)
     if isinstance(values, list):
         out = list(values)
         at = random.randrange(len(out))
-        if random.random() < 0.15:
+        kind = random.random()
+        if kind < 0.15:
             del out[at]
+        elif kind < 0.25:
+            out.insert(at, out[at])
         else:
             out[at] = mutated_values(random, out[at])
         return out
@@ -131,9 +160,9 @@ def mutated_values(random: Random, values: Any) -> Any:
     kind = random.random()
     if kind < 0.1:
         del table[key]
-    elif kind < 0.2:
+    elif kind < 0.15:
         table[key[:-1] or "x"] = table.pop(key)
-    elif kind < 0.3:
+    elif kind < 0.2:
         table[random.choice(_TEXTS)] = _nasty(random)
     else:
         table[key] = mutated_values(random, table[key])
@@ -141,13 +170,13 @@ def mutated_values(random: Random, values: Any) -> Any:
 
 
 def mutated_json(random: Random, values: Any) -> bytes:
-    for _ in range(random.randint(1, 3)):
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
         values = mutated_values(random, values)
     text = json.dumps(values, ensure_ascii=random.random() < 0.5)
     if random.random() < 0.02:
         text = text.replace(":", ":" + "[" * 100_000, 1)
     data = text.encode(errors="surrogatepass")
-    return mutated_bytes(random, data, 3) if random.random() < 0.2 else data
+    return mutated_bytes(random, data, 3) if random.random() < 0.1 else data
 
 
 _TOML_WORDS = (
@@ -157,12 +186,18 @@ _TOML_WORDS = (
 
 
 def mutated_toml(random: Random, text: str) -> bytes:
-    for _ in range(random.randint(1, 3)):
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
         places = [match.span() for match in re.finditer(r'"[^"\n]*"|[\w.-]+', text)]
-        start, end = random.choice(places)
-        text = text[:start] + random.choice((*_TOML_WORDS, text[start:end][:-1])) + text[end:]
+        numbers = [(start, end) for start, end in places if re.fullmatch(r"-?[\d.]+", text[start:end])]
+        if random.random() < 0.7 and numbers:
+            start, end = random.choice(numbers)
+            word = f"{_near(random, float(text[start:end])):g}"
+        else:
+            start, end = random.choice(places)
+            word = random.choice((*_TOML_WORDS, text[start:end][:-1]))
+        text = text[:start] + word + text[end:]
     data = text.encode()
-    return mutated_bytes(random, data, 3) if random.random() < 0.2 else data
+    return mutated_bytes(random, data, 3) if random.random() < 0.1 else data
 
 
 def mutated_text(random: Random, text: str) -> bytes:
@@ -276,19 +311,29 @@ def _feed_session(folder: Path, data: bytes) -> None:
     resolve(saved.asked())
 
 
+def _make_session(random: Random) -> bytes:
+    """Often only the parts that need not agree with others."""
+    if random.random() < 0.5:
+        return mutated_json(random, _SESSION)
+    part = random.choice(("prompts", "mixer", "report", "strength"))
+    session = {**_SESSION, part: mutated_values(random, _SESSION[part])}
+    return json.dumps(session, ensure_ascii=random.random() < 0.5).encode(errors="surrogatepass")
+
+
 def _make_zip(random: Random) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as packed:
         warnings.simplefilter("ignore")
-        members = [("session.json", json.dumps(_SESSION)), ("mixture.wav", _wav())]
-        odd = random.random() < 0.5
+        odd = random.random() < 0.3
+        session = json.dumps(_SESSION).encode() if odd else _make_session(random)
+        members = [("session.json", session), ("mixture.wav", _wav())]
         if odd:
             members.append((random.choice(_TEXTS).encode(errors="replace").decode() or "x", b"x" * 99))
         for name, content in members:
             entry = zipfile.ZipInfo(name)
             entry.external_attr = (random.choice((0o100644, 0o120777, 0o020777)) if odd else 0) << 16
             packed.writestr(entry, content, random.choice((0, 8, 12, 14)) if odd else 8)
-    return out.getvalue() if odd else mutated_bytes(random, out.getvalue(), 3)
+    return mutated_bytes(random, out.getvalue(), 3) if random.random() < 0.2 else out.getvalue()
 
 
 def _feed_zip(folder: Path, data: bytes) -> None:
@@ -390,9 +435,12 @@ def _make_safetensors(random: Random) -> bytes:
     from safetensors.torch import save
 
     data = save(_tensors())
-    if random.random() < 0.5:
+    kind = random.random()
+    if kind < 0.2:
         return mutated_bytes(random, data)
     (length,) = struct.unpack("<Q", data[:8])
+    if kind < 0.6:  # other numbers in the place of these, NaN and infinity among them
+        return data[: 8 + length] + random.randbytes(len(data) - 8 - length)
     header = mutated_json(random, json.loads(data[8 : 8 + length]))
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
@@ -456,6 +504,123 @@ _CONFIG = {
 }  # fmt: skip
 
 
+_NETWORKS = {
+    "audio": ("peav", "nano-audio"), "video": ("peav", "nano-video"), "text": ("peav", "nano-text"),
+    "judge": ("peav", "nano-judge"), "separator": ("sam_audio.separator", "nano-separator"),
+}  # fmt: skip
+
+
+def _make_network(random: Random) -> bytes:
+    """The settings beside weights that are as they should be; the tower's name leads."""
+    tower, (package, name) = random.choice(list(_NETWORKS.items()))
+    settings = json.loads((files(package) / "weights" / f"{name}.json").read_text())
+    if tower == "judge":
+        settings["model"] = {"widths": [32, 64, 96], "hidden": 128}
+    kind = random.random()
+    if kind < 0.1:
+        settings["trained"] = _nasty(random)  # about which nobody asks
+        return tower.encode() + b" " + json.dumps(settings).encode()
+    if kind < 0.3:
+        return tower.encode() + b" " + mutated_json(random, settings)
+    model = dict(settings["model"])
+    for name in random.sample(list(model), 1 if kind < 0.8 else 2):
+        value = (
+            _nasty(random)
+            if random.random() < 0.3
+            else random.choice((*_INTEGERS, 10**30, True, 1e9, model[name]))
+        )
+        if isinstance(model[name], list) and random.random() < 0.8:
+            model[name] = list(model[name])
+            model[name][random.randrange(len(model[name]))] = value
+        else:
+            model[name] = value
+    return tower.encode() + b" " + json.dumps({**settings, "model": model}).encode()
+
+
+def _feed_network(folder: Path, data: bytes) -> None:
+    from judge.nano import load_judge
+    from peav.nano.audio import AudioTower
+    from peav.nano.text import TextTower
+    from peav.nano.video import VideoTower
+    from sam_audio.separator.nano import load_network
+
+    tower, _, settings = data.partition(b" ")
+    package, name = _NETWORKS[tower.decode()]
+    weights = Path(str(files(package))) / "weights"
+    path = folder / f"{name}.safetensors"
+    path.symlink_to(weights / path.name)
+    path.with_suffix(".json").write_bytes(settings)
+    if tower == b"text":
+        (folder / f"{name}-tokenizer.json").symlink_to(weights / f"{name}-tokenizer.json")
+    load: dict[str, Callable[[Path], Any]] = {
+        "audio": AudioTower.from_pretrained,
+        "text": TextTower.from_pretrained,
+        "video": VideoTower.from_pretrained,
+        "judge": load_judge,
+        "separator": load_network,
+    }
+    load[tower.decode()](path)
+
+
+@cache
+def _picture(format: str) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize((40, 30)).convert("RGB").save(out, format)
+    return out.getvalue()
+
+
+def _make_picture(random: Random) -> bytes:
+    return mutated_bytes(random, _picture(random.choice(("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"))), 4)
+
+
+def _feed_picture(folder: Path, data: bytes) -> None:
+    from sam_audio.io.pictures import read_picture
+
+    (folder / "a.png").write_bytes(data)
+    read_picture(folder / "a.png")
+
+
+@cache
+def _video(suffix: str) -> bytes:
+    from sam_audio.io.ffmpeg import find_ffmpegs
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / f"a.{suffix}"
+        sources = ["-f", "lavfi", "-i", "testsrc=s=32x32:d=0.4:r=10", "-f", "lavfi", "-i", "sine=d=0.4"]
+        command = [
+            find_ffmpegs()[-1],
+            "-v",
+            "error",
+            *sources,
+            "-c:v",
+            "mpeg4" if suffix != "webm" else "vp8",
+        ]
+        subprocess.run([*command, path], check=True, stdin=subprocess.DEVNULL)
+        return path.read_bytes()
+
+
+def _make_video(random: Random) -> bytes:
+    return mutated_bytes(random, _video(random.choice(("mp4", "mkv", "avi", "ts"))), 4)
+
+
+def _feed_video(folder: Path, data: bytes) -> None:
+    """Through ffmpeg for its sound, and through libav for its pictures; each reads what it can."""
+    from sam_audio.io import open_audio
+    from sam_audio.io.pictures import read_frames
+
+    path = folder / "a.mp4"
+    path.write_bytes(data)
+    with open_audio(path) as reader:
+        for taken, _ in enumerate(reader.blocks(4096)):
+            if taken == 100:
+                break
+    for taken, _ in enumerate(read_frames(path)):
+        if taken == 20:
+            break
+
+
 @cache
 def _midi() -> bytes:
     import mido
@@ -468,6 +633,18 @@ def _midi() -> bytes:
     out = io.BytesIO()
     mido.MidiFile(ticks_per_beat=480, tracks=[track, track]).save(file=out)
     return out.getvalue()
+
+
+def _make_midi(random: Random) -> bytes:
+    """Half of them only with other notes, times and events, of which each is a byte or two in a whole file."""
+    data = bytearray(_midi())
+    if random.random() < 0.5:
+        return mutated_bytes(random, bytes(data))
+    for _ in range(random.randint(1, 4)):
+        at = random.randrange(22, len(data))
+        if data[at] < 0x80:  # a value, not what kind of event it is
+            data[at] = random.randrange(0x80)
+    return bytes(data)
 
 
 def _feed_midi(folder: Path, data: bytes) -> None:
@@ -553,7 +730,7 @@ def _text_door(text: str, feed: Callable[[Path, bytes], None]) -> Door:
 DOORS = {
     "jobs": _json_door(_JOB, _feed_jobs),
     "rack": Door(lambda random: mutated_toml(random, random.choice((_RACK, _RACK, _PLUGIN))), _feed_rack),
-    "session": _json_door(_SESSION, _feed_session),
+    "session": Door(_make_session, _feed_session),
     "session-zip": Door(_make_zip, _feed_zip),
     "events": _json_door(_EVENTS, _feed_events),
     "report": _json_door(_REPORT, _feed_report),
@@ -567,7 +744,10 @@ DOORS = {
     "tensor-index": _json_door(_WEIGHTS, _feed_tensor_index),
     "pt": Door(_make_pt, _feed_pt),
     "config": _json_door(_CONFIG, _feed_config),
-    "midi": Door(lambda random: mutated_bytes(random, _midi()), _feed_midi),
+    "network": Door(_make_network, _feed_network, share=0.3),
+    "picture": Door(_make_picture, _feed_picture),
+    "video": Door(_make_video, _feed_video, share=0.05),
+    "midi": Door(_make_midi, _feed_midi),
     "index-tables": Door(_make_tables, lambda folder, data: _feed_index(folder, data, ".sqlite")),
     "index-vectors": Door(_make_vectors, lambda folder, data: _feed_index(folder, data, ".faiss")),
 }
@@ -589,8 +769,18 @@ def attempt(door: str, random: Random, folder: Path) -> str:
             DOORS[door].feed(folder, data)
         except (SamAudioError, CheckpointError) as error:
             assert str(error).strip() and "\n" not in str(error), f"not one sentence: {error}"
+            assert not _lacked_memory(error), f"took too much memory, and said: {error}"
             return "refused"
     return "read"
+
+
+def _lacked_memory(error: BaseException | None) -> bool:
+    """Whether what was said to be a bad file had only asked for more than there was."""
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or re.search("bad_alloc|alloc\\w* memory", str(error)):
+        return True
+    return _lacked_memory(error.__cause__) or _lacked_memory(error.__context__)
 
 
 # ---- workers -------------------------------------------------------------------------------------------
@@ -602,9 +792,15 @@ def _work(door: str, seed: int, first: int, last: int, tell: Any) -> None:
 
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch) / "0"
-        _case(door, seed, first, folder)  # loads everything: the limits are for cases
-        addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (addresses + LIMIT_BYTES,) * 2)
+
+        def limit(most_bytes: int) -> None:
+            addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (addresses + most_bytes, resource.RLIM_INFINITY))
+
+        limit(LOADING_BYTES)
+        signal.setitimer(signal.ITIMER_REAL, LOADING_S)
+        _case(door, seed, first, folder)
+        limit(LIMIT_BYTES)
         for number in range(first, last):
             tell.send((number, None))
             signal.setitimer(signal.ITIMER_REAL, LIMIT_S)  # ends the process, whatever it is doing
@@ -632,7 +828,9 @@ def _batch(task: tuple[str, int, int, int]) -> tuple[str, Counter[str], list[tup
     findings = []
     while first < last:
         hear, tell = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.Process(target=_work, args=(door, seed, first, last, tell))
+        process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(door, seed, first, last, tell)
+        )
         process.start()
         tell.close()
         begun = first
@@ -664,8 +862,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     doors = [chosen.only] if chosen.only else list(DOORS)
-    each = -(-chosen.count // len(doors))
-    tasks = [(door, chosen.seed, n, min(n + BATCH, each)) for n in range(0, each, BATCH) for door in doors]
+    shares = sum(DOORS[door].share for door in doors)
+    counts_of = {door: math.ceil(chosen.count * DOORS[door].share / shares) for door in doors}
+    tasks = [
+        (door, chosen.seed, n, min(n + BATCH, counts_of[door]))
+        for n in range(0, max(counts_of.values()), BATCH)
+        for door in doors
+        if n < counts_of[door]
+    ]
+    begun_s = time.monotonic()
     totals: dict[str, Counter[str]] = {door: Counter() for door in doors}
     kinds: Counter[str] = Counter()
     from concurrent.futures import ThreadPoolExecutor
@@ -681,6 +886,8 @@ def main() -> None:
     print(f"{'door':14} {'cases':>7} {'read':>7} {'refused':>8} {'findings':>9}")
     for door, counts in totals.items():
         print(f"{door:14} {counts.total():7} {counts['read']:7} {counts['refused']:8} {counts['finding']:9}")
+    took_s = time.monotonic() - begun_s
+    print(f"{sum(counts_of.values()) / took_s:.0f} cases a second with {chosen.workers} workers")
     sys.exit(any(counts["finding"] for counts in totals.values()))
 
 

@@ -331,15 +331,7 @@ def _weighed(scores: Tensor, logit: Tensor, stem: Samples, mixture: Samples) -> 
 
 def load_judge(name: str | os.PathLike[str] = "nano") -> JudgeNetwork:
     """The network of a checkpoint; raises CheckpointError when it is missing, damaged or of another kind."""
-    checkpoint = checkpoints.load(name, "judge")
-    settings = checkpoint.config.get("model", {})
-    try:
-        with torch.device("meta"):
-            network = JudgeNetwork(**settings)
-    except TypeError:
-        raise CheckpointError(f"The config of {checkpoint.path} does not describe Judge nano.") from None
-    checkpoints.fill(network, checkpoint)
-    return network
+    return checkpoints.build(checkpoints.load(name, "judge"), JudgeNetwork)
 
 
 def load_ears() -> Ears:

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # torch is imported where it is used, so that CheckpointError can be had without it
     from numpy import ndarray
     from torch import Tensor, nn
 
+    Module = TypeVar("Module", bound=nn.Module)
+
 FORMAT = 1
 SCALE = ".scale"
 _SUFFIX = ".safetensors"
 MOST_JSON_BYTES = 100_000_000
+# of settings: widths beyond, and layers, each of which costs time and memory to make whatever its width
+_MOST_WIDTH, _MOST_LAYERS = 1 << 20, 100
+_LAYERS_COUNTED = frozenset({"layers", "blocks", "attention_layers", "n_reads"})
 _PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the zip that torch.save writes
 
 
@@ -90,6 +95,42 @@ def load(name: str | os.PathLike[str], tower: str) -> Checkpoint:
     path = resolve(name, tower)
     config = _read_config(path.with_suffix(".json"), tower)
     return Checkpoint(path, config, _read_tensors(path))
+
+
+def build(checkpoint: Checkpoint, make: Callable[..., Module]) -> Module:
+    """The module that a checkpoint's settings describe, with the checkpoint's tensors.
+
+    Nothing is allocated for what the file does not hold.
+
+    Args:
+        make: gets the part "model" of the settings, by name.
+
+    Raises:
+        CheckpointError: the settings describe none, or not the one whose tensors these are.
+    """
+    import torch
+
+    settings = checkpoint.config.get("model", {})
+    unfit = CheckpointError(
+        f"{checkpoint.path.with_suffix('.json')} does not describe a model of this kind: fetch the checkpoint again."
+    )
+    if not isinstance(settings, dict) or not all(_is_size(name, size) for name, size in settings.items()):
+        raise unfit
+    try:
+        with torch.device("meta"):
+            module = make(**settings)
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError):
+        raise unfit from None
+    fill(module, checkpoint)
+    return module
+
+
+def _is_size(name: str, size: Any) -> bool:
+    """Whether a setting is a number, or a list of numbers, that a network may have as widths or numbers of layers."""
+    if isinstance(size, list):
+        return len(size) <= _MOST_LAYERS and all(type(n) is int and _is_size(name, n) for n in size)
+    most = _MOST_LAYERS if name in _LAYERS_COUNTED else _MOST_WIDTH
+    return isinstance(size, int) and 0 <= size <= most
 
 
 def fill(module: nn.Module, checkpoint: Checkpoint) -> None:

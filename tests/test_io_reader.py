@@ -221,7 +221,7 @@ def test_raw_samples(tmp_path):
 @pytest.mark.parametrize("with_ffmpeg", [True, False])
 def test_truncated_wav_header(tmp_path, monkeypatch, length, with_ffmpeg):
     if not with_ffmpeg:
-        monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: None)
+        monkeypatch.setattr(ffmpeg, "find_ffmpegs", lambda: [])
     path = save(tmp_path / "mix.wav", noise())
     path.write_bytes(path.read_bytes()[:length])
     message = refusal(path)
@@ -252,7 +252,7 @@ def test_wav_that_claims_more_than_it_holds(tmp_path, claim):
 @pytest.mark.parametrize("with_ffmpeg", [True, False])
 def test_flac_cut_short_is_read_so_far_and_says_where(tmp_path, monkeypatch, with_ffmpeg):
     if not with_ffmpeg:
-        monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: None)
+        monkeypatch.setattr(ffmpeg, "find_ffmpegs", lambda: [])
     whole = noise(frames=3 * RATE)
     path = save(tmp_path / "mix.flac", whole)
     data = path.read_bytes()
@@ -383,7 +383,7 @@ def test_closing_early_ends_the_decoder(tmp_path):
 
 
 def test_no_ffmpeg(tmp_path, monkeypatch):
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: None)
+    monkeypatch.setattr(ffmpeg, "find_ffmpegs", lambda: [])
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(1000))
     with pytest.raises(MissingExtraError) as caught:
         open_audio(tmp_path / "clip.mp4")
@@ -393,7 +393,7 @@ def test_no_ffmpeg(tmp_path, monkeypatch):
 
 
 def test_ffmpeg_that_does_not_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: str(tmp_path / "gone"))
+    monkeypatch.setattr(ffmpeg, "find_ffmpegs", lambda: [str(tmp_path / "gone")])
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(1000))
     with pytest.raises(AudioReadError, match="reinstall it"):
         open_audio(tmp_path / "clip.mp4")
@@ -418,7 +418,7 @@ def fake_ffmpeg(tmp_path, monkeypatch):
             f"{end}\n"
         )
         executable.chmod(0o755)
-        monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: str(executable))
+        monkeypatch.setattr(ffmpeg, "find_ffmpegs", lambda: [str(executable)])
         return tmp_path / "clip.mp4"
 
     return make
@@ -447,6 +447,28 @@ def test_what_ffmpeg_warns_of_is_no_damage(fake_ffmpeg):
     samples, rate = read_audio(path)
     assert rate == RATE and samples.shape == (1, RATE) and (samples == 0.25).all()
     assert "ends before 60 s" in refusal(path, start_s=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable scripts")
+@pytest.mark.parametrize("first", ["no sound", "not known", "not there"])
+def test_what_one_ffmpeg_cannot_decode_another_may(fake_ffmpeg, tmp_path, monkeypatch, first):
+    path = fake_ffmpeg("sys.exit(0)")
+    old = tmp_path / "old"
+    if first != "not there":
+        header = f"struct.pack('>4sIIIII', b'.snd', 24, 0xFFFFFFFF, 6, {RATE}, 1)"
+        old.write_text(
+            f"#!{sys.executable}\nimport struct, sys\n"
+            + (
+                "print('Input #0, mov\\n  Stream #0:0: Audio: aac', file=sys.stderr)\n"
+                * (first == "no sound")
+            )
+            + (f"sys.stdout.buffer.write({header})\n" * (first == "no sound"))
+            + "sys.exit(1)\n"
+        )
+        old.chmod(0o755)
+    monkeypatch.setattr(ffmpeg, "find_ffmpegs", lambda: [str(old), str(tmp_path / "ffmpeg")])
+    samples, rate = read_audio(path)
+    assert rate == RATE and samples.shape == (1, RATE) and (samples == 0.25).all()
 
 
 @needs_ffmpeg

@@ -247,6 +247,18 @@ def test_changes_on_the_way(tmp_path, capfd, change):
     check(path, capfd)
 
 
+def test_becomes_stereo_on_the_way(tmp_path):
+    plain = ["-b:a", "64k", "-write_xing", "0", "-id3v2_version", "0"]
+    parts = [make(tmp_path / f"{c}.mp3", *plain, channels=c) for c in (1, 2)]
+    path = tmp_path / "both.mp3"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    samples, _, reader = read(path)
+    assert reader.channels == 2
+    first, second = np.array_split(samples, 2, axis=1)
+    np.testing.assert_array_equal(first[0, :80_000], first[1, :80_000])
+    assert np.corrcoef(second[:, 8_000:])[0, 1] < 0.5
+
+
 def test_free_format(tmp_path):
     path = make(tmp_path / "free.mp3", "-b:a", "128k", "-write_xing", "0", "-id3v2_version", "0", rate=48000)
     data = bytearray(path.read_bytes())
@@ -333,6 +345,21 @@ def test_flac_of_unknown_length(tmp_path, capfd):
     path.write_bytes(run("-f", "lavfi", "-i", "sine=d=2:r=44100", "-f", "flac", "-"))
     assert check(path, capfd) == []
     assert read(path)[0].shape[1] == 88200
+
+
+def test_flac_of_32_bits(tmp_path):
+    """Older ffmpegs cannot decode it: then another one is asked, if there is one."""
+    newest = ffmpeg.find_ffmpegs()[-1]
+    path = tmp_path / "deep.flac"
+    options = ["-c:a", "flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "32", "-strict", "-2"]
+    source = ["-f", "lavfi", "-i", "aevalsrc=0.3*sin(2000*t):d=2:s=44100"]
+    subprocess.run([newest, "-v", "error", *source, *options, path], check=False)
+    if not path.exists() or path.read_bytes()[20] & 1 == 0:  # the highest bit of its depth - 1
+        pytest.skip("this ffmpeg makes none")
+    samples, warnings, _ = read(path)
+    time_s = np.arange(88200) / 44100
+    np.testing.assert_allclose(samples[0], 0.3 * np.sin(2000 * time_s), atol=1e-6)
+    assert warnings == []
 
 
 def test_id3_before_flac(tmp_path, capfd):

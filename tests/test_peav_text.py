@@ -230,12 +230,22 @@ def test_missing_scales_are_refused(copied):
     _refused(copied, "lacks the row scales of embedding.weight")
 
 
+SIZES = {
+    "vocabulary": 24000, "embedding": 192, "width": 256, "layers": 3, "heads": 4, "inner": 768, "longest": 32,
+    "output": 384,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"format": 99}, "format 1"),
         ({"tower": "audio"}, "for the audio tower, not the text tower"),
-        ({"model": {"width": 256}}, "must set"),
+        ({"model": {"width": 256}}, "does not describe a model"),
+        ({"model": SIZES | {"width": 1 << 40}}, "does not describe a model"),
+        ({"model": SIZES | {"layers": 10**6}}, "does not describe a model"),
+        ({"model": SIZES | {"heads": 7}}, "does not describe a model"),
+        ({"model": SIZES | {"width": 1 << 20}}, "does not fit its config"),  # of which none is allocated
     ],
 )
 def test_wrong_config_is_refused(copied, change, match):

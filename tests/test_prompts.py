@@ -232,6 +232,13 @@ def test_a_span_may_be_rounded_up_to_the_end(model):
     assert encode(model, ["dog@9-10.04"])
 
 
+def test_a_label_track_of_any_size_is_not_read(tmp_path):
+    with (tmp_path / "labels.txt").open("wb") as file:
+        file.truncate(10_000_001)
+    with pytest.raises(PromptError, match=r"labels\.txt is larger than 10 MB: export a label track"):
+        read_labels(tmp_path / "labels.txt")
+
+
 def test_labels_are_for_the_prompt_of_their_text(model, tmp_path):
     path = tmp_path / "l.txt"
     path.write_text("1\t2\tDog\n3\t4\tcat\n5\t6\t-dog\n7\t8\t\n")

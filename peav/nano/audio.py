@@ -12,9 +12,8 @@ their length says how sure the tower is.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
-from peav.checkpoints import CheckpointError
 
 SAMPLE_RATE = 48_000
 FRAME = 1920  # samples of one output frame, 40 ms
@@ -52,16 +50,6 @@ class AudioConfig:
     width: int = 192  # of the pyramid
     hidden: int = 512  # of the clip head
     output: int = 384
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any], path: Path) -> AudioConfig:
-        """Reads the "model" part of a config file; raises CheckpointError on a wrong or missing setting."""
-        names = {field.name for field in fields(cls)}
-        if set(settings) != names or not all(type(value) is int and value > 0 for value in settings.values()):
-            raise CheckpointError(
-                f"The config of {path} must set {', '.join(sorted(names))}, all positive integers."
-            )
-        return cls(**settings)
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -211,11 +199,7 @@ class AudioTower(nn.Module):
         Raises:
             CheckpointError: when there is none, or it is damaged.
         """
-        checkpoint = checkpoints.load(name, "audio")
-        config = AudioConfig.from_dict(checkpoint.config.get("model", {}), checkpoint.path)
-        with torch.device("meta"):
-            tower = cls(config)
-        checkpoints.fill(tower, checkpoint)
+        tower = checkpoints.build(checkpoints.load(name, "audio"), lambda **sizes: cls(AudioConfig(**sizes)))
         return tower.eval().requires_grad_(False)
 
     def forward(self, waveform: Tensor, frame_valid: Tensor | None = None) -> AudioFeatures:

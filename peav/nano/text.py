@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
 from tokenizers import Tokenizer
@@ -37,15 +35,9 @@ class TextConfig:
     longest: int = 32  # tokens; what follows is cut off
     output: int = 384
 
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any], path: Path) -> TextConfig:
-        """Reads the "model" part of a config file; raises CheckpointError on a wrong or missing setting."""
-        names = {field.name for field in fields(cls)}
-        if set(settings) != names or not all(type(value) is int and value > 0 for value in settings.values()):
-            raise CheckpointError(
-                f"The config of {path} must set {', '.join(sorted(names))}, all positive integers."
-            )
-        return cls(**settings)
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -121,10 +113,12 @@ class TextTower(nn.Module):
             CheckpointError: when there is none, or it is damaged.
         """
         checkpoint = checkpoints.load(name, "text")
-        config = TextConfig.from_dict(checkpoint.config.get("model", {}), checkpoint.path)
-        tokenizer = _load_tokenizer(checkpoint, config)
-        tower = cls(config, tokenizer)
-        checkpoints.fill(tower, checkpoint)
+        tokenizer = _load_tokenizer(checkpoint)
+        tower = checkpoints.build(checkpoint, lambda **sizes: cls(TextConfig(**sizes), tokenizer))
+        if tokenizer.get_vocab_size() != tower.config.vocabulary:
+            raise CheckpointError(
+                f"{checkpoint.path} has another vocabulary than its tokenizer: fetch the checkpoint again."
+            )
         return tower.eval().requires_grad_(False)
 
     def reads(self, text: str) -> bool:
@@ -180,16 +174,11 @@ class TextTower(nn.Module):
         return out
 
 
-def _load_tokenizer(checkpoint: checkpoints.Checkpoint, config: TextConfig) -> Tokenizer:
+def _load_tokenizer(checkpoint: checkpoints.Checkpoint) -> Tokenizer:
     path = checkpoint.path.with_name(f"{checkpoint.path.stem}-tokenizer.json")
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: a text checkpoint needs its tokenizer beside it.")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception:  # noqa: BLE001  tokenizers raises bare Exception
         raise CheckpointError(f"{path} is not a readable tokenizer: fetch the checkpoint again.") from None
-    if tokenizer.get_vocab_size() != config.vocabulary:
-        raise CheckpointError(
-            f"{path} has another vocabulary than the checkpoint beside it: fetch both again."
-        )
-    return tokenizer

@@ -11,16 +11,14 @@ features adds.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
-from peav.checkpoints import CheckpointError
 
 IMAGE_SIZE = 224
 N_FEATURES, N_CLASSES = 1280, 1000
@@ -44,16 +42,6 @@ class VideoConfig:
 
     hidden: int = 256
     output: int = 384
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any], path: Path) -> VideoConfig:
-        """Reads the "model" part of a config file; raises CheckpointError on a wrong or missing setting."""
-        names = {field.name for field in fields(cls)}
-        if set(settings) != names or not all(type(value) is int and value > 0 for value in settings.values()):
-            raise CheckpointError(
-                f"The config of {path} must set {', '.join(sorted(names))}, all positive integers."
-            )
-        return cls(**settings)
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -172,11 +160,7 @@ class VideoTower(nn.Module):
         Raises:
             CheckpointError: when there is none, or it is damaged.
         """
-        checkpoint = checkpoints.load(name, "video")
-        config = VideoConfig.from_dict(checkpoint.config.get("model", {}), checkpoint.path)
-        with torch.device("meta"):
-            tower = cls(config)
-        checkpoints.fill(tower, checkpoint)
+        tower = checkpoints.build(checkpoints.load(name, "video"), lambda **sizes: cls(VideoConfig(**sizes)))
         return tower.eval().requires_grad_(False)
 
     def forward(self, frames: Tensor, frame_valid: Tensor | None = None) -> Tensor:

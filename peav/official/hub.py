@@ -316,7 +316,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, MemoryError):  # not enough memory says nothing about the file
         raise
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: fetch the model again.") from None

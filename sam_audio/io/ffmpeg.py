@@ -1,6 +1,7 @@
 """Decode what libsndfile cannot (m4a, and the sound of mp4, mkv, webm) through an ffmpeg executable."""
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -28,14 +29,19 @@ _LOSSLESS = ("alac", "ape", "flac", "mlp", "truehd", "tta", "wavpack")
 
 def find_ffmpeg() -> str | None:
     """Path of an ffmpeg executable: the one on PATH, else the one the `video` extra brings."""
-    if found := shutil.which("ffmpeg"):
-        return found
-    try:
+    return next(iter(find_ffmpegs()), None)
+
+
+def find_ffmpegs() -> list[str]:
+    """Paths of all that there are, in the order in which they are asked: an old one cannot decode everything."""
+    found = [on_path] if (on_path := shutil.which("ffmpeg")) else []
+    with contextlib.suppress(ImportError, RuntimeError):
         import imageio_ffmpeg
 
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        return None
+        brought = imageio_ffmpeg.get_ffmpeg_exe()
+        if not any(os.path.realpath(brought) == os.path.realpath(other) for other in found):
+            found.append(brought)
+    return found
 
 
 class FfmpegSource:
@@ -48,6 +54,7 @@ class FfmpegSource:
         path: a regular file.
         name: of it, for messages.
         track: number of the sound track, from 1; None is the one that players choose.
+        channels: how many to give where they change on the way; None is as many as there are at first.
 
     Attributes:
         sample_rate, channels: of the sound, in Hz and C.
@@ -66,15 +73,29 @@ class FfmpegSource:
 
     frames: int | None = None
 
-    def __init__(self, path: Path, name: str, track: int | None = None) -> None:
-        executable = find_ffmpeg()
-        if executable is None:
+    def __init__(self, path: Path, name: str, track: int | None = None, channels: int | None = None) -> None:
+        executables = find_ffmpegs()
+        if not executables:
             raise MissingExtraError(
                 f"{name} needs ffmpeg, which was not found",
                 "video",
                 "install ffmpeg",
             )
         self._name = name
+        for executable in executables:
+            is_last = executable == executables[-1]
+            try:
+                self._open(executable, path, track, channels)
+            except (UndecodableError, AudioReadError):
+                if is_last:
+                    raise
+                continue
+            if is_last or self._gives_sound():
+                return
+            self.close()
+
+    def _open(self, executable: str, path: Path, track: int | None, channels: int | None) -> None:
+        name = self._name
         try:
             contents = probe(executable, path)
         except OSError as error:
@@ -95,10 +116,17 @@ class FfmpegSource:
         if contents.pictures is not None:
             self._command += ["-af", _TIMELINE.format(start_s=contents.start_s)]
             first_s = _first_s(self._command)
+        if channels is not None:
+            self._command += ["-ac", str(channels)]
         self._command += ["-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
         self._process: subprocess.Popen[bytes] | None = None
         self._start()
         self._lead = max(0, round(first_s * self.sample_rate))  # frames of silence before the sound
+
+    def _gives_sound(self) -> bool:
+        """Whether anything comes after the header, which this does not take."""
+        assert self._process is not None and isinstance(self._process.stdout, io.BufferedReader)  # for mypy
+        return len(self._process.stdout.peek(1)) > 0
 
     def seek(self, frame: int) -> None:
         """Continue reading at `frame`, or at the end if that comes first; decodes everything before.

@@ -25,11 +25,13 @@ class Findings:
     Attributes:
         plain: whether libsndfile reads it right, and all of it.
         frames: how many frames a decoder will give, which libsndfile must say too; None if that is not known.
+        channels: how many there are at most; None if the number does not change, or is not known.
         troubles: what is not as it should be.
     """
 
     plain: bool = True
     frames: int | None = None
+    channels: int | None = None
     troubles: list[Trouble] = field(default_factory=list)
 
 

@@ -60,6 +60,7 @@ class _Walk:
         self._head = head
         self._free_bytes = _free_bytes(data, first) if head.bytes == 0 else 0
         self._mono = _is_mono(data, first)
+        self._changes_channels = False
         self._promised = 0  # samples; 0 where no header promises any
         self._delay = self._padding = 0  # samples of the stream's first part to leave out, by LAME's tag
         self._samples = 0
@@ -81,7 +82,8 @@ class _Walk:
         if not missing and self._cut:
             missing = [cut_off_inside(there / rate, "in the middle of a frame")]
         plain = self._plain and self._whole_size and not (missing or self._troubles or self._tagged > 1)
-        return Findings(plain, there, self._troubles + missing)
+        channels = 2 if self._changes_channels else None
+        return Findings(plain, there, channels, self._troubles + missing)
 
     def _walk(self) -> None:
         data, position = self._data, self._first
@@ -101,8 +103,10 @@ class _Walk:
             if position + frame_bytes > len(data):
                 self._cut = True
                 return
-            if head.rate != self._head.rate or _is_mono(data, position) != self._mono:
-                self._plain = False  # the sound changes its rate or channels on the way
+            if _is_mono(data, position) != self._mono:
+                self._changes_channels = True
+            if head.rate != self._head.rate or self._changes_channels:
+                self._plain = False
             if not (head.layer == 3 and self._read_tag(position, frame_bytes, head)):
                 self._samples += head.samples * self._head.rate // head.rate
             position += frame_bytes

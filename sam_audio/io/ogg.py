@@ -67,7 +67,7 @@ class _Walk:
             at_s = self._position / self._rate
             self._troubles.append(cut_off_inside(at_s, "without a last page"))
             self._plain = False
-        return Findings(self._plain and not self._troubles, None, self._troubles)
+        return Findings(self._plain and not self._troubles, troubles=self._troubles)
 
     def _page(self, head: tuple, lacing: bytes, begin: int) -> None:
         _, _, flags, position, serial, sequence, _, _ = head

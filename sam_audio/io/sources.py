@@ -47,7 +47,7 @@ def open_source(path: Path, name: str, *, track: int | None = None, is_stream: b
         if sndfile is not None:
             sndfile.close()
     try:
-        source = FfmpegSource(path, name, track)
+        source = FfmpegSource(path, name, track, findings.channels if findings is not None else None)
     except (UndecodableError, MissingExtraError) as error:
         sndfile = None if findings is None else _open_sndfile(path, name)
         if findings is not None and sndfile is not None:

@@ -10,6 +10,8 @@ from typing import Any
 from sam_audio.errors import PromptError
 from sam_audio.types import Anchor, Span
 
+_MOST_LABEL_BYTES = 10_000_000  # of a file: more labels than anyone makes
+
 # at most so many digits: longer numbers are no times, and beyond thousands of digits int() refuses
 _CLOCK = r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,12}(?:\.\d{0,20})?|\.\d{1,20})"
 
@@ -79,11 +81,17 @@ def read_labels(path: str | Path) -> list[tuple[str, Anchor]]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open("rb") as file:
+            data = file.read(_MOST_LABEL_BYTES + 1)
+        lines = data.decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise PromptError(f"{path} does not exist: export a label track from Audacity") from None
     except (OSError, UnicodeDecodeError):
         raise PromptError(f"{path} cannot be read as text: export a label track from Audacity") from None
+    if len(data) > _MOST_LABEL_BYTES:
+        raise PromptError(
+            f"{path} is larger than {_MOST_LABEL_BYTES // 10**6} MB: export a label track from Audacity"
+        )
     labels = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("\\"):  # a backslash: the frequencies of the label before

@@ -67,19 +67,8 @@ def load_tower(device: torch.device | str = "cpu") -> AudioTower:
 
 def network_of(checkpoint: Checkpoint) -> MaskNetwork:
     """The same of a checkpoint that was read; raises CheckpointError."""
-    network = _empty_network(checkpoint)
-    checkpoints.fill(network, checkpoint)
+    network = checkpoints.build(checkpoint, lambda **sizes: MaskNetwork(NetworkConfig.of(sizes)))
     return channels_last(network.eval().requires_grad_(False))
-
-
-def _empty_network(checkpoint: Checkpoint) -> MaskNetwork:
-    try:
-        with torch.device("meta"):
-            return MaskNetwork(NetworkConfig.of(checkpoint.config.get("model", {})))
-    except Exception as error:  # anything may stand in a json file
-        raise CheckpointError(
-            f"{checkpoint.path.with_suffix('.json')} does not describe a nano separator: fetch the checkpoint again"
-        ) from error
 
 
 class NanoSeparator:

@@ -520,10 +520,10 @@ def _make_network(random: Random) -> bytes:
     if kind < 0.1:
         settings["trained"] = _nasty(random)  # about which nobody asks
         return tower.encode() + b" " + json.dumps(settings).encode()
-    if kind < 0.3:
+    if kind > 0.8:
         return tower.encode() + b" " + mutated_json(random, settings)
     model = dict(settings["model"])
-    for name in random.sample(list(model), 1 if kind < 0.8 else 2):
+    for name in random.sample(list(model), 1 if kind < 0.6 else 2):
         value = (
             _nasty(random)
             if random.random() < 0.3
@@ -638,7 +638,7 @@ def _midi() -> bytes:
 def _make_midi(random: Random) -> bytes:
     """Half of them only with other notes, times and events, of which each is a byte or two in a whole file."""
     data = bytearray(_midi())
-    if random.random() < 0.5:
+    if random.random() > 0.5:
         return mutated_bytes(random, bytes(data))
     for _ in range(random.randint(1, 4)):
         at = random.randrange(22, len(data))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sam_audio.errors import AudioWriteError, UserError
 from sam_audio.io.parts import remove_dead_parts
 from sam_audio.io.signals import uninterrupted
-from sam_audio.io.target import FileTarget
+from sam_audio.io.target import whole_file
 from sam_audio.naming import fill_template
 from sam_audio.paths import cache_dir
 from sam_audio.prompts import Prompt, Request, resolve
@@ -110,12 +110,8 @@ class OutputSet:
             if not content:
                 self.memory.unlink()
                 return
-            target = FileTarget(self.memory, overwrite=True)
-            try:
-                target.file.write(json.dumps(content).encode())
-                target.publish()
-            finally:
-                target.discard()
+            with whole_file(self.memory) as file:
+                file.write(json.dumps(content).encode())
 
 
 def output_set(
@@ -136,10 +132,8 @@ def output_set(
         UserError: the prompts or the options cannot be understood.
     """
     options.check()
-    if options.skip_existing and (str(recording) == "-" or Path(recording).is_fifo()):
-        raise UserError(
-            "what comes through a pipe is not known before it is read: name a file, or leave --skip-existing out"
-        )
+    if options.skip_existing:
+        check_known(recording)
     requests = resolve(prompts, clues)
     track = track or track_name(recording)
     extension = options.format.lower().lstrip(".")
@@ -149,15 +143,31 @@ def output_set(
         stems, residual = stem_names([request.name for request in requests], options)
         names = [*(stems if options.mode == "extract" else []), *([] if residual is None else [residual])]
         paths = [fill_template(options.filename, Path(options.out), track, name, extension) for name in names]
-    place = os.path.abspath(fill_template(options.filename, Path(options.out), track, "*", extension))
+    place = fill_template(options.filename, Path(options.out), track, "*", extension)
     deciding = {key: value for key, value in vars(options).items() if key not in _DECIDE_NO_SAMPLE}
-    asked = [_version(recording), _known(prompts), _known(clues), _known(deciding), _known(how)]
-    return OutputSet(
-        Path(recording),
-        (*previews, *paths),
-        _digest(json.dumps(asked)),
-        cache_dir() / "made" / f"{_digest(place)}.json",
-    )
+    return set_at(place, recording, (*previews, *paths), [prompts, clues, deciding, how])
+
+
+def set_at(place: Path, recording: str | Path, paths: Iterable[Path], how: Any) -> OutputSet:
+    """A set of outputs.
+
+    Args:
+        place: where the set is, by which it is remembered.
+        recording: the mixture.
+        paths: the files in the order in which they get their names.
+        how: what else decides what comes out, as for `known`.
+    """
+    asked = [_version(recording), known(how)]
+    memory = cache_dir() / "made" / f"{_digest(os.path.abspath(place))}.json"
+    return OutputSet(Path(recording), tuple(paths), _digest(json.dumps(asked)), memory)
+
+
+def check_known(recording: str | Path) -> None:
+    """Raises UserError for a recording of which nobody can say whether it was separated already."""
+    if str(recording) == "-" or Path(recording).is_fifo():
+        raise UserError(
+            "what comes through a pipe is not known before it is read: name a file, or leave --skip-existing out"
+        )
 
 
 def previews_of(requests: Iterable[Request]) -> list[Path]:
@@ -170,16 +180,20 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
-def _known(value: Any) -> Any:
-    """As JSON; with every name of a file the version of that file."""
+def known(value: Any, folder: Path = Path()) -> Any:
+    """Prompts, texts, numbers, dicts and lists as JSON; with every name of a file the version of that file.
+
+    Args:
+        folder: what names of files are relative to.
+    """
     if isinstance(value, Prompt):
-        return [value.text, value.name, _known(value.clues)]
+        return [value.text, value.name, known(value.clues, folder)]
     if isinstance(value, Mapping):
-        return {str(key): _known(one) for key, one in sorted(value.items())}
+        return {str(key): known(one, folder) for key, one in sorted(value.items())}
     if isinstance(value, (list, tuple)):
-        return [_known(one) for one in value]
+        return [known(one, folder) for one in value]
     if isinstance(value, (str, Path)):
-        return [str(value), _version(value)]
+        return [str(value), _version(folder / value)]
     return value if isinstance(value, (bool, int, float, type(None))) else repr(value)
 
 

@@ -14,13 +14,13 @@ import io
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,10 +39,13 @@ from sam_audio.documents import (
     structured,
 )
 from sam_audio.errors import OutputExistsError, UserError
+from sam_audio.io.parts import locked_folder, part_folder, remove_dead_parts
+from sam_audio.io.signals import uninterrupted
 from sam_audio.prompts import Prompt
 
 FORMAT, VERSION = "sam-audio session", 1
 FILE = "session.json"
+_REPLACED = ".replaced-session"  # ends the hidden name of one that gives way to another
 MOST_FILES = 1000  # in a zip: those of a session are its stems and examples
 _MOST_READ = 4 << 20  # bytes that a zip's list of files may have: it is read at once
 _STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every system's zips are made with
@@ -128,45 +131,54 @@ def write_session(
         OutputExistsError: the folder exists and is not to be replaced, or is no session.
         UserError: it cannot be written.
     """
+    recover_sessions(folder.parent)
     if os.path.lexists(folder) and not (overwrite and (folder / FILE).is_file()):
         raise OutputExistsError(f"{folder} already exists: choose another name for the session")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = _hidden_folder(folder)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder") from None
-    try:
-        content = _filled(made, session, with_stems)
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        # names that are no text stand in JSON as its own escapes, which backslashreplace writes
-        (made / FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
-        if folder.exists():
-            old = made.with_name(made.name + ".old")
-            os.rename(folder, old)
-            try:
-                os.rename(made, folder)
-            except BaseException:
-                os.rename(old, folder)  # nobody would look for a session under a hidden name
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.rename(made, folder)
+        with part_folder(folder) as made:
+            content = _filled(made, session, with_stems)
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            # names that are no text stand in JSON as its own escapes, which backslashreplace writes
+            (made / FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
+            with uninterrupted():
+                _give_name(made, folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): check the disk") from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return folder
 
 
-def _hidden_folder(folder: Path) -> Path:
-    """A new folder beside it; not tempfile's, which is private to the user whatever the umask says."""
-    while True:
-        made = folder.with_name(f".{folder.name[:40]}.{secrets.token_hex(4)}")
+def _give_name(made: Path, folder: Path) -> None:
+    if not folder.exists():
+        os.rename(made, folder)
+        return
+    old = folder.with_name(f".{folder.name}{_REPLACED}")
+    with locked_folder(folder):
+        os.rename(folder, old)
         try:
-            made.mkdir()
-        except FileExistsError:
-            continue
-        return made
+            os.rename(made, folder)
+        except BaseException:
+            os.rename(old, folder)  # nobody would look for a session under a hidden name
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_sessions(root: Path) -> None:
+    """Cleans a folder of sessions up after processes that were killed while they wrote one.
+
+    A session that was about to be replaced gets its name back; what was replaced, and what is half-written, is
+    removed.
+    """
+    remove_dead_parts(root)
+    for old in root.glob(f".*{_REPLACED}"):
+        folder = old.with_name(old.name[1:].removesuffix(_REPLACED))
+        with suppress(OSError), locked_folder(old) as free:
+            if free is False:
+                continue
+            if os.path.lexists(folder):
+                shutil.rmtree(old)
+            else:
+                os.rename(old, folder)
 
 
 def _filled(folder: Path, session: SavedSession, with_stems: bool) -> dict[str, Any]:
@@ -219,6 +231,8 @@ def read_session(folder: str | Path) -> SavedSession:
     except ValueError:
         raise UserError(f"{shown(str(folder))} is no name of a folder: name one with a {FILE}") from None
     path = folder / FILE
+    if not os.path.lexists(folder):
+        recover_sessions(folder.parent)
     if not os.path.isfile(path):
         raise UserError(f"{folder} holds no session: name a folder with a {FILE} in it")
     where = str(path)

@@ -637,7 +637,7 @@ def test_bad_recordings(cli, make, says):
         (["-p", "dog", "--threads", "0"], "threads"),
         (["-p", "dog", "-o", "mix.wav/out"], "not a folder"),
         (["-p", "dog", "-o", "/dev/null"], "/dev/null"),
-        (["-p", "dog", "--filename", "{stem}" + "x" * 300], "too long"),
+        (["-p", "dog", "-o", "x" * 300], "too long"),
         (["-p", "dog", "--filename", "{stem}\0"], "NUL"),
     ],
 )
@@ -645,6 +645,13 @@ def test_bad_arguments(cli, arguments, says):
     write("mix.wav")
     assert_one_sentence(cli("mix.wav", *arguments), says)
     assert files() == ["mix.wav"]
+
+
+def test_names_that_no_disk_can_hold_are_shortened(cli):
+    assert cli(write("mix.wav"), "-p", "dog", "--filename", "{stem}" + "x" * 300, "-o", "out").code == 0
+    made = sorted(Path(name).name for name in files() if name != "mix.wav")
+    assert len(made) == 2 and all(len(name) == 255 for name in made)
+    assert made[0].startswith("dogx") and made[1].startswith("residualx")
 
 
 def test_no_recording(cli):

@@ -285,6 +285,33 @@ def test_run_writes_the_mix_and_its_strips(tmp_path, tiny_weights):
         invoke("run", tmp_path / "mix.wav", rack, *options)
 
 
+def test_what_a_rack_made_is_skipped_until_something_that_decides_it_changes(tmp_path, tiny_weights):
+    soundfile.write(tmp_path / "mix.wav", tiny.noise(1, 0.3, 44_100).T, 44_100)
+    soundfile.write(tmp_path / "room.wav", np.float32([1, 0.5]), 44_100)
+    chain = '[strips.guitar]\nchain = [{ effect = "Convolution", impulse_response_filename = "room.wav" }]'
+    rack = write_rack(tmp_path, f'prompts = ["guitar"]\n{chain}')
+
+    def run(*more):
+        done = invoke(
+            "run", tmp_path / "mix.wav", rack, "-o", tmp_path / "out", "--model", tiny_weights, *more
+        )
+        assert done.exit_code == 0
+        return "skipped" in done.stdout
+
+    run("--stems")
+    assert run("--stems", "--skip-existing")
+    (tmp_path / "out" / "mix-mine" / "residual.wav").unlink()
+    assert not run("--stems", "--skip-existing")
+    assert run("--stems", "--skip-existing")
+    soundfile.write(tmp_path / "room.wav", np.float32([1, 0.5, 0.25]), 44_100)
+    assert not run("--stems", "--skip-existing")
+    assert not run("--skip-existing")
+    with pytest.raises(UserError, match="exclude each other"):
+        run("--skip-existing", "--overwrite")
+    with pytest.raises(UserError, match="through a pipe"):
+        invoke("run", "-", rack, "--skip-existing")
+
+
 def test_list_and_plugins(tmp_path):
     assert "karaoke" in invoke("list").stdout
     assert {r["name"] for r in json.loads(invoke("list", "--json").stdout)["racks"]} == set(ready_made())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,7 @@ class Story:
 
     def __init__(self, here: Path, run, code: str):
         self.here, self.run, self.code = here, run, code
+        self.states: set[frozenset[tuple[str, bytes]]] = set()
         self.before = contents()
         self._keep("first")
         assert run(code) == 0, said(here)
@@ -127,6 +129,19 @@ class Story:
             yield before
         assert len(where) < MOST - 1, "there is no end of changes"
 
+    def is_new(self) -> bool:
+        """Whether the disk was not left like this before: what comes next is tried once for each state."""
+        states = [
+            (re.sub(r"[0-9a-f]{16}\.part", ".part", str(path)), hashlib.sha256(path.read_bytes()).digest())
+            for part in ("w", "w-cache")
+            for path in sorted((self.here / part).rglob("*"))
+            if path.is_file()
+        ]
+        state = frozenset(states)
+        new = state not in self.states
+        self.states.add(state)
+        return new
+
     def no_torn_file(self) -> None:
         """What has a name is as it was, or as it is to be."""
         for name, content in visible(contents()).items():
@@ -158,6 +173,8 @@ def sweep_separate(story: Story, again: str, number: int, where=range(1, MOST)) 
         story.no_torn_file()
         if number == signal.SIGTERM:
             story.stopped()
+        if not story.is_new():
+            continue
         there = {path: os.stat(path).st_ino for path in map(Path, contents())}
         whole = contents().keys() >= story.after.keys() and contents()["separated/mix/residual.wav"]
         whole = whole == story.after["separated/mix/residual.wav"]
@@ -205,6 +222,8 @@ def test_jobs(here, run, separate, number):
     story = Story(here, run, separate("--jobs", "jobs.jsonl", "-p", "dog"))
     for _ in story.killed(number):
         story.no_torn_file()
+        if not story.is_new():
+            continue
         done = {
             name: os.stat(f"separated/{name}/residual.wav").st_ino
             for name in "ab"
@@ -224,8 +243,9 @@ def test_remux(here, run, separate, number):
     assert "separated/clip/dog.mp4" in story.after
     for _ in story.killed(number):
         story.no_torn_file()
-        assert story.run(separate("clip.mp4", "-p", "dog", "--remux", "--skip-existing")) == 0
-        assert contents() == story.after
+        if story.is_new():
+            assert story.run(separate("clip.mp4", "-p", "dog", "--remux", "--skip-existing")) == 0
+            assert contents() == story.after
 
 
 # ---- what else is written -----------------------------------------------------------------------------------
@@ -236,8 +256,9 @@ def redone(story: Story, again: str, number: int) -> None:
         story.no_torn_file()
         if number == signal.SIGTERM:
             story.stopped()
-        assert story.run(again) == 0, said(story.here)
-        assert contents() == story.after
+        if story.is_new():
+            assert story.run(again) == 0, said(story.here)
+            assert contents() == story.after
 
 
 @pytest.mark.kill
@@ -337,5 +358,6 @@ def test_model_download(here, run, hub, number):
 
     for _ in story.killed(number):
         assert fetched().items() <= expected.items()  # what has its name is whole
-        assert run(code) == 0, said(here)
-        assert contents() == story.after
+        if story.is_new():
+            assert run(code) == 0, said(here)
+            assert contents() == story.after

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import stat
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,7 @@ from sam_audio.session import (
     SavedSession,
     pack_session,
     read_session,
+    recover_sessions,
     unpack_session,
     write_session,
 )
@@ -76,13 +80,37 @@ def test_a_session_follows_the_umask(session, tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows kills otherwise")
+@pytest.mark.parametrize("last", range(1, 4))
+def test_a_session_whose_writer_was_killed_comes_back(session, tmp_path, last):
+    """Killed before each change that gives names."""
+    folder = write_session(tmp_path / "saved" / "a", session)
+    child = os.fork()
+    if not child:
+        changes = itertools.count(1)
+
+        def hook(event, arguments):
+            inside = any(str(tmp_path) in str(one) for one in arguments)
+            if event in ("os.rename", "shutil.rmtree") and inside and next(changes) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        write_session(folder, replace(session, name="Other"), overwrite=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert len(os.listdir(folder.parent)) == 2
+    assert read_session(folder).name == ("Other" if last == 3 else "My band")
+    recover_sessions(folder.parent)
+    assert os.listdir(folder.parent) == ["a"]
+
+
 def test_a_session_that_cannot_be_replaced_stays_where_it_was(session, tmp_path, monkeypatch):
     folder = write_session(tmp_path / "saved" / "a", session)
     before = (folder / "session.json").read_bytes()
     rename = os.rename
 
     def full(source, target):
-        if Path(target) == folder and not str(source).endswith(".old"):
+        if Path(target) == folder and not str(source).endswith(".replaced-session"):
             raise OSError(28, "No space left on device")
         rename(source, target)
 

@@ -32,6 +32,7 @@ from sam_audio.session import (
     SavedSession,
     pack_session,
     read_session,
+    recover_sessions,
     unpack_session,
     write_session,
 )
@@ -505,6 +506,7 @@ class Editor:
         if self.shared.settings.sessions is None:
             return {}
         root = Path(self.shared.settings.sessions)
+        recover_sessions(root)
         found = sorted(root.glob(f"*/{FILE}")) if root.is_dir() else []
         return {path.parent.name: path.parent for path in found}
 

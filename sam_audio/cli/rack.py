@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from sam_audio.errors import UserError
+
 app = typer.Typer(help="Mix separated stems through effects and plugins.", no_args_is_help=True)
 
 
@@ -26,24 +28,40 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there already.")
     ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Do nothing if the files are there, whole and of this rack."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
 ) -> None:
     """Run a recording through a rack; writes DIR/MIX-RACK.wav."""
     from sam_audio.cli.shared import complain, progress, show
-    from sam_audio.host.files import find_rack, load_rack, rack_name
-    from sam_audio.host.render import render_rack
+    from sam_audio.host.files import find_rack, load_rack, parse_rack, rack_name
+    from sam_audio.host.rack import MASTER
+    from sam_audio.host.render import rack_outputs, render_rack
+    from sam_audio.made import check_known, known, set_at
 
     path = find_rack(rack)
+    if overwrite and skip_existing:
+        raise UserError("--overwrite and --skip-existing exclude each other: choose one")
+    if skip_existing:
+        check_known(mixture)
     loaded = load_rack(path, model=model, device=device)
+    outputs = rack_outputs(loaded, mixture, out, rack_name(path), stems=stems, format=format)
+    how = [known(parse_rack(path), path.parent), stems, format, model]
+    made = set_at(outputs[MASTER], mixture, outputs.values(), how)
+    if skip_existing and made.is_whole():
+        if not quiet:
+            show(f"{mixture}  skipped: its files are whole")
+        return
     with progress(rack_name(path)) as advance:
         done = render_rack(
             loaded,
             mixture,
-            out,
-            rack_name(path),
-            stems=stems,
+            outputs,
             format=format,
-            overwrite=overwrite,
+            overwrite=overwrite or skip_existing,
+            made=made,
             progress=lambda frames, total: advance(frames, total or 0, mixture),
         )
     for warning in done.warnings:

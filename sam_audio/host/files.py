@@ -53,7 +53,7 @@ class _Strip(Document):
 def ready_made() -> dict[str, str]:
     """Name and description of the racks that come with the package."""
     files = sorted(READY_MADE.glob(f"*{SUFFIX}"))
-    return {rack_name(path): str(_parse(path).get("description", "")) for path in files}
+    return {rack_name(path): str(parse_rack(path).get("description", "")) for path in files}
 
 
 def rack_name(path: Path) -> str:
@@ -86,7 +86,7 @@ def load_rack(path: Path, **options: Any) -> Rack:
     Raises:
         UserError: the file cannot be read, or says something that a rack cannot do.
     """
-    content = structured(_parse(path), _File, path.name)
+    content = structured(parse_rack(path), _File, path.name)
     # built first: what is wrong with an effect is told before a model is loaded
     strips = {
         name: _strip(values, f"{path.name}, {name}", path.parent)
@@ -107,5 +107,6 @@ def _strip(values: Any, where: str, folder: Path) -> Strip:
     return Strip(chain, given.gain_db, given.pan, given.solo, given.mute, given.bus, curves)
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def parse_rack(path: Path) -> dict[str, Any]:
+    """What a rack file says; raises UserError if it cannot be read."""
     return parse_toml(read_text(path, "a .rack.toml file"), path.name)

@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -231,6 +231,23 @@ def publish_together(targets: Sequence[FileTarget | StdoutTarget]) -> None:
             raise
         for target in targets:
             target.settle()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes the name, from whatever had it before, when the block ends and its bytes are on the disk.
+
+    Raises:
+        AudioWriteError: it cannot be written; `path` is as it was then.
+    """
+    target = FileTarget(path, overwrite=True)
+    try:
+        yield target.file
+        with writing(target.name):
+            target.sync()
+            target.publish()
+    finally:
+        target.discard()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ YAMNet on the names of its 521 classes, which keeps the tower able in words that
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from peav import checkpoints
 from peav.nano.audio import CLIP, FRAME_LEVEL, TEACHER, AudioConfig, AudioTower, levelled
 from peav.nano.precision import autocast
 from peav.nano.text import TextTower
+from sam_audio.io.target import whole_file
 from sam_audio.training.audio_data import SceneStream, Terms, build_terms, collate, scene
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import append_row, short
@@ -66,10 +66,9 @@ class AudioState:
     hours: float = 0.0
 
     def save(self, path: Path) -> None:
-        part = path.with_suffix(".part")
         modules = {name: getattr(self, name).state_dict() for name in _MODULES}
-        torch.save({**modules, "step": self.step, "hours": self.hours}, part)
-        os.replace(part, path)
+        with whole_file(path) as file:
+            torch.save({**modules, "step": self.step, "hours": self.hours}, file)
 
 
 _MODULES = ("tower", "ema", "optimizer")

@@ -11,15 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -27,6 +28,7 @@ import soxr
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
+from sam_audio.io.target import whole_file
 from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY, Recording, by_package, locate, read_manifest
 
 log = logging.getLogger(__name__)
@@ -195,11 +197,11 @@ class ShardWriter:
         bank_dir.mkdir(parents=True, exist_ok=True)
         self.samples_path, self.index_path = _shard_paths(bank_dir, name)
         self.clips: list[Clip] = []
+        self._whole = ExitStack()
         self._offset = 0
 
     def __enter__(self) -> ShardWriter:
-        self._part = self.samples_path.with_suffix(".part")
-        self._file = self._part.open("wb")
+        self._samples = self._whole.enter_context(whole_file(self.samples_path))
         return self
 
     def add(
@@ -216,20 +218,16 @@ class ShardWriter:
         peak = float(np.abs(samples).max())
         if not peak > 0:
             return
-        (samples * (PEAK / peak * 32767)).round().astype(np.int16).tofile(self._file)
+        (samples * (PEAK / peak * 32767)).round().astype(np.int16).tofile(self._samples)
         clip = Clip(key, label, category, package, path, self._offset, len(samples), song, peak / PEAK)
         self.clips.append(clip)
         self._offset += len(samples)
 
-    def __exit__(self, exc_type: object, *_: object) -> None:
-        self._file.close()
-        if exc_type is not None:
-            self._part.unlink(missing_ok=True)
-            return
-        os.replace(self._part, self.samples_path)
-        index = self.index_path.with_suffix(".json-part")
-        index.write_text(json.dumps([asdict(clip) for clip in self.clips]), encoding="utf-8")
-        os.replace(index, self.index_path)  # last: a shard counts only once its index is there
+    def __exit__(self, *raised: Any) -> None:
+        self._whole.__exit__(*raised)
+        if raised[0] is None:  # last: a shard counts only once its index is there
+            with whole_file(self.index_path) as index:
+                index.write(json.dumps([asdict(clip) for clip in self.clips]).encode())
 
 
 class Bank:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from peav import checkpoints
 from peav.nano.audio import FRAME
 from peav.nano.precision import autocast
 from peav.nano.video import BackboneFeatures, VideoTower
+from sam_audio.io.target import whole_file
 from sam_audio.separator.nano import load_tower
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Pools
@@ -63,10 +63,9 @@ def build_examples(data_dir: Path, bank_dir: Path) -> None:
     if path.exists():
         return
     found = [*_sounds(bank_dir), *_pictures(data_dir)]
-    part = path.with_suffix(".part.npz")
     vectors = np.stack([vector for _, vector in found]).astype(np.float16)
-    np.savez(part, vectors=vectors, labels=np.array([label for label, _ in found]))
-    os.replace(part, path)
+    with whole_file(path) as file:
+        np.savez(file, vectors=vectors, labels=np.array([label for label, _ in found]))
     log.info("embedded %d sounds and pictures as prompts", len(found))
 
 

@@ -30,6 +30,7 @@ from peav import checkpoints
 from peav.nano.audio import AudioTower
 from peav.nano.precision import autocast
 from peav.nano.text import TextTower
+from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
 from sam_audio.separator.bands import HOP, istft, power, stft, to_bands, to_bins
 from sam_audio.separator.nano import WEIGHTS, ask, hedged, load_network
@@ -232,12 +233,11 @@ def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, 
     mixer = Mixer(Bank(bank_dir), split, SECONDS, seed)
     source = examples(mixer, StemMaker(separators, ears.tower, mixer.rng), ears, text)
     batch = [next(source) for _ in range(PER_SHARD * STEMS)]
-    part = path.with_suffix(".part.npz")
     columns: dict[str, Any] = {
         name: np.stack([getattr(example, name) for example in batch]) for name in Example.__annotations__
     }
-    np.savez(part, **columns)
-    part.replace(path)
+    with whole_file(path) as file:
+        np.savez(file, **columns)
     return f"{path.name}: {len(batch)} examples"
 
 

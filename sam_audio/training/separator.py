@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from peav import checkpoints
 from peav.nano.audio import FRAME, SCALES, AudioTower
 from peav.nano.precision import autocast
+from sam_audio.io.target import whole_file
 from sam_audio.separator.bands import HOP, N_BANDS, features, stft, to_bands
 from sam_audio.separator.nano import (
     PREDICT_SPANS,
@@ -359,20 +359,17 @@ class State:
     hours: float = 0.0
 
     def save(self, path: Path) -> None:
-        part = path.with_suffix(".part")
-        torch.save(
-            {
-                "config": asdict(self.network.config),
-                "network": self.network.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "mixtures": self.mixtures,
-                "hours": self.hours,
-            },
-            part,
-        )
-        os.replace(part, path)
+        content = {
+            "config": asdict(self.network.config),
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "mixtures": self.mixtures,
+            "hours": self.hours,
+        }
+        with whole_file(path) as file:
+            torch.save(content, file)
 
 
 def fill_vocabulary(*networks: MaskNetwork) -> None:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from peav.checkpoints import save
 from peav.nano.precision import autocast
 from peav.nano.text import Block, TextConfig, TextTower
+from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
 from sam_audio.training.collect import fetch, read_manifest
 from sam_audio.training.labels import load_labels
@@ -237,16 +238,11 @@ def train(
             )
             recent = 0.0
         if (step + 1) % 200 == 0 or step + 1 == steps:
-            _save_state(state_path, {"tower": tower.state_dict(), "optimizer": optimizer.state_dict(),
-                                     "average": average, "step": step + 1})  # fmt: skip
+            state = {"tower": tower.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            with whole_file(state_path) as file:
+                torch.save({**state, "step": step + 1}, file)
     tower.load_state_dict(average)
     return tower
-
-
-def _save_state(path: Path, state: dict[str, object]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
 
 
 def export(tower: TextTower, tokenizer_json: str, path: Path) -> None:

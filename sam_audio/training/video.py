@@ -35,6 +35,7 @@ from peav.nano.video import (
     prepare_frames,
 )
 from sam_audio.errors import UserError
+from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
 from sam_audio.training import labels as label_table
 from sam_audio.training.audio import TermVectors, sigmoid_loss, softmax_loss
@@ -168,10 +169,8 @@ def picture_features(
                 with torch.inference_mode():
                     found[picture.key] = BackboneFeatures(*(x.clone() for x in backbone(views)))
         log.info("%s: %d of %d pictures", package, len(found), len(pictures))
-    store.parent.mkdir(parents=True, exist_ok=True)
-    part = store.with_suffix(".part")
-    torch.save({key: tuple(value) for key, value in found.items()}, part)
-    part.replace(store)
+    with whole_file(store) as file:
+        torch.save({key: tuple(value) for key, value in found.items()}, file)
     return found
 
 

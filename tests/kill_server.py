@@ -5,8 +5,10 @@ Reads lines of JSON from standard input and answers each with one: the exit stat
     cwd: its working folder, and where the changes are that count; a cache beside it may have changes, too.
     before: number of the change before which the process gets the signal, from 1; 0 for never.
     signal: its number.
+    shots: folder for copies of both, taken before each change: what SIGKILL there would leave, all in one run.
 
-Python's audit events come before each change: files opened for writing, names given, changed and taken away.
+Python's audit events come before each change: files opened for writing, names given, changed and taken away; and
+before each program that is started, such as ffmpeg.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 CHANGES = {
@@ -32,8 +36,8 @@ CHANGES = {
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
-def watch(root: str, before: int, number: int) -> None:
-    """Sends this process the signal before that change below the folder ``root``."""
+def watch(root: str, at_change: Callable[[int], None]) -> None:
+    """Calls with the number of each change before it happens at a path that begins with ``root``."""
     seen = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -41,13 +45,17 @@ def watch(root: str, before: int, number: int) -> None:
         if event == "open":
             if not isinstance(arguments[0], (str, bytes)) or not (arguments[2] or 0) & WRITING:
                 return
-        elif event not in CHANGES:
+            arguments = arguments[:1]
+        elif event == "subprocess.Popen":
+            arguments = (root,)
+        elif event in CHANGES:
+            arguments = arguments[:2]
+        else:
             return
-        names = [os.path.abspath(os.fsdecode(one)) for one in arguments[:2] if isinstance(one, (str, bytes))]
+        names = [os.path.abspath(os.fsdecode(one)) for one in arguments if isinstance(one, (str, bytes))]
         if any(name.startswith(root) for name in names):
             seen += 1
-            if seen == before:
-                os.kill(os.getpid(), number)
+            at_change(seen)
 
     sys.addaudithook(hook)
 
@@ -57,8 +65,16 @@ def run(job: dict[str, Any]) -> int:
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{job['cwd']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ["SAM_AUDIO_CACHE"] = f"{job['cwd']}-cache"
-    if job["before"]:
-        watch(job["cwd"], job["before"], job["signal"])
+
+    def at_change(number: int) -> None:
+        if number == job["before"]:
+            os.kill(os.getpid(), job["signal"])
+        for name in (job["cwd"], f"{job['cwd']}-cache") if job["shots"] else ():
+            if os.path.exists(name):
+                shutil.copytree(name, f"{job['shots']}/{number}/{os.path.basename(name)}", symlinks=True)
+
+    if job["before"] or job["shots"]:
+        watch(job["cwd"], at_change)
     try:
         exec(job["code"], {"__name__": "__main__"})
         return 0

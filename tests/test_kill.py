@@ -51,10 +51,16 @@ def server() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def run(server, tmp_path):
-    """Runs code in tmp_path/w, killed before that change; gives the exit status."""
+    """Runs code in tmp_path/w, killed before that change; gives the exit status. See `kill_server`."""
 
-    def call(code: str, before: int = 0, number: int = 0) -> int:
-        job = {"code": code, "cwd": str(tmp_path / "w"), "before": before, "signal": int(number)}
+    def call(code: str, before: int = 0, number: int = 0, shots: str = "") -> int:
+        job = {
+            "code": code,
+            "cwd": str(tmp_path / "w"),
+            "before": before,
+            "signal": int(number),
+            "shots": shots,
+        }
         print(json.dumps(job), file=server.stdin, flush=True)
         return json.loads(server.stdout.readline())
 
@@ -101,22 +107,29 @@ class Story:
     def _keep(self, name: str) -> None:
         for part in ("w", "w-cache"):
             if (self.here / part).exists():
-                shutil.copytree(self.here / part, self.here / name / part, copy_function=shutil.copy2)
+                shutil.copytree(self.here / part, self.here / name / part, symlinks=True)
 
-    def restore(self) -> None:
+    def restore(self, name: str = "first") -> None:
         for part in ("w", "w-cache"):
             for path in (self.here / part).glob("*") if (self.here / part).exists() else ():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if (self.here / "first" / part).exists():
-                shutil.copytree(
-                    self.here / "first" / part,
-                    self.here / part,
-                    copy_function=shutil.copy2,
-                    dirs_exist_ok=True,
-                )
+            if (self.here / name / part).exists():
+                shutil.copytree(self.here / name / part, self.here / part, symlinks=True, dirs_exist_ok=True)
 
-    def killed(self, number: int, where=range(1, MOST)) -> Iterator[int]:
-        """Kills at each place in turn, starting from the beginning; ends when there is no further change."""
+    def killed(self, number: int, where: range | None = None) -> Iterator[int]:
+        """Kills at each place in turn, starting from the beginning; ends when there is no further change.
+
+        Unless it is said where, what SIGKILL leaves is copied from a single run.
+        """
+        if number == signal.SIGKILL and where is None:
+            assert self.run(self.code, shots=str(self.here / "shots")) == 0, said(self.here)
+            assert contents() == self.after
+            for before in range(1, len(os.listdir(self.here / "shots")) + 1):
+                self.restore(f"shots/{before}")
+                yield before
+            shutil.rmtree(self.here / "shots")
+            return
+        where = where or range(1, MOST)
         for before in where:
             self.restore()
             status = self.run(self.code, before, number)
@@ -166,7 +179,7 @@ def write(name: str, seed: int = 0) -> None:
 # ---- separate -----------------------------------------------------------------------------------------------
 
 
-def sweep_separate(story: Story, again: str, number: int, where=range(1, MOST)) -> int:
+def sweep_separate(story: Story, again: str, number: int, where: range | None = None) -> int:
     places = 0
     for _ in story.killed(number, where):
         places += 1

@@ -110,9 +110,11 @@ def main() -> None:
         os.close(tell)
         _, status = os.waitpid(child, 0)
         with os.fdopen(told) as names:
-            for name in names.read().split():  # the next process finds them loaded
-                with contextlib.suppress(Exception):
-                    importlib.import_module(name)
+            new = names.read().split()
+        # the next process finds them loaded; those of the hub read the environment of each process when they load
+        for name in new if "huggingface_hub" not in new else ():
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
         print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
 
 

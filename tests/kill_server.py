@@ -105,16 +105,16 @@ def main() -> None:
         child = os.fork()
         if not child:
             status = run(json.loads(line))
-            os.write(tell, " ".join(set(sys.modules) - there).encode()[:60_000])  # what a pipe holds unread
+            new = set(sys.modules) - there
+            if "huggingface_hub" not in new:  # which reads the environment of each process when it loads
+                os.write(tell, " ".join(new).encode()[:60_000])  # what a pipe holds unread
             os._exit(status)
         os.close(tell)
         _, status = os.waitpid(child, 0)
         with os.fdopen(told) as names:
-            new = names.read().split()
-        # the next process finds them loaded; those of the hub read the environment of each process when they load
-        for name in new if "huggingface_hub" not in new else ():
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+            for name in names.read().split():  # the next process finds them loaded
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
         print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
 
 

@@ -39,9 +39,12 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 def watch(root: str, at_change: Callable[[int], None]) -> None:
     """Calls with the number of each change before it happens at a path that begins with ``root``."""
     seen = 0
+    busy = False  # what is changed at a change is ours
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal seen
+        nonlocal seen, busy
+        if busy:
+            return
         if event == "open":
             if not isinstance(arguments[0], (str, bytes)) or not (arguments[2] or 0) & WRITING:
                 return
@@ -55,7 +58,9 @@ def watch(root: str, at_change: Callable[[int], None]) -> None:
         names = [os.path.abspath(os.fsdecode(one)) for one in arguments if isinstance(one, (str, bytes))]
         if any(name.startswith(root) for name in names):
             seen += 1
+            busy = True
             at_change(seen)
+            busy = False
 
     sys.addaudithook(hook)
 

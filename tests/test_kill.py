@@ -317,6 +317,12 @@ def test_training_checkpoint(here, run):
             assert contents() == story.after
 
 
+# What the hub's own library leaves in its cache when it is killed, and never takes away.
+HUB_PARTS = re.compile(
+    r"/blobs/(tmp_[^/]*|[^/]*\.incomplete)$|/refs/[^/]*\.tmp$|/tmp[^/]*/dummy_file_[a-z]*$"
+)
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub as downloads need: one repository, the files of a folder."""
 
@@ -374,4 +380,6 @@ def test_model_download(here, run, hub, number):
         assert fetched().items() <= expected.items()  # what has its name is whole
         if story.is_new():
             assert run(code) == 0, said(here)
-            assert contents() == story.after
+            found = contents()
+            unnamed = {name for name in found if HUB_PARTS.search(name)}
+            assert {name: found[name] for name in found.keys() - unnamed} == story.after

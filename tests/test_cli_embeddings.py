@@ -334,7 +334,7 @@ def test_locate_in_silence_and_scraps(cli):
         (["scene.wav", "-p", "hum", "--plot", "-"], "png, svg, pdf"),
         (["scene.wav", "-p", "hum", "--csv", "scene.wav/a.csv"], "not a folder"),
         (["scene.wav", "-p", "hum", "--csv", "."], "is a folder"),
-        (["scene.wav", "-p", "hum", "--csv", "scene.wav"], "already exists"),
+        (["scene.wav", "-p", "hum", "--csv", "scene.wav"], "is what is read"),
         (["scene.wav", "-p", "hum", "--model", "huge"], "no model called huge"),
     ],
 )
@@ -458,7 +458,7 @@ def test_outputs_that_cannot_be_written(refused, sounds, command, monkeypatch):
         def refuse(path):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(target, "_open_hidden", refuse)
+        monkeypatch.setattr(target, "open_part", refuse)
     else:
         os.chmod(".", 0o500)
     says = refused(*CALLS[command]("sounds/hum.wav"))

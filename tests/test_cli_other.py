@@ -60,7 +60,7 @@ COMMANDS = [
     ["train", "separator"],
 ]
 COMMANDS += [["train", name] for name in ("text", "audio", "video", "locator", "judge")]
-COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge"))]
+COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge", "presence"))]
 COMMANDS += [["eval", name] for name in ("retrieval", "classification", "localization")]
 COMMANDS += [["locate"], ["search"], ["classify"], ["embed"], ["app"]]
 COMMANDS += [["plugins"], ["plugins", "new"]]

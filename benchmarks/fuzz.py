@@ -542,7 +542,7 @@ def _feed_network(folder: Path, data: bytes) -> None:
     from peav.nano.audio import AudioTower
     from peav.nano.text import TextTower
     from peav.nano.video import VideoTower
-    from sam_audio.separator.nano import load_network
+    from sam_audio.separator.nano.engine import load_network
 
     tower, _, settings = data.partition(b" ")
     package, name = _NETWORKS[tower.decode()]

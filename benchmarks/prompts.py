@@ -164,7 +164,7 @@ def box(mixer, folder):
     import torch
 
     from sam_audio.prompts import Prompt
-    from sam_audio.separator.bands import HOP, power, stft
+    from sam_audio.separator.nano.bands import HOP, power, stft
 
     target, other, _, _ = two(mixer)
     mine, theirs = (power(stft(torch.from_numpy(x))).numpy() for x in (target, other))

@@ -8,7 +8,7 @@ which is an opinion of every cell, with its doubts.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,17 +20,17 @@ from torch.nn import functional as F
 
 from judge.scales import scores_of_absent
 from judge.types import Judgement, Prompt
-from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
+from judge.windows import LEAST_S, JudgeWindow, RunningJudgement, is_silent, judgement
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
-from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioFeatures, AudioTower
-from peav.nano.precision import autocast
+from peav.nano.audio import CLIP, FRAME, SAMPLE_RATE, pooled
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, ModelError, PromptError
-from sam_audio.separator.bands import N_BANDS, band_energies
-from sam_audio.separator.nano import WEIGHTS, ask, load_network, load_tower
-from sam_audio.separator.network import MaskNetwork
-from sam_audio.types import Samples
+from sam_audio.separator.base import Overhearing
+from sam_audio.separator.nano.bands import HOP, N_BANDS, power, stft, to_bands
+from sam_audio.separator.nano.engine import Engine, load_engine
+from sam_audio.separator.nano.stream import Opinion, Overheard, alone, opinion
+from sam_audio.types import Samples, SeparationStream
 
 N_ROWS = N_BANDS // 2  # cells are two bands by 40 ms, the frames of PE-A-Frame
 WINDOW = 16 * 46_080  # samples judged at once, 15.36 s: whole windows of the audio tower
@@ -118,13 +118,21 @@ class JudgeNetwork(nn.Module):
 class Mixture:
     """One window of a mixture, before any stem is known.
 
-    ``energies`` (N_BANDS, T), ``heard`` by the audio tower, and for P prompts the separator's ``masks``
-    (P, N_BANDS, T).
+    ``samples`` (n,), n a multiple of FRAME; its ``spectrum`` (N_BINS, T); energies of its bands (N_BANDS, T); and what
+    was ``heard`` in it for P prompts.
     """
 
+    samples: Tensor
+    spectrum: Tensor
     energies: Tensor
-    heard: AudioFeatures
-    masks: Tensor
+    heard: Opinion
+
+    @classmethod
+    def of(cls, samples: Tensor, heard: Callable[[Samples], Opinion]) -> Mixture:
+        """``heard`` tells what is heard in a mixture with these energies."""
+        spectrum = stft(samples)[..., :-1]
+        energies = to_bands(power(spectrum))
+        return cls(samples, spectrum, energies, heard(energies.numpy()))
 
 
 class Given(NamedTuple):
@@ -142,57 +150,45 @@ class Given(NamedTuple):
     facts: Tensor
 
 
-@dataclass
-class Ears:
-    """The audio tower and the separator that a judge listens with."""
+def listen(engine: Engine, samples: Tensor, vectors: Samples) -> Mixture:
+    """Listens to one window of a mixture, (n,), for prompts with these vectors (P, 384)."""
+    return Mixture.of(
+        samples, lambda energies: opinion(engine.listen(samples[None].numpy(), energies), alone(vectors))
+    )
 
-    tower: AudioTower
-    separator: MaskNetwork
 
-    def mixture(self, samples: Tensor, vectors: Tensor) -> Mixture:
-        """Shapes: samples (n,), n a multiple of FRAME; vectors of the prompts (P, 384)."""
-        energies = band_energies(samples)
-        valid = torch.ones(1, len(vectors), dtype=torch.bool)
-        with autocast():
-            answer = ask(
-                self.separator,
-                self.tower,
-                samples[None, None],
-                energies[None],
-                vectors[None],
-                valid,
-                together=False,
-            )
-        assert answer.heard is not None
-        heard = AudioFeatures(answer.heard.frames[:, : len(samples) // FRAME], answer.heard.clip)
-        return Mixture(energies, heard, answer.masks[0])
+def compare(engine: Engine, mixed: Mixture, stems: Tensor, rows: Sequence[int], vectors: Samples) -> Given:
+    """All that the network is given of N stems of one mixture.
 
-    def compare(
-        self, mixed: Mixture, samples: Tensor, stems: Tensor, rows: Sequence[int], vectors: Tensor
-    ) -> Given:
-        """All that the network is given of N stems of one mixture.
+    Args:
+        engine: turns similarities into logits.
+        mixed: the mixture, of n samples.
+        stems: (N, n).
+        rows: of each stem's prompt in what was heard; with its vector in ``vectors`` (N, 384).
+    """
+    samples, (masks, (frames, steps, scores)) = mixed.samples, mixed.heard
+    clip = torch.from_numpy(engine.resemblance(_pooled(steps, scores), vectors, CLIP))
+    frame = torch.from_numpy(engine.resemblance(frames, vectors))
+    energy = samples.unflatten(-1, (-1, FRAME)).square().mean(-1)
+    weight = energy / energy.sum().clamp(min=1e-12)
+    told = torch.stack([clip, frame.mean(-1), frame.amax(-1), frame @ weight], dim=1)
+    parts = torch.stack([stems, samples - stems], dim=1)
+    loudness = parts.square().mean(-1) / samples.square().mean().clamp(min=1e-12)
+    spectra = stft(stems)[..., :-1]
+    both = torch.stack([to_bands(power(spectra)), to_bands(power(mixed.spectrum - spectra))], dim=1)
+    energies = torch.cat([mixed.energies.expand(len(stems), 1, -1, -1), both], dim=1)
+    theirs = torch.from_numpy(masks[list(rows)])
+    share = _cells(theirs * energies[:, 0]) / _cells(energies[:, 0]).clamp(min=1e-12)
+    return Given(
+        torch.cat([levels(energies), share[:, None]], dim=1),
+        frame.sigmoid(),
+        torch.cat([told / 10, 10 * torch.log10(loudness + 1e-8) / 40, expected(theirs, energies)], dim=1),
+    )
 
-        Args:
-            mixed: what is known of the mixture; its samples are (n,).
-            stems: (N, n).
-            rows: of each stem's prompt in ``mixed``; with its vector in ``vectors`` (N, 384).
-        """
-        parts = torch.stack([stems, samples - stems], dim=1)
-        clip = self.tower.logits(vectors @ mixed.heard.clip[0], CLIP)
-        frame = self.tower.logits(vectors @ mixed.heard.frames[0].mT, FRAME_LEVEL)
-        energy = samples.unflatten(-1, (-1, FRAME)).square().mean(-1)
-        weight = energy / energy.sum().clamp(min=1e-12)
-        told = torch.stack([clip, frame.mean(-1), frame.amax(-1), frame @ weight], dim=1)
-        loudness = parts.square().mean(-1) / samples.square().mean().clamp(min=1e-12)
-        both = band_energies(parts)
-        energies = torch.cat([mixed.energies.expand(len(stems), 1, -1, -1), both], dim=1)
-        masks = mixed.masks[list(rows)]
-        share = _cells(masks * energies[:, 0]) / _cells(energies[:, 0]).clamp(min=1e-12)
-        return Given(
-            torch.cat([levels(energies), share[:, None]], dim=1),
-            frame.sigmoid(),
-            torch.cat([told / 10, 10 * torch.log10(loudness + 1e-8) / 40, expected(masks, energies)], dim=1),
-        )
+
+def _pooled(steps: Samples, scores: Samples) -> Samples:
+    """The vector of a clip, (384,): see `peav.nano.audio.Sensed`."""
+    return pooled(torch.from_numpy(steps)[None], torch.from_numpy(scores)[None])[0].numpy()
 
 
 def expected(mask: Tensor, energies: Tensor) -> Tensor:
@@ -242,11 +238,15 @@ class NanoJudge:
     window_s = WINDOW / SAMPLE_RATE
     vector_dim = 384  # of prompts that are no text: vectors of the joint space
 
-    def __init__(self, name: str | os.PathLike[str] = "nano", ears: Ears | None = None) -> None:
-        """Raises CheckpointError when the weights are missing or damaged."""
+    def __init__(self, name: str | os.PathLike[str] = "nano", engine: Engine | None = None) -> None:
+        """``engine`` is what it listens with, by default the shipped one.
+
+        Raises:
+            CheckpointError: the weights are missing or damaged.
+        """
         self.network = load_judge(name).eval().requires_grad_(False)
         self.name = str(name)
-        self.ears = ears or load_ears()
+        self.engine = engine or listener()
         self._text: TextTower | None = None
         # windows of a recording ask for the same again
         self._embed = lru_cache(maxsize=256)(self._embed_text)
@@ -271,7 +271,7 @@ class NanoJudge:
                 )
             if not np.isfinite(sound).all():
                 raise AudioReadError("the sounds hold NaN or infinite values: replace them first")
-        vectors = [self._vector(prompt) for prompt in prompts]
+        vectors = self._vectors(prompts)
         running = RunningJudgement(
             lambda mixed, parts: self._judge_window(mixed, parts, vectors),
             len(stems),
@@ -281,7 +281,20 @@ class NanoJudge:
         running.push(np.stack([mixture, *stems]).astype(np.float32, copy=False))
         return running.finish()
 
-    def _vector(self, prompt: Prompt) -> Tensor:
+    def along(self, stream: SeparationStream, prompts: Sequence[Prompt]) -> JudgeWindow | None:
+        """Judges window after window by what a separation hears on its way, where that listens with the same engine:
+        nothing is then listened to twice."""
+        vectors = self._vectors(prompts)
+        overheard = stream.overhear(self.engine, vectors) if isinstance(stream, Overhearing) else None
+        if overheard is None:
+            return None
+        return lambda mixture, stems: self._judge_window(mixture, stems, vectors, overheard)
+
+    def _vectors(self, prompts: Sequence[Prompt]) -> Samples:
+        """(N, 384)."""
+        return np.array([self._vector(prompt) for prompt in prompts], np.float32).reshape(-1, self.vector_dim)
+
+    def _vector(self, prompt: Prompt) -> Samples:
         if isinstance(prompt, str):
             return self._embed(prompt)
         if np.shape(prompt) != (self.vector_dim,):
@@ -289,30 +302,33 @@ class NanoJudge:
                 f"a prompt vector of shape {np.shape(prompt)} is of no use to Judge nano: "
                 f"use one of {self.vector_dim} dimensions, or words"
             )
-        return torch.from_numpy(np.asarray(prompt, np.float32))
+        return np.asarray(prompt, np.float32)
 
-    @torch.inference_mode()
-    def _embed_text(self, prompt: str) -> Tensor:
+    def _embed_text(self, prompt: str) -> Samples:
         if self._text is None:
             self._text = TextTower.from_pretrained("nano")
-        return self._text.embed([prompt])[0]
+        return self._text.embed([prompt])[0].numpy()
 
     @torch.inference_mode()
-    def _judge_window(self, mixture: Samples, stems: Samples, vectors: Sequence[Tensor]) -> list[Judgement]:
-        """Shapes: mixture (n,), stems (N, n)."""
-        if not vectors:
+    def _judge_window(
+        self, mixture: Samples, stems: Samples, vectors: Samples, overheard: Overheard | None = None
+    ) -> list[Judgement]:
+        """Shapes: mixture (n,), stems (N, n); vectors of their prompts (N, 384)."""
+        if not len(vectors):
             return []
+        padding = (0, -len(mixture) % FRAME)
+        told = None if overheard is None else overheard.take((len(mixture) + padding[1]) // HOP)
         if is_silent(mixture):
             return [judgement(_PERFECT if is_silent(stem) else _WRONG, 0.0) for stem in stems]
-        padding = (0, -len(mixture) % FRAME)
-        mixed = F.pad(torch.from_numpy(mixture), padding)
-        known = self.ears.mixture(mixed, torch.stack(list(vectors)))  # once, however many stems there are
+        samples = F.pad(torch.from_numpy(mixture), padding)
+        # once, however many stems there are
+        mixed = listen(self.engine, samples, vectors) if told is None else Mixture.of(samples, lambda _: told)
         parts = F.pad(torch.from_numpy(stems), padding)
         judgements = []
         for start in range(0, len(parts), AT_ONCE):
             some = slice(start, start + AT_ONCE)
             rows = range(len(parts))[some]
-            given = self.ears.compare(known, mixed, parts[some], rows, torch.stack(list(vectors[some])))
+            given = compare(self.engine, mixed, parts[some], rows, vectors[some])
             for row, scores, logit in zip(rows, *self.network(*given), strict=True):
                 judgements.append(_weighed(scores, logit, stems[row], mixture))
         return judgements
@@ -334,13 +350,13 @@ def load_judge(name: str | os.PathLike[str] = "nano") -> JudgeNetwork:
     return checkpoints.build(checkpoints.load(name, "judge"), JudgeNetwork)
 
 
-def load_ears() -> Ears:
-    """The shipped ones.
+def listener() -> Engine:
+    """The shipped networks, which a judge listens with.
 
     Raises:
         CheckpointError: weights are missing or damaged.
     """
     try:
-        return Ears(load_tower(), load_network(WEIGHTS))
+        return load_engine()
     except ModelError as error:
         raise CheckpointError(str(error)) from None

@@ -276,14 +276,18 @@ def _separate(
         ranker=ranker,
         progress=progress,
     )
-    listener = None if judge is None else StemJudge(judge, conditions, rate)
+    listener = None if judge is None else StemJudge(judge, conditions)
     done, collected = 0, [np.zeros((len(conditions) + 1, channels, 0), np.float32)]
     for mixture, parts in separate_blocks(
-        best.model, conditions, recording.blocks(), rate, channels, strength
+        best.model,
+        conditions,
+        recording.blocks(),
+        rate,
+        channels,
+        strength,
+        judges=[] if listener is None else [listener],
     ):
         collected.append(parts)
-        if listener is not None:
-            listener.push(mixture, parts)
         done += mixture.shape[-1]
         if best.progress is not None:
             best.progress(done, recording.frames)

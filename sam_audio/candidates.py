@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from sam_audio.errors import UserError
 from sam_audio.judging import WINDOW_S, StemJudge, judge_prompt
 from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts.priors import MovedPrior
+from sam_audio.separator.base import Overhearing
 from sam_audio.types import (
     Anchor,
     Condition,
@@ -35,6 +36,10 @@ from sam_audio.types import (
     SeparationStream,
     Span,
 )
+
+if TYPE_CHECKING:
+    from sam_audio.separator.nano.engine import Engine
+    from sam_audio.separator.nano.stream import Overheard
 
 STRENGTHS = (1.0, 0.7, 1.4)  # times the strength asked for
 MAX_STRENGTH = 2.0
@@ -135,7 +140,7 @@ def _seeded(model: SeparationModel, n: int) -> list[Candidate]:
 
 def _with_spans_switched(model: SeparationModel) -> list[tuple[str, SeparationModel]]:
     """Nano with predicted spans if it is without, and the other way round; none of other models."""
-    from sam_audio.separator.nano import NanoSeparator, load_tower
+    from sam_audio.separator.nano.model import NanoSeparator
 
     inner = _innermost(model)
     if not isinstance(inner, NanoSeparator):
@@ -145,8 +150,6 @@ def _with_spans_switched(model: SeparationModel) -> list[tuple[str, SeparationMo
     def switched(nano: Any) -> Any:
         twin = copy.copy(nano)  # weights are shared
         twin.predict_spans = not nano.predict_spans
-        if twin.predict_spans and twin.audio_tower is None:
-            twin.audio_tower = load_tower(nano.device)
         return twin
 
     return [(label, _changed(model, switched))]
@@ -258,6 +261,13 @@ class _Picked:
     def finish(self) -> Samples:
         return self._pick({k: stream.finish() for k, stream in self._streams.items()})
 
+    def overhear(self, engine: Engine, vectors: Samples) -> Overheard | None:
+        """With the first of them that lets one listen along."""
+        for stream in self._streams.values():
+            if isinstance(stream, Overhearing):
+                return stream.overhear(engine, vectors)
+        return None
+
     def _pick(self, stems: dict[int, Samples]) -> Samples:
         rows = []
         for n, k in enumerate(self._chosen):
@@ -337,14 +347,14 @@ def choose(
     judged: list[list[Judgement | None]] = []  # (K, N)
     scored: list[list[float | None]] = []
     for k, way in enumerate(ways):
-        listeners = [] if judge is None else [StemJudge(judge, conditions, sample_rate)]
+        listeners = [] if judge is None else [StemJudge(judge, conditions)]
         if ranker is not None:
-            listeners.append(StemJudge(_RankerAsJudge(ranker, judge, conditions), conditions, sample_rate))
+            listeners.append(StemJudge(_RankerAsJudge(ranker, judge, conditions), conditions))
         done, tell = 0, _share(progress, k, len(ways) + 1)
         blocks = recording.blocks()
-        for mixture, parts in separate_blocks(way, conditions, blocks, sample_rate, channels, strength):
-            for listener in listeners:
-                listener.push(mixture, parts)
+        for mixture, _ in separate_blocks(
+            way, conditions, blocks, sample_rate, channels, strength, judges=listeners
+        ):
             done += mixture.shape[-1]
             if tell is not None:
                 tell(done, recording.frames)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from judge.types import AXES, Judge, Judgement, Prompt
-from judge.windows import LEAST_S, RunningJudgement
+from judge.windows import LEAST_S, JudgeWindow, ListensAlong, RunningJudgement
 from sam_audio.errors import AudioReadError, ModelError, UserError
 from sam_audio.resample import Resampler
-from sam_audio.types import Condition, Samples
+from sam_audio.types import Condition, Samples, SeparationStream
 
 if TYPE_CHECKING:
     from sam_audio.io import AudioReader
@@ -65,29 +65,38 @@ def judge_prompt(judge: Judge, condition: Condition) -> Prompt | None:
 
 
 class StemJudge:
-    """Judges the stems of one recording while they are written, window by window, in constant memory.
+    """Judges the stems of one recording while they are made, window by window, in constant memory.
 
     Args:
         judge: what judges.
         conditions: N, what the stems were meant to be.
-        sample_rate: of the recording, in Hz.
     """
 
-    def __init__(self, judge: Judge, conditions: Sequence[Condition], sample_rate: int) -> None:
+    def __init__(self, judge: Judge, conditions: Sequence[Condition]) -> None:
         prompts = [judge_prompt(judge, condition) for condition in conditions]
-        asked = [prompt for prompt in prompts if prompt is not None]
+        self._asked = [prompt for prompt in prompts if prompt is not None]
         self._rows = [n for n, prompt in enumerate(prompts) if prompt is not None]
         self._n_stems = len(prompts)
-        self.name = judge.name
-        self._to_judge = Resampler(sample_rate, judge.sample_rate, 1 + len(asked))
-        self._running = running(judge, asked)
+        self._judge = judge
+        self.name, self.sample_rate = judge.name, judge.sample_rate
+        self._running = running(judge, self._asked)
+        self._to_judge: Resampler | None = None
         self.problem: str | None = None
 
-    def push(self, mixture: Samples, stems: Samples) -> None:
-        """Takes the next samples: mixture (C, n), stems (N or more, C, n); rows after the N are passed over."""
+    def listen_along(self, stream: SeparationStream) -> None:
+        """Before anything is pushed: judges by what the separation hears, if both listen alike."""
+        if self._rows and isinstance(self._judge, ListensAlong):
+            judge_window = self._judge.along(stream, self._asked)
+            if judge_window is not None:
+                self._running = running(self._judge, self._asked, judge_window)
+
+    def push(self, mixture: Samples, stems: Samples, sample_rate: int) -> None:
+        """Takes the next samples: mixture (C, n), stems (N or more, C, n), rows after the N are passed over; all at one
+        rate in Hz from start to end."""
         if self._rows and self.problem is None:
-            wanted = np.concatenate([mixture[None], stems[self._rows]])
-            mono = wanted.mean(axis=1, dtype=np.float32)
+            if self._to_judge is None:
+                self._to_judge = Resampler(sample_rate, self.sample_rate, 1 + len(self._rows))
+            mono = np.stack([_mono(mixture), *(_mono(stems[row]) for row in self._rows)])
             try:
                 self._running.push(self._to_judge.push(mono))
             except UserError as error:
@@ -98,7 +107,8 @@ class StemJudge:
         judgements: list[Judgement | None] = [None] * self._n_stems
         if self._rows and self.problem is None:
             try:
-                self._running.push(self._to_judge.finish())
+                if self._to_judge is not None:
+                    self._running.push(self._to_judge.finish())
                 for row, judgement in zip(self._rows, self._running.finish(), strict=True):
                     judgements[row] = rounded(judgement)
             except UserError as error:
@@ -106,10 +116,17 @@ class StemJudge:
         return judgements
 
 
-def running(judge: Judge, prompts: Sequence[Prompt]) -> RunningJudgement:
-    """Any judge as one that takes blocks at its own rate."""
+def _mono(samples: Samples) -> Samples:
+    """(C, n) -> (n,)"""
+    return samples.mean(axis=0, dtype=np.float32)
+
+
+def running(
+    judge: Judge, prompts: Sequence[Prompt], judge_window: JudgeWindow | None = None
+) -> RunningJudgement:
+    """Any judge as one that takes blocks at its own rate; ``judge_window`` is how it judges, if not by itself."""
     return RunningJudgement(
-        lambda mixture, stems: judge.judge(mixture, list(stems), prompts),
+        judge_window or (lambda mixture, stems: judge.judge(mixture, list(stems), prompts)),
         len(prompts),
         round(getattr(judge, "window_s", WINDOW_S) * judge.sample_rate),
         round(LEAST_S * judge.sample_rate),

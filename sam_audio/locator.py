@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
 
 from sam_audio import embedding
 from sam_audio.embedding import FRAME, SAMPLE_RATE, mono_windows, with_context
@@ -22,7 +24,7 @@ from sam_audio.types import Samples
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sam_audio.separator.nano import NanoSeparator
+    from sam_audio.separator.nano.model import NanoSeparator
 
 CALIBRATION = Path(__file__).parent / "separator" / "weights" / "nano-locator.json"
 # 7.68 s at a time, with 1.92 s on both sides that only lend context; whole windows of the audio tower.
@@ -51,7 +53,7 @@ def load_locator(name: str = "nano", device: str = "cpu") -> Locator:
     """
     if name != "nano":
         return embedding.load_frame_encoder(name, device)
-    from sam_audio.separator.nano import NanoSeparator
+    from sam_audio.separator.nano.model import NanoSeparator
 
     return NanoLocator(NanoSeparator(device=device), Calibration.load(CALIBRATION))
 
@@ -127,42 +129,26 @@ class NanoLocator:
         """What both say of mono sound at 48 kHz that comes in windows of CHUNK_SAMPLES."""
         import torch
 
-        vectors = self.separator.text_tower.embed(prompts)
+        vectors = np.stack([condition.vector for condition in self.separator.encode(prompts)])
         blocks = []
         for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
             frames = slice(before // FRAME, before // FRAME - (-length // FRAME))
             blocks.append([logits[:, frames] for logits in self._listen(sound, vectors)])
-        return Evidence(*(torch.cat(parts, dim=1) for parts in zip(*blocks, strict=True)))
-
-    def _listen(self, sound: Samples, vectors: Tensor) -> Evidence:
-        """Shapes: sound (n,), vectors (N, 384); T is ceil(n / FRAME)."""
-        import torch
-        import torch.nn.functional as F
-
-        from peav.nano.audio import FRAME_LEVEL
-        from peav.nano.precision import autocast
-        from sam_audio.separator.bands import band_energies
-        from sam_audio.separator.nano import ask
-
-        network, tower, device = (
-            self.separator.network,
-            self.separator.audio_tower,
-            self.separator.device,
+        return Evidence(
+            *(torch.from_numpy(np.concatenate(parts, axis=1)) for parts in zip(*blocks, strict=True))
         )
-        padded = F.pad(torch.from_numpy(sound), (0, -len(sound) % FRAME)).to(device)
-        wanted = vectors.to(device)
-        with torch.inference_mode(), autocast(device.type):
-            answer = ask(
-                network,
-                tower,
-                padded[None, None],
-                band_energies(padded)[None],
-                wanted[None],
-                torch.ones(1, len(wanted), dtype=torch.bool, device=device),
-                tell_when=True,
-            )
-        if answer.sounding is None or answer.heard is None or tower is None:
+
+    def _listen(self, sound: Samples, vectors: Samples) -> tuple[Samples, Samples]:
+        """What both say of each frame: sound (n,), vectors (N, 384) -> (N, ceil(n / FRAME)) each."""
+        import torch
+
+        from sam_audio.separator.nano.bands import band_energies
+        from sam_audio.separator.nano.stream import alone
+
+        engine = self.separator.engine
+        padded = np.pad(sound, (0, -len(sound) % FRAME))
+        heard = engine.listen(padded[None], band_energies(torch.from_numpy(padded)).numpy())
+        separated = heard.when(replace(alone(vectors), together=True))
+        if separated is None or heard.vectors is None:
             raise ModelError(f"{self.name} does not tell when sounds happen: use the shipped separator")
-        heard = tower.logits(answer.heard.frames[0].float() @ wanted.mT, FRAME_LEVEL).mT
-        separated = answer.sounding[0]
-        return Evidence(separated.cpu(), heard[:, : separated.shape[1]].cpu())
+        return separated, engine.resemblance(heard.vectors.frames, vectors)[:, : separated.shape[1]]

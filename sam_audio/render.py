@@ -234,7 +234,7 @@ def render(
             # rescaling, or a change of rate on the way to the file, would undo the rounding
             rounds = options.clip_mode != "rescale" and spec.sample_rate == reader.sample_rate
             rounding = _Rounding(spec.subtype, len(prompts)) if rounds else None
-            listener = None if judge is None else StemJudge(judge, conditions, reader.sample_rate)
+            listener = None if judge is None else StemJudge(judge, conditions)
             for mixture, parts in separate_blocks(
                 best.model,
                 conditions,
@@ -243,10 +243,9 @@ def render(
                 reader.channels,
                 options.strength,
                 rounding,
+                [] if listener is None else [listener],
             ):
                 totals.add(mixture, parts)
-                if listener is not None:
-                    listener.push(mixture, parts)
                 for output in outputs:
                     output.writer.write(parts[output.index])
                 if best.progress is not None:

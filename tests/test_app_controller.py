@@ -273,7 +273,7 @@ def test_finished_work_is_not_done_again(editor, separator, monkeypatch):
 def test_another_strength_needs_no_network(editor, separator, monkeypatch):
     separated(editor, "guitar")
     plain = separator.separate(editor.project.media.path, ["guitar"], strength=1.5)
-    monkeypatch.setattr(separator.model.network, "analyse", None)  # would raise if it ran
+    monkeypatch.setattr(separator.model.engine.network, "analyse", None)  # would raise if it ran
     editor.do(project.set_strength, 1.5)
     assert editor.separation().wait(20).state == DONE, editor.separation().problem
     np.testing.assert_array_equal(read(editor.stems.files["guitar"]), plain.stems["guitar"].samples)

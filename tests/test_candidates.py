@@ -89,8 +89,7 @@ def test_nano_has_strengths_spans_and_shifts(model):
     ]
     assert len({way.label for way in ways}) == 24
     assert ways[0].model is model and model.predict_spans
-    assert not ways[3].model.predict_spans and ways[3].model.audio_tower is model.audio_tower
-    assert ways[3].model.network is model.network  # no weights are copied
+    assert not ways[3].model.predict_spans and ways[3].model.engine is model.engine
     assert (ways[0].name, ways[0].sample_rate) == (model.name, model.sample_rate)
 
 
@@ -98,10 +97,9 @@ def test_spans_are_predicted_where_they_were_left_out(model):
     import copy
 
     listening = copy.copy(model)
-    listening.predict_spans, listening.audio_tower = False, None
+    listening.predict_spans = False
     way = candidates(listening, 4)[3]
     assert way.label == "strength x1, predicted spans" and way.model.predict_spans
-    assert way.model.audio_tower is not None
 
 
 def test_a_model_that_only_asks_differently_is_looked_into(model):

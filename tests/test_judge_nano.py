@@ -19,14 +19,16 @@ from judge.nano import (
     WINDOW,
     JudgeNetwork,
     NanoJudge,
-    band_energies,
+    compare,
     expected,
     levels,
+    listen,
 )
 from judge.types import AXES, Judgement
 from judge.windows import RunningJudgement, is_silent
 from peav.checkpoints import CheckpointError
 from sam_audio.errors import AudioReadError, PromptError
+from sam_audio.separator.nano.bands import band_energies
 from sam_audio.training.judge import export_weights
 
 
@@ -163,7 +165,7 @@ def test_scores_are_on_the_scale(judge):
 
 def test_a_text_is_its_vector(judge):
     mixture, stem = noise(1.0), noise(1.0, seed=1)
-    vector = judge._embed("dog").numpy()
+    vector = judge._embed("dog")
     by_text, by_vector = judge.judge(mixture, [stem, stem], ["dog", vector])
     assert scores(by_text) == pytest.approx(scores(by_vector), abs=1e-5)
     assert judge.judge(mixture, [stem], ["guitar"])[0] != by_text
@@ -186,13 +188,13 @@ def test_prompts_of_one_call_do_not_change_each_other(judge):
 
 def test_what_the_network_is_given(judge):
     mixture = torch.from_numpy(noise(1.0)[:48_000])
-    vectors = torch.stack([judge._embed("dog"), judge._embed("rain")])
+    vectors = np.stack([judge._embed("dog"), judge._embed("rain")])
     with torch.inference_mode():
-        known = judge.ears.mixture(mixture, vectors)
+        known = listen(judge.engine, mixture, vectors)
         stems = torch.stack([0.5 * mixture, mixture])
-        given = judge.ears.compare(known, mixture, stems, [1, 0], vectors[[1, 0]])
-        alone = judge.ears.compare(known, mixture, stems[:1], [1], vectors[[1]])
-    assert known.masks.shape == (2, 128, 50)
+        given = compare(judge.engine, known, stems, [1, 0], vectors[[1, 0]])
+        alone = compare(judge.engine, known, stems[:1], [1], vectors[[1]])
+    assert known.heard.masks.shape == (2, 128, 50)
     shapes = [tuple(part.shape) for part in given]
     assert shapes == [(2, 4, N_ROWS, 25), (2, 25), (2, N_FACTS)]
     assert given.image[:, 3].min() >= 0 and given.image[:, 3].max() <= 1
@@ -267,7 +269,7 @@ def test_prompts_have_to_be_as_many_as_stems(judge):
 
 
 def test_weights_come_back(judge, judge_weights):
-    again = NanoJudge(judge_weights, judge.ears)
+    again = NanoJudge(judge_weights, judge.engine)
     mixture, stem = noise(1.0), noise(1.0, seed=1)
     assert again.judge(mixture, [stem], ["dog"]) == judge.judge(mixture, [stem], ["dog"])
 

@@ -23,8 +23,8 @@ from sam_audio.locator import (
     facts,
     load_locator,
 )
-from sam_audio.separator.nano import NanoSeparator
-from sam_audio.separator.network import MaskNetwork
+from sam_audio.separator.nano.model import NanoSeparator
+from sam_audio.separator.nano.network import MaskNetwork
 
 SEPARATOR_ALONE = Calibration((1.0, *[0.0] * (N_FACTS - 1)), 0.0)
 EXAMPLES = Path(__file__).parent.parent / "examples"

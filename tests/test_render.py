@@ -212,7 +212,7 @@ def test_existing_files_stay_and_nothing_is_added(go, tmp_path):
 
 
 def test_a_failing_model_leaves_nothing(go, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(model.network, "respond", lambda *_: 1 / 0)
+    monkeypatch.setattr(model.engine.network, "respond", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         go()
     assert files(tmp_path / "out") == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam_audio.separator.bands import (
+from sam_audio.separator.nano.bands import (
     HOP,
     N_BANDS,
     N_BINS,

@@ -12,10 +12,12 @@ import torch
 
 from peav.nano import precision
 from sam_audio.errors import ModelError, UserError
-from sam_audio.separator import ModelOptions, load, nano
-from sam_audio.separator.bands import HOP, N_BANDS, SAMPLE_RATE
-from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES, share_out
-from sam_audio.separator.network import Response
+from sam_audio.separator import ModelOptions, load
+from sam_audio.separator.nano import engine
+from sam_audio.separator.nano.bands import HOP, N_BANDS, SAMPLE_RATE
+from sam_audio.separator.nano.network import Response
+from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES
+from sam_audio.separator.nano.synthesis import hedged, share_out
 from sam_audio.types import Anchor, Condition, Span
 
 RATE = SAMPLE_RATE
@@ -35,17 +37,17 @@ def separate(model, mixture, prompts=("guitar", "dog"), blocks=None, strength=1.
 @contextmanager
 def constant_mask(model, logit):
     """As if the network gave every cell of every prompt this logit."""
-    original = model.network.respond
+    original = model.engine.network.respond
 
     def constant(analysis, conditions, *_):
         masks = torch.full((1, conditions.vectors.shape[1], N_BANDS, analysis.n_frames), float(logit))
         return Response(masks, None)
 
-    model.network.respond = constant
+    model.engine.network.respond = constant
     try:
         yield
     finally:
-        model.network.respond = original
+        model.engine.network.respond = original
 
 
 @pytest.fixture(scope="module")
@@ -162,19 +164,23 @@ def test_a_prompt_without_text_needs_only_spans(model):
     assert np.abs(here - there).max() > 1e-4
 
 
-def test_spans_are_counted_from_the_start_of_the_recording(model, long_sound):
-    stream = model.open(
-        [Condition("x", None, (Anchor(Span(20.0, 21.0)), Anchor(Span(0.5, 1.0), present=False)))], 1
-    )
-    frame = 20 * RATE // HOP
-    spans = stream._spans(WINDOW_FRAMES)
-    assert spans[0, 0, 0].sum() == 0
-    assert spans[0, 0, 1].nonzero().flatten().tolist() == list(range(25, 50))
-    stream.push(long_sound[:, : (WINDOW_FRAMES + 1) * HOP])
-    first = stream._first_frame
-    assert first == WINDOW_FRAMES - OVERLAP_FRAMES
-    marked = stream._spans(WINDOW_FRAMES)[0, 0, 0].nonzero().flatten() + first
-    assert marked.tolist() == list(range(frame, frame + 50))
+def test_spans_are_counted_from_the_start_of_the_recording(model, long_sound, monkeypatch):
+    """The network is told of them window by window."""
+    marked = [Condition("x", None, (Anchor(Span(20.0, 21.0)), Anchor(Span(0.5, 1.0), present=False)))]
+    told = []
+    listen = model.engine.listen
+
+    def listened(sound, energies):
+        heard = listen(sound, energies)
+        masks = heard.masks
+        heard.masks = lambda question: told.append(question.spans) or masks(question)
+        return heard
+
+    monkeypatch.setattr(model.engine, "listen", listened)
+    separate(model, long_sound, conditions=marked)
+    step, frame = WINDOW_FRAMES - OVERLAP_FRAMES, 20 * RATE // HOP
+    assert not told[0][0, 0].any() and told[0][0, 1].nonzero()[0].tolist() == list(range(25, 50))
+    assert (told[1][0, 0].nonzero()[0] + step).tolist() == list(range(frame, frame + 50))
 
 
 # ---- sharing ----------------------------------------------------------------------------------------------
@@ -221,7 +227,7 @@ def test_loading_leaves_the_random_numbers_alone(tiny_weights):
 
 
 def test_what_is_saved_is_what_is_loaded(precise):
-    loaded, original = precise.network.state_dict(), tiny.network().state_dict()
+    loaded, original = precise.engine.network.state_dict(), tiny.network().state_dict()
     assert loaded.keys() == original.keys()
     for name, tensor in original.items():
         torch.testing.assert_close(loaded[name], tensor.half().float(), atol=0, rtol=0)
@@ -321,13 +327,13 @@ def test_predicted_spans_are_where_the_sound_is(listening, monkeypatch):
     stream = listening.open(listening.encode(["person speaking"]), 1)
     stream.push(sound)
     told = []
-    original = listening.network.respond
+    original = listening.engine.network.respond
 
     def listened(analysis, conditions, *others):
         told.append(conditions.tracks)
         return original(analysis, conditions, *others)
 
-    monkeypatch.setattr(listening.network, "respond", listened)
+    monkeypatch.setattr(listening.engine.network, "respond", listened)
     stream.finish()
     activity, known = told[0][0, 0, :2]
     assert known.all() and len(activity) >= 8 * RATE // HOP
@@ -344,16 +350,16 @@ def test_casting_once_changes_nothing(tiny_weights, monkeypatch):
     monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
     mixture = tiny.noise(2, 3, RATE)
     cast = load(str(tiny_weights))
-    assert cast.network.trunk.stem.weight.dtype == torch.bfloat16
-    monkeypatch.setattr(nano, "cast_once", lambda network: network)
+    assert cast.engine.network.trunk.stem.weight.dtype == torch.bfloat16
+    monkeypatch.setattr(engine, "cast_once", lambda network: network)
     plain = load(str(tiny_weights))
-    assert plain.network.trunk.stem.weight.dtype == torch.float32
+    assert plain.engine.network.trunk.stem.weight.dtype == torch.float32
     np.testing.assert_array_equal(separate(cast, mixture), separate(plain, mixture))
 
 
 def test_nothing_is_cast_where_nothing_would_be(tiny_weights, monkeypatch):
     monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
-    assert load(str(tiny_weights)).network.trunk.stem.weight.dtype == torch.float32
+    assert load(str(tiny_weights)).engine.network.trunk.stem.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -376,17 +382,21 @@ def test_bfloat16_is_used_where_it_is_faster(amx, abilities, native, monkeypatch
         assert torch.is_autocast_enabled("cpu") == native
 
 
+def hedge(masks, energies):
+    return torch.from_numpy(hedged(masks.numpy(), energies.numpy()))
+
+
 def test_doubtful_masks_are_softened_and_keep_their_energy():
     energies = torch.rand(128, 40, generator=torch.Generator().manual_seed(0)) + 0.1
     doubtful = torch.linspace(0.01, 0.3, 128)[:, None].expand(128, 40)
     sure = (doubtful > 0.2).float() * 0.98 + 0.01
-    hedged = torch.cat([nano.hedged(mask[None], energies) for mask in (doubtful, sure)])  # one call each
-    torch.testing.assert_close(hedged[1], sure, rtol=0, atol=0)
-    assert hedged[0, 0, 0] > 2 * doubtful[0, 0] and hedged[0, -1, 0] < doubtful[-1, 0]
-    assert (hedged[0].diff(dim=0) > 0).all()  # in their order
-    before, after = ((m.square() * energies).sum() for m in (doubtful, hedged[0]))
+    softer = torch.cat([hedge(mask[None], energies) for mask in (doubtful, sure)])  # one call each
+    torch.testing.assert_close(softer[1], sure, rtol=0, atol=0)
+    assert softer[0, 0, 0] > 2 * doubtful[0, 0] and softer[0, -1, 0] < doubtful[-1, 0]
+    assert (softer[0].diff(dim=0) > 0).all()  # in their order
+    before, after = ((m.square() * energies).sum() for m in (doubtful, softer[0]))
     torch.testing.assert_close(after, before)
-    assert hedged.amax() <= 1
+    assert softer.amax() <= 1
 
 
 def test_what_another_prompt_is_sure_of_is_not_given_to_a_doubtful_one():
@@ -394,8 +404,8 @@ def test_what_another_prompt_is_sure_of_is_not_given_to_a_doubtful_one():
     sure = torch.full((128, 40), 0.001)
     sure[:64] = 0.999
     doubtful = (1 - sure) * 0.2
-    alone = nano.hedged(doubtful[None], energies)[0]
-    beside = nano.hedged(torch.stack([doubtful, sure]), energies)
+    alone = hedge(doubtful[None], energies)[0]
+    beside = hedge(torch.stack([doubtful, sure]), energies)
     assert alone[0, 0] > 10 * doubtful[0, 0] and beside[0, 0, 0] < 6 * doubtful[0, 0]
     torch.testing.assert_close(beside[1], sure)
 
@@ -403,11 +413,11 @@ def test_what_another_prompt_is_sure_of_is_not_given_to_a_doubtful_one():
 def test_hedging_does_not_depend_on_the_level_and_leaves_silence():
     energies = torch.rand(128, 40)
     masks = torch.rand(2, 128, 40) * 0.3
-    torch.testing.assert_close(nano.hedged(masks, energies), nano.hedged(masks, energies * 1e-8))
-    assert nano.hedged(masks, torch.zeros(128, 40)).isfinite().all()
-    assert not nano.hedged(torch.zeros_like(masks), energies).any()
+    torch.testing.assert_close(hedge(masks, energies), hedge(masks, energies * 1e-8))
+    assert hedge(masks, torch.zeros(128, 40)).isfinite().all()
+    assert not hedge(torch.zeros_like(masks), energies).any()
     torch.testing.assert_close(
-        nano.hedged(masks * 1e-6, energies).square().mean().sqrt() * 1e6,
+        hedge(masks * 1e-6, energies).square().mean().sqrt() * 1e6,
         masks.square().mean().sqrt(),
         rtol=0.05,
         atol=0,

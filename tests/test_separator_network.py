@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
-from sam_audio.separator.bands import N_BANDS
-from sam_audio.separator.network import Conditions, NetworkConfig
+from sam_audio.separator.nano.bands import N_BANDS
+from sam_audio.separator.nano.network import Conditions, NetworkConfig
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
@@ -119,7 +119,7 @@ def test_what_was_heard_ends_where_the_excerpt_ends(network):
 
 
 def test_bands_are_given_the_mel_rows_of_their_frequency():
-    from sam_audio.separator.network import _rows_to_rows
+    from sam_audio.separator.nano.network import _rows_to_rows
 
     weights = _rows_to_rows(16, 64)
     assert weights.shape == (64, 16)
@@ -139,7 +139,7 @@ def test_a_config_survives_json():
 
 
 def test_the_shipped_size_can_be_built():
-    from sam_audio.separator.network import MaskNetwork
+    from sam_audio.separator.nano.network import MaskNetwork
 
     with torch.device("meta"):
         network = MaskNetwork()

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from peav.nano.text import TextTower
-from sam_audio.separator.network import Conditions
-from sam_audio.separator.rivals import N_CANDIDATES, Candidates, Rivalry, coarse
+from sam_audio.separator.nano.network import Conditions
+from sam_audio.separator.nano.rivals import N_CANDIDATES, Candidates, Rivalry, coarse
 from sam_audio.training import labels as label_table
 from sam_audio.training.separator import RECIPES, fill_vocabulary
 

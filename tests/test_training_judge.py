@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from judge.nano import N_FACTS, N_ROWS, Ears
+from judge.nano import N_FACTS, N_ROWS
 from judge.scales import Measured, scores_of
 from peav.nano.audio import AudioTower
 from peav.nano.text import TextTower
-from sam_audio.separator.nano import load_network
+from sam_audio.separator.nano.engine import TorchEngine, load_network
 from sam_audio.training import judge as training
 from sam_audio.training.bank import Bank
 from sam_audio.training.mixing import Mixer
@@ -23,10 +23,10 @@ SECONDS = 0.96
 @pytest.fixture(scope="module")
 def examples(bank_dir, tiny_weights):
     tower = AudioTower.from_pretrained("nano")
-    ears = Ears(tower, load_network(tiny_weights))
+    engine = TorchEngine(load_network(tiny_weights), tower)
     mixer = Mixer(Bank(bank_dir), "train", SECONDS, seed=0)
     maker = training.StemMaker([tiny_weights], tower, mixer.rng)
-    return list(islice(training.examples(mixer, maker, ears, TextTower.from_pretrained("nano")), 80))
+    return list(islice(training.examples(mixer, maker, engine, TextTower.from_pretrained("nano")), 80))
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ import torch
 
 from peav import checkpoints
 from peav.nano.audio import FRAME_LEVEL, AudioTower
-from sam_audio.separator.bands import features
-from sam_audio.separator.nano import PREDICT_SPANS, network_of
-from sam_audio.separator.network import Conditions, Response
-from sam_audio.separator.rivals import N_CANDIDATES
+from sam_audio.separator.nano.bands import features
+from sam_audio.separator.nano.engine import network_of
+from sam_audio.separator.nano.model import PREDICT_SPANS
+from sam_audio.separator.nano.network import Conditions, Response
+from sam_audio.separator.nano.rivals import N_CANDIDATES
 from sam_audio.training import separator as training
 from sam_audio.training.examples import Examples, build_examples, load_examples
 from sam_audio.training.labels import hypernyms, load_labels

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from peav import checkpoints
-from sam_audio.separator.network import MaskNetwork, NetworkConfig
+from sam_audio.separator.nano.network import MaskNetwork, NetworkConfig
 from sam_audio.training.bank import SAMPLE_RATE, ShardWriter, build_song_shards, split_of
 
 CONFIG = NetworkConfig(

@@ -35,7 +35,7 @@ WINDOW_MELS = (
     96  # the trunk hears 0.96 s at a time, as YAMNet did: its padding is part of what it has learned
 )
 WINDOW = WINDOW_MELS * MEL_HOP  # samples
-_STEP_FRAMES = 8  # output frames that one step of the trunk's last layer covers
+STEP_FRAMES = 8  # output frames that one step of the trunk's last layer covers
 
 # (stride, channels out) of the separable layers after the first convolution (Howard et al. 2017)
 _LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *((1, 512),) * 5, (2, 1024), (1, 1024))
@@ -64,6 +64,14 @@ class AudioFeatures(NamedTuple):
 
     frames: Tensor
     clip: Tensor
+
+
+class Sensed(NamedTuple):
+    """frames (B, T, D); steps (B, S, D), one each STEP_FRAMES; scores (B, S), how much each step counts in a clip."""
+
+    frames: Tensor
+    steps: Tensor
+    scores: Tensor
 
 
 # ---- front end -----------------------------------------------------------------------------------------
@@ -223,6 +231,15 @@ class AudioTower(nn.Module):
         self, maps: list[Tensor], n_frames: int, frame_valid: Tensor | None = None
     ) -> AudioFeatures:
         """What the trunk gave becomes vectors of the joint space; see `from_mel`."""
+        heard = self.sensed(maps, n_frames)
+        if frame_valid is None:
+            return AudioFeatures(heard.frames, pooled(heard.steps, heard.scores))
+        padded = F.pad(frame_valid, (0, heard.scores.shape[-1] * STEP_FRAMES - frame_valid.shape[-1]))
+        share = padded.unflatten(-1, (-1, STEP_FRAMES)).float().mean(-1)
+        return AudioFeatures(heard.frames, pooled(heard.steps, heard.scores + share.clamp(min=1e-9).log()))
+
+    def sensed(self, maps: list[Tensor], n_frames: int) -> Sensed:
+        """The same before it is pooled, so that any stretch of it can be."""
         x: Tensor | None = None
         for feature, lateral, block in zip(
             reversed(maps), reversed(self.laterals), reversed(self.blocks), strict=True
@@ -231,24 +248,20 @@ class AudioTower(nn.Module):
             x = side if x is None else side + x.repeat_interleave(2, dim=-1)
             x = block(x)
         assert x is not None
-        steps, clip = self._clip(maps[-1], n_frames, frame_valid)
-        fine = self.frame_head(F.silu(self.frame_norm(x)))[..., :n_frames].transpose(1, 2)
-        # what is heard comes from the steps, as for clips; when exactly, from the pyramid
-        coarse = F.normalize(steps, dim=-1).repeat_interleave(_STEP_FRAMES, dim=1)[:, :n_frames]
-        return AudioFeatures(fine.float() + self.coarse_gain * coarse, clip)
-
-    def _clip(self, top: Tensor, n_frames: int, frame_valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Vectors of the trunk's steps of 320 ms, (B, T / 32, D), and their attention pooling."""
+        top = maps[-1]
         both = torch.cat([top.mean(-1), top.amax(-1)], dim=1).mT  # (B, T / 32, 2C)
         # contiguous: torch would copy the weights for each excerpt
         steps = self.clip_head(F.silu(self.clip_hidden(both.contiguous()))).float()
-        score = self.attention(top.mean(-1))[:, 0].float()
-        if frame_valid is None:
-            frame_valid = top.new_ones(len(top), n_frames, dtype=torch.bool)
-        padded = F.pad(frame_valid, (0, score.shape[-1] * _STEP_FRAMES - frame_valid.shape[-1]))
-        share = padded.unflatten(-1, (-1, _STEP_FRAMES)).float().mean(-1)
-        weight = (score + share.clamp(min=1e-9).log()).softmax(-1)
-        return steps, F.normalize((steps * weight[..., None]).sum(1), dim=-1)
+        fine = self.frame_head(F.silu(self.frame_norm(x)))[..., :n_frames].transpose(1, 2)
+        # what is heard comes from the steps, as for clips; when exactly, from the pyramid
+        coarse = F.normalize(steps, dim=-1).repeat_interleave(STEP_FRAMES, dim=1)[:, :n_frames]
+        scores = self.attention(top.mean(-1))[:, 0].float()
+        return Sensed(fine.float() + self.coarse_gain * coarse, steps, scores)
+
+
+def pooled(steps: Tensor, scores: Tensor) -> Tensor:
+    """The clip vector of a stretch of steps, (B, D): see `Sensed`."""
+    return F.normalize((steps * scores.softmax(-1)[..., None]).sum(1), dim=-1)
 
 
 def _extended(x: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def locator(
 ) -> None:
     """Weigh the nano separator and PE-A-Frame nano against each other, for sam-audio locate."""
     from sam_audio.locator import CALIBRATION, Calibration, NanoLocator
-    from sam_audio.separator.nano import NanoSeparator
+    from sam_audio.separator.nano.model import NanoSeparator
     from sam_audio.training import locator as training
     from sam_audio.training.prepare import prepare
 

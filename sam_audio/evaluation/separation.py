@@ -21,7 +21,7 @@ import torch
 
 from judge.metrics import level_db, si_sdr
 from judge.rank import FRAME_S, sounding
-from sam_audio.separator.bands import istft, power, stft, to_bands, to_bins
+from sam_audio.separator.nano.bands import istft, power, stft, to_bands, to_bins
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Mixer, Mixture, Prompt
 from sam_audio.types import Anchor, Condition, SeparationModel, Span

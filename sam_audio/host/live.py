@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.host.stage import LIVE_BLOCK
 from sam_audio.queue import SampleQueue
-from sam_audio.separator.bands import HOP, N_FFT, SAMPLE_RATE
-from sam_audio.separator.nano import NanoSeparator, NanoStream
+from sam_audio.separator.nano.bands import HOP, N_FFT, SAMPLE_RATE
+from sam_audio.separator.nano.engine import Engine
+from sam_audio.separator.nano.model import NanoSeparator
+from sam_audio.separator.nano.stream import NanoStream
+from sam_audio.separator.nano.synthesis import faded
 from sam_audio.types import Condition, Samples, SeparationModel
 
 HOPELESS_S = 5.0  # of sound that waits to be separated
@@ -105,58 +107,51 @@ class LiveStream(NanoStream):
         strength: float,
         options: LiveOptions,
     ):
-        super().__init__(model, conditions, channels, strength)
+        super().__init__(model.engine, conditions, channels, strength, model.predict_spans)
         self.options = options
         self._settled = 0  # frames of self._spectrum that have become sound
 
-    @torch.inference_mode()
+    def overhear(self, engine: Engine, vectors: Samples) -> None:
+        """Nobody can listen along: windows slide, and no frame is heard just once."""
+
     def push(self, samples: Samples) -> Samples:
         self._pushed += samples.shape[-1]
         out = []
         step = self.options.hop * HOP
         for start in range(0, samples.shape[-1], step):
-            block = np.ascontiguousarray(samples[:, start : start + step], np.float32)
-            self._analyse(torch.from_numpy(block).to(self.model.device))
+            self._analyse(np.ascontiguousarray(samples[:, start : start + step], np.float32))
             out += self._hops()
-        return self._numpy(out)
+        return self._joined(out)
 
-    @torch.inference_mode()
     def finish(self) -> Samples:
         if self._pushed == 0:
-            return self._numpy([])
-        self._analyse(torch.zeros(self.channels, N_FFT + HOP, device=self.model.device))
+            return self._joined([])
+        self._analyse(np.zeros((self.channels, N_FFT + HOP), np.float32))
         out = self._hops()
-        rest = self._spectrum.shape[-1] - self._settled
+        rest = self._spectrum.shape[1] - self._settled
         if rest:
             out.append(self._advance(rest, 0))
         owed = self._pushed - self._emitted
-        return torch.cat(out, dim=-1)[..., :owed].cpu().numpy()
+        return self._joined(out)[..., :owed]
 
-    def _hops(self) -> list[torch.Tensor]:
+    def _hops(self) -> list[Samples]:
         out = []
         hop, lookahead = self.options.hop, self.options.lookahead
-        while self._spectrum.shape[-1] - self._settled >= hop + lookahead:
+        while self._spectrum.shape[1] - self._settled >= hop + lookahead:
             out.append(self._advance(hop, lookahead))
         return out
 
-    def _advance(self, hop: int, lookahead: int) -> torch.Tensor:
+    def _advance(self, hop: int, lookahead: int) -> Samples:
         """Runs the network on the context up to ``lookahead`` frames past the next ``hop``, which become sound."""
         forgotten = max(0, self._settled + hop + lookahead - self.options.context)
-        self._spectrum = self._spectrum[..., forgotten:].clone() if forgotten else self._spectrum
-        self._heard = self._heard[:, forgotten * HOP :].clone() if forgotten else self._heard
-        self._settled -= forgotten
-        self._first_frame += forgotten
+        if forgotten:
+            self._forget(forgotten)
+            self._settled -= forgotten
         start = self._settled
-        masks = self._masks(self._spectrum[..., : start + hop + lookahead])[..., start:]
-        if self._fading is not None:
-            n_fade = min(self._fading.shape[-1], masks.shape[-1])
-            ramp = (torch.arange(n_fade, device=masks.device) + 1) / (n_fade + 1)
-            masks[..., :n_fade] = torch.lerp(self._fading[..., :n_fade], masks[..., :n_fade], ramp)
-        self._fading = masks[..., hop:].clone() if lookahead else None
-        spectrum = self._spectrum[..., start : start + hop]
-        gains = self._gains(masks[..., :hop], spectrum, self._first_frame + start)
+        masks = faded(self._fading, self._masks(start + hop + lookahead)[..., start:])
+        self._fading = masks[..., hop:].copy() if lookahead else None
         self._settled += hop
-        return self._synthesise(gains, spectrum)
+        return self._synthesise(masks[..., :hop], start)
 
 
 class Source(Protocol):

@@ -134,7 +134,7 @@ def _clock(model: SeparationModel) -> Callable[[int], int]:
     """When samples come."""
     if isinstance(model, Clocked):
         return model.emitted
-    from sam_audio.separator.nano import NanoSeparator
+    from sam_audio.separator.nano.model import NanoSeparator
 
     if isinstance(model, NanoSeparator):
         return _nano_emitted
@@ -144,8 +144,8 @@ def _clock(model: SeparationModel) -> Callable[[int], int]:
 
 
 def _nano_emitted(pushed: int) -> int:
-    from sam_audio.separator.bands import HOP, N_FFT
-    from sam_audio.separator.nano import OVERLAP_FRAMES, WINDOW_FRAMES
+    from sam_audio.separator.nano.bands import HOP, N_FFT
+    from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES
 
     frames = max(0, (pushed + N_FFT // 2 - N_FFT) // HOP + 1)
     if frames < WINDOW_FRAMES:

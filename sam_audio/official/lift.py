@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sam_audio.separator.nano import share_out
+from sam_audio.separator.nano.synthesis import share_out
 
 N_FFT = 2048
 HOP = N_FFT // 4
@@ -22,7 +22,7 @@ class MaskLift:
     Args:
         n_stems: N.
         channels: C.
-        strength: bends the masks, see `sam_audio.separator.nano.share_out`.
+        strength: bends the masks, see `sam_audio.separator.nano.synthesis.share_out`.
     """
 
     def __init__(self, n_stems: int, channels: int, strength: float = 1.0):

@@ -72,7 +72,8 @@ def load(name: str, device: str = "cpu", options: ModelOptions | None = None) ->
 
 
 def _load_nano(name: str, device: str, given: dict[str, object]) -> SeparationModel:
-    from sam_audio.separator.nano import PREDICT_SPANS, WEIGHTS, NanoSeparator
+    from sam_audio.separator.nano.engine import WEIGHTS
+    from sam_audio.separator.nano.model import PREDICT_SPANS, NanoSeparator
 
     predict_spans = bool(given.pop("predict_spans", PREDICT_SPANS))
     if given:

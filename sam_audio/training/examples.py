@@ -20,7 +20,7 @@ from peav.nano.audio import FRAME
 from peav.nano.precision import autocast
 from peav.nano.video import BackboneFeatures, VideoTower
 from sam_audio.io.target import whole_file
-from sam_audio.separator.nano import load_tower
+from sam_audio.separator.nano.engine import load_tower
 from sam_audio.training.bank import SAMPLE_RATE, Bank
 from sam_audio.training.mixing import Pools
 

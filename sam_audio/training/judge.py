@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from judge.nano import Ears, Given, JudgeNetwork, load_ears
+from judge.nano import Given, JudgeNetwork, compare, listen, listener
 from judge.scales import Measured, measure, scores_of
 from judge.types import AXES
 from peav import checkpoints
@@ -32,9 +32,16 @@ from peav.nano.precision import autocast
 from peav.nano.text import TextTower
 from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
-from sam_audio.separator.bands import HOP, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano import WEIGHTS, ask, hedged, load_network
-from sam_audio.separator.network import MaskNetwork
+from sam_audio.separator.nano.bands import HOP, istft, power, stft, to_bands, to_bins
+from sam_audio.separator.nano.engine import (
+    WEIGHTS,
+    Engine,
+    Question,
+    TorchEngine,
+    load_network,
+    load_tower,
+)
+from sam_audio.separator.nano.synthesis import hedged
 from sam_audio.training.bank import Bank
 from sam_audio.training.log import short
 from sam_audio.training.mixing import Mixer, Mixture
@@ -82,8 +89,8 @@ class StemMaker:
     """Makes stems of many qualities out of known sources."""
 
     def __init__(self, separators: Sequence[Path], tower: AudioTower, rng: np.random.Generator):
-        self.networks: list[MaskNetwork] = [load_network(path) for path in separators]
-        self.tower, self.rng = tower, rng
+        self.engines = [TorchEngine(load_network(path), tower) for path in separators]
+        self.rng = rng
 
     @torch.inference_mode()
     def stems(
@@ -96,20 +103,16 @@ class StemMaker:
         n_samples = sources.shape[-1]
         spectra = stft(sources)
         mixed = spectra.sum(0)
-        network = self.networks[rng.integers(len(self.networks))]
+        engine = self.engines[rng.integers(len(self.engines))]
         energies = to_bands(power(mixed))
-        with autocast():
-            answer = ask(
-                network,
-                self.tower,
-                F.pad(sources.sum(0), (0, HOP))[None, None],
-                energies[None],
-                vectors[None],
-                torch.ones(1, len(prompts), dtype=torch.bool),
-                listen=bool(rng.random() < 0.7),
-                together=bool(rng.random() < 0.5),
-            )
-        masks = hedged(answer.masks[0], energies)
+        question = Question(
+            vectors.numpy(),
+            np.ones(len(prompts), bool),
+            listen=bool(rng.random() < 0.7),
+            together=bool(rng.random() < 0.5),
+        )
+        heard = engine.listen(F.pad(sources.sum(0), (0, HOP))[None].numpy(), energies.numpy())
+        masks = torch.from_numpy(hedged(heard.masks(question), energies.numpy()))
         # every prompt once, before any gets a second stem
         order = rng.permuted(np.tile(np.arange(len(prompts)), (n, 1)), axis=1).ravel()
         for which in map(int, order[:n]):
@@ -160,7 +163,7 @@ class StemMaker:
 
 
 @torch.inference_mode()
-def examples(mixer: Mixer, maker: StemMaker, ears: Ears, text: TextTower) -> Iterator[Example]:
+def examples(mixer: Mixer, maker: StemMaker, engine: Engine, text: TextTower) -> Iterator[Example]:
     """Endless examples."""
     rng = mixer.rng
     while True:
@@ -172,11 +175,11 @@ def examples(mixer: Mixer, maker: StemMaker, ears: Ears, text: TextTower) -> Ite
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(0)
         vectors = text.embed([p.phrases[rng.integers(len(p.phrases))] for p in mixture.prompts])
-        known = ears.mixture(torch.from_numpy(mixed), vectors)
+        known = listen(engine, torch.from_numpy(mixed), vectors.numpy())
         made = list(maker.stems(mixture, vectors, STEMS, shares))
         rows = [which for which, _, _ in made]
         stems = torch.from_numpy(np.stack([stem for _, stem, _ in made]))
-        given = ears.compare(known, torch.from_numpy(mixed), stems, rows, vectors[rows])
+        given = compare(engine, known, stems, rows, vectors[rows].numpy())
         for (which, stem, separated), *sensed in zip(made, *given, strict=True):
             members = mixture.prompts[which].members
             target = sources[members].sum(0) if members else np.zeros_like(mixed)
@@ -229,9 +232,9 @@ def make_examples(
 
 def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, seed: int) -> str:
     torch.set_num_threads(1)
-    ears, text = load_ears(), TextTower.from_pretrained("nano")
+    engine, text = listener(), TextTower.from_pretrained("nano")
     mixer = Mixer(Bank(bank_dir), split, SECONDS, seed)
-    source = examples(mixer, StemMaker(separators, ears.tower, mixer.rng), ears, text)
+    source = examples(mixer, StemMaker(separators, load_tower(), mixer.rng), engine, text)
     batch = [next(source) for _ in range(PER_SHARD * STEMS)]
     columns: dict[str, Any] = {
         name: np.stack([getattr(example, name) for example in batch]) for name in Example.__annotations__

@@ -26,17 +26,12 @@ from peav import checkpoints
 from peav.nano.audio import FRAME, SCALES, AudioTower
 from peav.nano.precision import autocast
 from sam_audio.io.target import whole_file
-from sam_audio.separator.bands import HOP, N_BANDS, features, stft, to_bands
-from sam_audio.separator.nano import (
-    PREDICT_SPANS,
-    WEIGHTS,
-    frame_logits,
-    hear,
-    load_tower,
-    network_of,
-)
-from sam_audio.separator.network import Conditions, MaskNetwork, NetworkConfig, channels_last
-from sam_audio.separator.rivals import Candidates
+from sam_audio.separator.nano.bands import HOP, N_BANDS, features, stft, to_bands
+from sam_audio.separator.nano.engine import WEIGHTS, load_tower, network_of
+from sam_audio.separator.nano.listening import Asked, conditions_of, frame_logits, hear
+from sam_audio.separator.nano.model import PREDICT_SPANS
+from sam_audio.separator.nano.network import Conditions, MaskNetwork, NetworkConfig, channels_last
+from sam_audio.separator.nano.rivals import Candidates
 from sam_audio.training import labels as label_table
 from sam_audio.training.bank import Bank
 from sam_audio.training.examples import Examples, load_examples
@@ -315,9 +310,8 @@ def question(
         tower: only turns similarities into logits.
         noise: the tower has heard the training recordings before; this makes its opinion of when less sure.
     """
-    rivalry, valid = network.rivalry, batch["vector_valid"]
 
-    def logits_of(words: Tensor) -> Tensor:
+    def resembles(words: Tensor) -> Tensor:
         logits = frame_logits(tower, batch["frames"], words)
         if noise is not None:
             shape = *logits.shape[:2], 1
@@ -325,20 +319,17 @@ def question(
             logits = logits * sharpness + torch.from_numpy(noise.normal(0, 1, shape)).float()
         return logits
 
-    spans, labels = batch["tracks"][:, :, 2:], None
-    if rivalry is not None:
-        labels = logits_of(rivalry.labels)
-        vectors, valid = rivalry.guess(vectors, valid, labels, spans)
-    own = logits_of(vectors)
-    known = batch["tracks"][:, :, 1:2] * valid[..., None, None]
-    tracks = torch.cat([own.sigmoid()[:, :, None] * known, known, spans], dim=2)
-    candidates = None
-    if rivalry is not None and labels is not None:
-        used = (batch["present"] | batch["absent"]) & batch["together"][:, None]
-        candidates = rivalry.candidates(vectors, valid, own, labels, used)
+    asked = Asked(
+        vectors,
+        batch["vector_valid"],
+        (batch["present"] | batch["absent"]) & batch["together"][:, None],
+        spans=batch["tracks"][:, :, 2:],
+        listen=batch["tracks"][:, :, 1],
+    )
+    conditions, candidates = conditions_of(asked, resembles, network.rivalry)
     energies = batch["mixture"][:, 0]
     maps = [batch[f"map{level}"] for level in range(len(SCALES))]
-    return Question(features(energies), Conditions(vectors, valid, tracks), maps, energies, candidates)
+    return Question(features(energies), conditions, maps, energies, candidates)
 
 
 def statistics(batch: dict[str, Tensor]) -> BandStatistics:

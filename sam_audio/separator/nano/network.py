@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peav.nano.audio import SCALES, mel_position
-from sam_audio.separator.bands import N_BANDS, N_FFT, SAMPLE_RATE, band_edges
-from sam_audio.separator.rivals import COARSE, Candidates, Rivalry, coarse
+from sam_audio.separator.nano.bands import N_BANDS, N_FFT, SAMPLE_RATE, band_edges
+from sam_audio.separator.nano.rivals import COARSE, Candidates, Rivalry, coarse
 
 
 @dataclass(frozen=True)

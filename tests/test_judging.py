@@ -81,9 +81,9 @@ def test_stems_are_heard_in_mono_at_the_judges_rate(rate, channels):
     judge = FakeJudge(sample_rate=16_000)
     mixture = tiny.noise(channels, 2.5, rate)
     stems = np.stack([0.5 * mixture, 0.25 * mixture, mixture])
-    listener = StemJudge(judge, [Condition("a", VECTOR, text="a"), Condition("b", VECTOR, text="b")], rate)
+    listener = StemJudge(judge, [Condition("a", VECTOR, text="a"), Condition("b", VECTOR, text="b")])
     for start in range(0, mixture.shape[-1], 5_000):
-        listener.push(mixture[:, start : start + 5_000], stems[..., start : start + 5_000])
+        listener.push(mixture[:, start : start + 5_000], stems[..., start : start + 5_000], rate)
     half, quarter = listener.finish()
     assert (half.overall, quarter.overall) == pytest.approx((3, 2), abs=1e-3)
     assert [n for n, _ in judge.heard[:2]] == [16_000, 16_000]  # its windows of a second
@@ -92,22 +92,20 @@ def test_stems_are_heard_in_mono_at_the_judges_rate(rate, channels):
 def test_what_cannot_be_asked_is_not_judged():
     judge = FakeJudge()
     mixture = tiny.noise(1, 1.0)
-    listener = StemJudge(judge, [SPANS, Condition("dog", VECTOR, text="dog")], 48_000)
-    listener.push(mixture, np.stack([mixture, 0.5 * mixture]))
+    listener = StemJudge(judge, [SPANS, Condition("dog", VECTOR, text="dog")])
+    listener.push(mixture, np.stack([mixture, 0.5 * mixture]), 48_000)
     nothing, dog = listener.finish()
     assert nothing is None and dog.overall == pytest.approx(3)
     assert {tuple(prompts) for _, prompts in judge.heard} == {("dog",)}
-    alone = StemJudge(judge, [SPANS], 48_000)
-    alone.push(mixture, mixture[None])
+    alone = StemJudge(judge, [SPANS])
+    alone.push(mixture, mixture[None], 48_000)
     assert alone.finish() == [None]
 
 
 def test_a_judge_that_gives_up_is_no_disaster():
-    listener = StemJudge(
-        FakeJudge(fails="the sound is too odd"), [Condition("dog", VECTOR, text="dog")], 48_000
-    )
+    listener = StemJudge(FakeJudge(fails="the sound is too odd"), [Condition("dog", VECTOR, text="dog")])
     for _ in range(5):
-        listener.push(tiny.noise(1, 1.0), tiny.noise(1, 1.0)[None])
+        listener.push(tiny.noise(1, 1.0), tiny.noise(1, 1.0)[None], 48_000)
     assert listener.finish() == [None]
     assert listener.problem == "the sound is too odd"
 
@@ -116,7 +114,6 @@ def test_nothing_at_all_can_be_judged(tmp_path):
     listener = StemJudge(
         load_judge(str(tiny_judge.save(tmp_path / "j.safetensors"))),
         [Condition("a", VECTOR, text="a")],
-        8_000,
     )
     assert listener.finish() == [Judgement(5, 5, 5, 5, 0)]
 

@@ -1,8 +1,8 @@
 """Strength without the network: the masks of a separation are kept on disk and bent anew.
 
 Strength only bends the masks that nano's network made (see `share_out` of `sam_audio.separator.nano.synthesis`), so
-another strength needs the spectrogram and its inverse, but neither the network nor the audio tower. What comes out is the same to the
-last bit. Other models do not let go of their masks; they separate again.
+another strength needs the spectrogram and its inverse, but neither the network nor the audio tower. What comes out is
+the same to the last bit. Other models do not let go of their masks; they separate again.
 """
 
 from __future__ import annotations

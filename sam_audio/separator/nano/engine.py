@@ -123,7 +123,7 @@ class TorchEngine:
             sensed = self.tower.sensed(maps, n_heard)
             first = n_heard - padded_frames(n_frames) * HOP // FRAME  # silence was put before the sound
             analysis = self.network.analyse(features(cells), maps)
-            frames = sensed.frames[:, first:].float()
+            frames = sensed.frames[:, first : first - (-n_frames * HOP // FRAME)].float()
         steps = sensed.steps[0, first // STEP_FRAMES :], sensed.scores[0, first // STEP_FRAMES :]
         return TorchHeard(self, cells, analysis, frames, *steps)
 

@@ -129,7 +129,7 @@ class NanoLocator:
         """What both say of mono sound at 48 kHz that comes in windows of CHUNK_SAMPLES."""
         import torch
 
-        vectors = np.stack([condition.vector for condition in self.separator.encode(prompts)])
+        vectors = self.separator.text_tower.embed(prompts).numpy()
         blocks = []
         for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
             frames = slice(before // FRAME, before // FRAME - (-length // FRAME))
@@ -149,6 +149,6 @@ class NanoLocator:
         padded = np.pad(sound, (0, -len(sound) % FRAME))
         heard = engine.listen(padded[None], band_energies(torch.from_numpy(padded)).numpy())
         separated = heard.when(replace(alone(vectors), together=True))
-        if separated is None or heard.vectors is None:
+        if separated is None:
             raise ModelError(f"{self.name} does not tell when sounds happen: use the shipped separator")
         return separated, engine.resemblance(heard.vectors.frames, vectors)[:, : separated.shape[1]]

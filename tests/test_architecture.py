@@ -66,7 +66,7 @@ def test_separation_does_not_need_training():
 
 
 def test_nothing_but_training_needs_its_extra():
-    extra = "asteroid", "onnx", "pedalboard", "requests", "fast_bss_eval"
+    extra = "asteroid", "onnx", "scipy", "pedalboard", "requests", "fast_bss_eval"
     for package in PACKAGES:
         for path, names in importers(package).items():
             # the rack is what pedalboard is for; it has an extra of its own

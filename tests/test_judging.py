@@ -12,12 +12,14 @@ import tiny
 import tiny_judge
 from tiny_judge import FakeJudge
 
+from judge.nano import NanoJudge
 from judge.report import in_mixture, presence, print_table
 from judge.types import AXES, Judgement
 from sam_audio import judging
 from sam_audio.errors import AudioReadError, ModelError
 from sam_audio.judging import Pair, StemJudge, judge_files, judge_prompt, load_judge
 from sam_audio.official.separator import TextCondition
+from sam_audio.pipeline import separate_blocks
 from sam_audio.types import Anchor, Condition, Span
 
 VECTOR = np.eye(1, 384, dtype=np.float32)[0]
@@ -116,6 +118,40 @@ def test_nothing_at_all_can_be_judged(tmp_path):
         [Condition("a", VECTOR, text="a")],
     )
     assert listener.finish() == [Judgement(5, 5, 5, 5, 0)]
+
+
+@pytest.fixture
+def listened(model, monkeypatch):
+    """How many frames the engine of the model has listened to, window by window."""
+    windows, listen = [], model.engine.listen
+    monkeypatch.setattr(
+        model.engine, "listen", lambda *given: windows.append(given[1].shape[-1]) or listen(*given)
+    )
+    return windows
+
+
+@pytest.mark.parametrize(("channels", "windows"), [(1, 2), (2, 4)])
+def test_what_a_separation_hears_is_not_listened_to_again(model, listened, tmp_path, channels, windows):
+    """Of one channel; of more, the judge's own mixture of them is another sound."""
+    judge = NanoJudge(tiny_judge.save(tmp_path / "j.safetensors"), model.engine)
+    mixture, conditions = tiny.noise(channels, 20.0), model.encode(["dog", "rain"])
+    listener = StemJudge(judge, conditions)
+    for _ in separate_blocks(
+        model, conditions, [mixture[:, :300_001], mixture[:, 300_001:]], 48_000, channels, judges=[listener]
+    ):
+        pass
+    found = listener.finish()
+    assert listener.problem is None and all(1 <= one.overall <= 5 for one in found)
+    assert len(listened) == windows
+
+
+def test_stems_of_another_rate_are_judged_at_the_recordings(model, tmp_path):
+    judge = FakeJudge(sample_rate=16_000)
+    mixture, conditions = tiny.noise(1, 3.0, 8_000), model.encode(["dog"])
+    listener = StemJudge(judge, conditions)
+    for _ in separate_blocks(model, conditions, [mixture], 8_000, 1, judges=[listener]):
+        pass
+    assert listener.finish()[0] is not None and sum(n for n, _ in judge.heard) == pytest.approx(48_000, abs=4)
 
 
 # ---- files ---------------------------------------------------------------------------------------------

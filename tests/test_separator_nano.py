@@ -14,10 +14,10 @@ from peav.nano import precision
 from sam_audio.errors import ModelError, UserError
 from sam_audio.separator import ModelOptions, load
 from sam_audio.separator.nano import engine
-from sam_audio.separator.nano.bands import HOP, N_BANDS, SAMPLE_RATE
+from sam_audio.separator.nano.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE
 from sam_audio.separator.nano.network import Response
-from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES
-from sam_audio.separator.nano.synthesis import hedged, share_out
+from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES, alone, opinion
+from sam_audio.separator.nano.synthesis import band_energies, hedged, share_out, spectra
 from sam_audio.types import Anchor, Condition, Span
 
 RATE = SAMPLE_RATE
@@ -102,6 +102,48 @@ def test_nothing_in_nothing_out(model):
     stream = model.open(model.encode(["dog", "cat"]), 3)
     assert stream.push(np.zeros((3, 0), np.float32)).shape == (2, 3, 0)
     assert stream.finish().shape == (2, 3, 0)
+
+
+# ---- listening along --------------------------------------------------------------------------------------
+
+
+def test_what_is_overheard_is_what_each_prompt_by_itself_would_hear(precise, long_sound):
+    vectors = np.stack([condition.vector for condition in precise.encode(["dog", "rain"])])
+    stream = precise.open(precise.encode(["guitar"]), 1)
+    overheard = stream.overhear(precise.engine, vectors)
+    stream.push(long_sound)
+    stream.finish()
+    first = overheard.take(WINDOW_FRAMES)
+    half = np.pad(long_sound, ((0, 0), (N_FFT // 2, 0)))[:, : (WINDOW_FRAMES - 1) * HOP + N_FFT]
+    sound = long_sound[:, : WINDOW_FRAMES * HOP]
+    heard = precise.engine.listen(sound, band_energies(spectra(half)))
+    settled = WINDOW_FRAMES - OVERLAP_FRAMES
+    np.testing.assert_allclose(
+        first.masks[..., :settled], opinion(heard, alone(vectors)).masks[..., :settled], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        first.vectors.frames[: settled // 2], heard.vectors.frames[: settled // 2], atol=1e-5
+    )
+    masks, (frames, steps, scores) = overheard.take(10**6)
+    total = WINDOW_FRAMES + masks.shape[-1]
+    assert total >= long_sound.shape[-1] // HOP
+    assert WINDOW_FRAMES // 2 + len(frames) == -(-total // 2)
+    assert WINDOW_FRAMES // 16 + len(steps) == -(-total // 16) and len(scores) == len(steps)
+
+
+def test_only_the_same_engine_and_one_channel_can_be_overheard(model, precise):
+    vectors = np.zeros((1, 384), np.float32)
+    conditions = model.encode(["dog"])
+    assert model.open(conditions, 1).overhear(model.engine, vectors) is not None
+    assert model.open(conditions, 1).overhear(precise.engine, vectors) is None
+    assert model.open(conditions, 2).overhear(model.engine, vectors) is None
+
+
+def test_what_is_shipped_is_loaded_once():
+    from judge.nano import NanoJudge
+
+    loaded = load("nano")
+    assert loaded.engine is load("nano").engine is NanoJudge().engine
 
 
 # ---- what comes out ---------------------------------------------------------------------------------------

@@ -68,7 +68,10 @@ class Vectors(NamedTuple):
 class Heard(Protocol):
     """A window that was listened to."""
 
-    vectors: Vectors | None  # None where there is no audio tower
+    @property
+    def vectors(self) -> Vectors:
+        """What it sounds like, whatever is asked."""
+        ...
 
     def masks(self, question: Question) -> Samples:
         """How much of every band and frame belongs to each prompt, (N, N_BANDS, T) in 0..1."""

@@ -259,5 +259,4 @@ def alone(vectors: Samples) -> Question:
 
 def opinion(heard: Heard, question: Question) -> Opinion:
     """Of a whole window."""
-    assert heard.vectors is not None
     return Opinion(heard.masks(question), heard.vectors)

@@ -1,9 +1,14 @@
-"""From sound to spectra and bands, and from masks back to sound: all that surrounds the networks, in numpy."""
+"""From sound to spectra and bands, and from masks back to sound: all that surrounds the networks, in numpy.
+
+But for the Fourier transforms: torch's are three times as fast as numpy's, and scipy's take half a second to import.
+"""
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
-import scipy.fft
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -11,6 +16,7 @@ from sam_audio.separator.nano.bands import HOP, N_BANDS, N_FFT, band_edges
 from sam_audio.types import Samples
 
 Spectrum = NDArray[np.complex64]  # (..., T, N_BINS)
+Array = TypeVar("Array", Samples, Any)  # or a tensor
 
 WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)  # Hann, periodic
 _EDGES = np.asarray(band_edges())
@@ -19,8 +25,8 @@ _BAND_OF_BIN = np.repeat(np.arange(N_BANDS), np.diff(_EDGES))
 
 def spectra(samples: Samples) -> Spectrum:
     """Spectra of the frames that lie wholly in a sound, one each HOP: (C, n) -> (C, T, N_BINS)."""
-    # scipy's transform: numpy's takes six times as long on such frames
-    return scipy.fft.rfft(sliding_window_view(samples, N_FFT, axis=-1)[:, ::HOP] * WINDOW)
+    frames = sliding_window_view(samples, N_FFT, axis=-1)[:, ::HOP] * WINDOW
+    return torch.fft.rfft(torch.from_numpy(frames)).numpy()
 
 
 def band_energies(spectrum: Spectrum) -> Samples:
@@ -46,7 +52,7 @@ class OverlapAdd:
 
     def push(self, spectrum: Spectrum) -> Samples:
         """The samples that these frames settle: (N, C, T, N_BINS) -> (N, C, T * HOP), less half a frame at first."""
-        frames = scipy.fft.irfft(spectrum, N_FFT, overwrite_x=True)
+        frames = torch.fft.irfft(torch.from_numpy(spectrum), N_FFT).numpy()
         frames *= WINDOW
         summed, weight = _summed(frames), _summed(np.tile(np.square(WINDOW), (frames.shape[-2], 1)))
         summed[..., : N_FFT - HOP] += self._sound
@@ -54,7 +60,8 @@ class OverlapAdd:
         ready = frames.shape[-2] * HOP
         self._sound, self._weight = summed[..., ready:].copy(), weight[ready:].copy()
         skipped, self._skip = min(self._skip, ready), max(self._skip - ready, 0)
-        return summed[..., skipped:ready] / np.maximum(weight[skipped:ready], 1e-8)
+        summed /= np.maximum(weight, 1e-8)
+        return summed[..., skipped:ready]
 
 
 def _summed(frames: Samples) -> Samples:
@@ -97,7 +104,7 @@ def hedged(masks: Samples, energies: Samples) -> Samples:
     return soft * np.sqrt(total(np.square(masks)) / np.maximum(total(np.square(soft)), 1e-30))
 
 
-def share_out(masks: Samples, strength: float) -> Samples:
+def share_out(masks: Array, strength: float) -> Array:
     """Makes the masks of several prompts consistent: together they never take more than there is.
 
     ``strength`` bends each mask: below 1 it keeps more of what is doubtful, above 1 it cuts more boldly, and at 0

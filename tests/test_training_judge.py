@@ -80,7 +80,9 @@ def test_it_learns(columns):
 def test_it_goes_on_from_a_network(columns):
     network, before = training.train(columns, columns, epochs=30, threads=1, batch=16)
     _, after = training.train(columns, columns, epochs=1, threads=1, batch=16, start=network)
-    assert after["faithfulness"] > 0.9 * before["faithfulness"]
+    _, fresh = training.train(columns, columns, epochs=1, threads=1, batch=16)
+    # how near to where it was hangs on the last bits of 80 examples; where it was not, an epoch does not bring it
+    assert after["faithfulness"] > (before["faithfulness"] + fresh["faithfulness"]) / 2
 
 
 def test_stems_of_separators_count_most(columns, monkeypatch):

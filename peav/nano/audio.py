@@ -233,7 +233,7 @@ class AudioTower(nn.Module):
         """What the trunk gave becomes vectors of the joint space; see `from_mel`."""
         heard = self.sensed(maps, n_frames)
         if frame_valid is None:
-            return AudioFeatures(heard.frames, pooled(heard.steps, heard.scores))
+            frame_valid = heard.scores.new_ones(len(heard.scores), n_frames, dtype=torch.bool)
         padded = F.pad(frame_valid, (0, heard.scores.shape[-1] * STEP_FRAMES - frame_valid.shape[-1]))
         share = padded.unflatten(-1, (-1, STEP_FRAMES)).float().mean(-1)
         return AudioFeatures(heard.frames, pooled(heard.steps, heard.scores + share.clamp(min=1e-9).log()))

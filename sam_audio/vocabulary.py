@@ -1,4 +1,8 @@
-"""Words for sounds that nano has learned, and what somebody may have meant who writes others."""
+"""Words for sounds that nano has learned, and what somebody may have meant who writes others.
+
+``labels.tsv`` has one row per canonical label: its group, its hypernyms (prompts that ask for a whole group), natural
+phrases, and what it could be mistaken for.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +18,32 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row of the table of labels."""
+class Label:
+    """One canonical label; the first of ``phrases`` is the name."""
 
     name: str
     group: str
     parents: tuple[str, ...]
     phrases: tuple[str, ...]
-    alike: tuple[str, ...]
+    confusable: tuple[str, ...] = ()  # labels, groups or hypernyms
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
-    """The product's table of labels."""
-    table = resources.files("sam_audio").joinpath("training/labels.tsv").read_text(encoding="utf-8")
-    found = []
-    for line in table.splitlines()[1:]:
+def load_labels() -> dict[str, Label]:
+    """The packaged table, by label."""
+    text = resources.files("sam_audio").joinpath("labels.tsv").read_text(encoding="utf-8")
+    labels: dict[str, Label] = {}
+    for line in text.splitlines()[1:]:
         name, group, *lists = line.split("\t")
-        found.append(Entry(name, group, *(tuple(filter(None, cell.split("|"))) for cell in lists)))
-    return tuple(found)
+        parents, phrases, confusable = (tuple(filter(None, cell.split("|"))) for cell in lists)
+        labels[name] = Label(name, group, parents, phrases, confusable)
+    return labels
 
 
 @cache
 def words() -> tuple[str, ...]:
     """Every word of every phrase that sounds are asked for with, in lower case, sorted."""
-    phrases = (p for entry in entries() for p in (entry.name, *entry.parents, *entry.phrases))
+    phrases = (p for one in load_labels().values() for p in (one.name, *one.parents, *one.phrases))
     return tuple(sorted({word for phrase in phrases for word in _WORD.findall(phrase.lower())}))
 
 

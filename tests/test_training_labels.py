@@ -115,7 +115,7 @@ def test_every_target_of_the_mapping_is_a_label() -> None:
 
 
 def test_table_is_sorted_and_unique() -> None:
-    text = resources.files("sam_audio.training").joinpath("labels.tsv").read_text(encoding="utf-8")
+    text = resources.files("sam_audio").joinpath("labels.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines()]
     assert rows[0] == ["label", "group", "parents", "phrases", "confusable"]
     assert all(len(row) == 5 for row in rows)

@@ -14,7 +14,7 @@ import numpy as np
 from sam_audio.embedding import CHUNK_SAMPLES, FRAME, mono_windows
 from sam_audio.localize import SpanOptions, find_spans
 from sam_audio.types import Samples
-from sam_audio.vocabulary import entries
+from sam_audio.vocabulary import load_labels
 
 if TYPE_CHECKING:
     from sam_audio.embedding import Locator
@@ -51,8 +51,8 @@ class Heard:
 def labels() -> tuple[Label, ...]:
     """The product's table of labels; ambience is left out, for nobody wants it as a track."""
     return tuple(
-        Label(entry.name, next(iter(entry.parents), entry.name), frozenset(entry.alike))
-        for entry in entries()
+        Label(entry.name, next(iter(entry.parents), entry.name), frozenset(entry.confusable))
+        for entry in load_labels().values()
         if entry.group != "ambience"
     )
 

@@ -29,6 +29,17 @@ class Ask(str, Enum):
     spans = "spans"
 
 
+Bank = Annotated[
+    Optional[Path],
+    typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
+]
+Judged = Annotated[str, typer.Option(metavar="NAME|PATH", help="Whose separations are judged.")]
+Judging = Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge.")]
+Seed = Annotated[int, typer.Option(help="Which mixtures are drawn.")]
+Table = Annotated[bool, typer.Option("--json", help="Print the table as JSON.")]
+Tables = Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")]
+
+
 @app.callback()
 def _group() -> None:
     pass
@@ -38,7 +49,7 @@ def _group() -> None:
 def separation(
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="Separation model.")] = "nano",
     per_scenario: Annotated[int, typer.Option("-n", min=1, help="Mixtures of each kind.")] = 60,
-    seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
+    seed: Seed = 0,
     split: Annotated[Split, typer.Option(help="Which recordings.")] = Split.test,
     ask: Annotated[
         Ask, typer.Option(help="By the label's own words, in other words, or by spans alone.")
@@ -51,14 +62,11 @@ def separation(
         Optional[list[str]],
         typer.Option("--scene", metavar="NAME", help="Only this kind of mixture (repeatable)."),
     ] = None,
-    bank: Annotated[
-        Optional[Path],
-        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
-    ] = None,
+    bank: Bank = None,
     out: Annotated[
         Optional[Path], typer.Option(metavar="DIR", help="Also write tables there.", show_default=False)
     ] = None,
-    json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
+    json_summary: Tables = False,
 ) -> None:
     """SI-SDR improvement per kind of mixture, beside the mixture itself and the ideal mask."""
     from rich.console import Console
@@ -96,11 +104,8 @@ def encoders(
     seed: Annotated[int, typer.Option(help="Which scenes are made.")] = 0,
     split: Annotated[str, typer.Option(help="test or valid.")] = "test",
     yamnet: Annotated[bool, typer.Option(help="Also measure YAMNet (fetched once).")] = True,
-    bank: Annotated[
-        Optional[Path],
-        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
-    ] = None,
-    json_summary: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
+    bank: Bank = None,
+    json_summary: Tables = False,
 ) -> None:
     """Zero-shot classification and detection of held-out recordings by the nano encoders, beside YAMNet."""
     from sam_audio.embedding import load_frame_encoder
@@ -127,10 +132,8 @@ def judge(
     mixtures: Annotated[
         int, typer.Option("-n", min=1, help="Held-out mixtures to separate and judge.")
     ] = 100,
-    separator: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Whose separations are judged.")
-    ] = "nano",
-    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge.")] = "nano",
+    separator: Judged = "nano",
+    model: Judging = "nano",
     ratings: Annotated[
         Optional[Path],
         typer.Option(metavar="FILE.csv", help="Compare with human ratings instead.", show_default=False),
@@ -141,12 +144,9 @@ def judge(
     alone: Annotated[
         bool, typer.Option("--alone", help="Candidates of each prompt in a call of its own.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
-    bank: Annotated[
-        Optional[Path],
-        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
-    ] = None,
-    json_summary: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    seed: Seed = 0,
+    bank: Bank = None,
+    json_summary: Table = False,
 ) -> None:
     """Pearson and Spearman correlation of the Judge's scores with the truth, or with human ratings."""
     from sam_audio.evaluation import judging as measure
@@ -172,16 +172,11 @@ def judge(
 @app.command("presence")
 def presence(
     mixtures: Annotated[int, typer.Option("-n", min=1, help="Held-out mixtures of each kind.")] = 30,
-    separator: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Whose separations are judged.")
-    ] = "nano",
-    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge.")] = "nano",
-    seed: Annotated[int, typer.Option(help="Which mixtures are drawn.")] = 0,
-    bank: Annotated[
-        Optional[Path],
-        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
-    ] = None,
-    json_summary: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    separator: Judged = "nano",
+    model: Judging = "nano",
+    seed: Seed = 0,
+    bank: Bank = None,
+    json_summary: Table = False,
 ) -> None:
     """How well the Judge knows what is in a mixture and what is not, with what bands usually have asked of music."""
     from sam_audio.evaluation import presence as measure

@@ -1,7 +1,6 @@
 """The label table: what every recording of the manifest is, and how people ask for it.
 
-``labels.tsv`` has one row per canonical label: its group, its hypernyms (prompts that ask for a whole
-group), natural phrases, and what it could be mistaken for. ``canonical`` brings the manifest's labels, which
+The table itself is the product's (`sam_audio.vocabulary`). ``canonical`` brings the manifest's labels, which
 were derived from file names, to canonical ones, and drops what is mislabelled or cannot be told by name.
 """
 
@@ -10,34 +9,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+
+from sam_audio.vocabulary import load_labels
 
 GROUPS = ("event", "speech", "singing", "instrument", "music", "ambience")
-
-
-@dataclass(frozen=True)
-class Label:
-    """One canonical label; the first of ``phrases`` is the name."""
-
-    name: str
-    group: str
-    parents: tuple[str, ...]
-    phrases: tuple[str, ...]
-    confusable: tuple[str, ...] = ()  # labels, groups or hypernyms
-
-
-@cache
-def load_labels() -> dict[str, Label]:
-    """The packaged table, by label."""
-    text = resources.files("sam_audio.training").joinpath("labels.tsv").read_text(encoding="utf-8")
-    labels: dict[str, Label] = {}
-    for line in text.splitlines()[1:]:
-        name, group, *lists = line.split("\t")
-        parents, phrases, confusable = (tuple(filter(None, cell.split("|"))) for cell in lists)
-        labels[name] = Label(name, group, parents, phrases, confusable)
-    return labels
 
 
 @cache

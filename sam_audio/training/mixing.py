@@ -20,8 +20,8 @@ from sam_audio.training import labels as label_table
 from sam_audio.training.amps import through
 from sam_audio.training.bank import SAMPLE_RATE, Bank, split_of
 from sam_audio.training.collect import HELD_OUT, TRAIN_ONLY
-from sam_audio.training.labels import Label
 from sam_audio.training.songs import DRUM_CATEGORY, GROUPS, KIND, TOGETHER, VOICES
+from sam_audio.vocabulary import Label
 
 HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms frames
 REFERENCE_DB = -26.0  # active level of a source before its own offset

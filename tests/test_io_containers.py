@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from beeps import ffmpeg, make_video, sound
 import sam_audio
 from sam_audio.errors import AudioReadError
 from sam_audio.io import open_audio
-from sam_audio.io.containers import DEMUXERS, UndecodableError, _parse, open_video, probe
+from sam_audio.io.containers import DEMUXERS, Track, UndecodableError, _parse, open_video, probe
 from sam_audio.io.ffmpeg import find_ffmpeg
 
 MESSAGES = """\
@@ -107,3 +108,37 @@ def test_ffmpeg_and_pyav_are_opened_in_one_place():
     for name in found - {"io/containers.py"}:
         text = (root / name).read_text(encoding="utf-8")
         assert text.count('"-i"') <= text.count("*GUARD_OPTIONS")
+
+
+@pytest.mark.parametrize(
+    "details, layout, n_unnamed",
+    [
+        ("aac (LC), 48000 Hz, stereo, fltp, 130 kb/s", "stereo", 0),
+        ("ac3, 48000 Hz, 5.1(side), fltp, 384 kb/s (default)", "5.1(side)", 0),
+        ("opus, 48000 Hz, ambisonic 1, fltp", "ambisonic 1", 0),
+        ("pcm_s16le, 48000 Hz, 4 channels (FL+FR+TFL+TFR), s16", "FL+FR+TFL+TFR", 4),
+        ("pcm_s16le, 48000 Hz, 10 channels, s16, 7680 kb/s", None, 10),
+        ("pcm_s16le, 48000 Hz", None, 0),
+    ],
+)
+def test_layouts_are_told(details, layout, n_unnamed):
+    track = Track(0, "Audio", "x", None, details)
+    assert (track.layout, track.n_unnamed) == (layout, n_unnamed)
+
+
+def test_a_full_disk_is_filled_once(tmp_path, monkeypatch):
+    """Where a container cannot hold a stream the next choice leaves it out; a full disk is no such reason."""
+    from sam_audio.errors import UserError
+    from sam_audio.export import video
+
+    ran = []
+
+    def full(command, **_):
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 1, b"", b"av_write(): No space left on device\n")
+
+    monkeypatch.setattr(video.subprocess, "run", full)
+    monkeypatch.setattr(video, "_command", lambda *_: ["ffmpeg"])
+    with pytest.raises(UserError, match="No space left"):
+        video._mux(tmp_path / "a.mkv", _parse(MESSAGES), None, None, tmp_path / "out")
+    assert len(ran) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -54,12 +54,8 @@ def check_pictures(source: str) -> None:
         raise UserError("--remux needs a video file, not a pipe: name it, or leave --remux out")
     if not Path(source).is_file():
         return
-    try:
-        contents = probe(_ffmpeg(), Path(source))
-    except (UndecodableError, ValueError):  # the latter of names with a NUL
-        return
-    if contents.pictures is None:
-        raise AudioReadError(f"{Path(source).name} has no pictures to keep: leave --remux out")
+    with suppress(UndecodableError, ValueError):  # the latter of names with a NUL
+        _contents(Path(source))
 
 
 def remux(report: RenderReport, overwrite: bool) -> list[Path]:
@@ -70,9 +66,8 @@ def remux(report: RenderReport, overwrite: bool) -> list[Path]:
     Raises:
         UserError: the mixture has no pictures, or a file cannot be written.
     """
-    check_pictures(report.mixture)
     video = Path(report.mixture)
-    contents = probe(_ffmpeg(), video)
+    contents = _contents(video)
     plan = _plan(video, contents, contents.sound(report.sound_track, video.name))
     stems = [*report.stems, *([report.residual] if report.residual else [])]
     paths = [Path(stem.path).with_suffix(plan.suffix) for stem in stems]
@@ -95,6 +90,13 @@ def remux(report: RenderReport, overwrite: bool) -> list[Path]:
     return paths
 
 
+def _contents(video: Path) -> Contents:
+    contents = probe(_ffmpeg(), video)
+    if contents.pictures is None:
+        raise AudioReadError(f"{video.name} has no pictures to keep: leave --remux out")
+    return contents
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How the videos are made: the sound track that is replaced, their suffix and container, options of the encoder,
@@ -108,9 +110,7 @@ class _Plan:
 
 
 def _plan(video: Path, contents: Contents, sound: Track) -> _Plan:
-    layout = re.search(r" Hz, ([^,]+)", sound.details)
-    named = layout[1].strip() if layout else "stereo"
-    channels = int(counted[1]) if (counted := re.fullmatch(r"(\d+) channels.*", named)) else 0
+    named, channels = sound.layout or "stereo", sound.n_unnamed
     suffix, relabel = video.suffix.lower(), None
     if channels > _AAC_CHANNELS or named.startswith("ambisonic"):
         suffix = ".mkv"
@@ -138,13 +138,16 @@ def _mux(video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Pa
     """Writes one video; returns the streams that its container cannot hold."""
     kinds = sorted({track.kind for track in contents.tracks} & set(_DISPENSABLE))
     unknown = [track for track in contents.tracks if track.codec == "none"]
-    for count in range(len(kinds) + 1):  # as little as possible is left out
-        for left_out in combinations(kinds, count):
-            lost = [track for track in contents.tracks if track in unknown or track.kind in left_out]
-            command = _command(video, contents, plan, stem, out, lost)
-            ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-            if ran.returncode == 0:
-                return lost
+    # as little as possible is left out
+    choices = [left_out for count in range(len(kinds) + 1) for left_out in combinations(kinds, count)]
+    for left_out in choices:
+        lost = [track for track in contents.tracks if track in unknown or track.kind in left_out]
+        command = _command(video, contents, plan, stem, out, lost)
+        ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if ran.returncode == 0:
+            return lost
+        if b"No space left" in ran.stderr:  # less would only fill the disk again
+            break
     said = ran.stderr.decode(errors="replace").strip().splitlines()
     reason = re.sub(r"^\[[^]]*\]\s*", "", said[-1]) if said else f"ffmpeg ended with code {ran.returncode}"
     raise UserError(f"{video.name} cannot be given another sound ({reason}): leave --remux out")

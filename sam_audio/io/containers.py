@@ -34,6 +34,8 @@ GUARD_OPTIONS = [word for name, value in GUARD.items() for word in (f"-{name}", 
 
 PROBE_TIMEOUT_S = 60
 _STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\(([^)]*)\))?: (\w+): (.*)$")
+# "5.1(side)", "4 channels (FL+FR+TFL+TFR)" or "10 channels"
+_LAYOUT = re.compile(r" Hz, (?:(\d+) channels(?: \(([^)]*)\))?|([\w.+() ]+?))(?:,|$)")
 _NO_PICTURES = ("(attached pic)", "(still image)", "(timed thumbnails)")
 
 
@@ -66,16 +68,30 @@ class Track:
         """Whether players choose it by themselves."""
         return "(default)" in self.details
 
+    @property
+    def layout(self) -> str | None:
+        """Where the channels of a sound track belong, by ffmpeg's name, e.g. "5.1(side)"; None if nobody knows."""
+        found = _LAYOUT.search(self.details)
+        return None if found is None else found[2] if found[1] else found[3]
+
+    @property
+    def n_unnamed(self) -> int:
+        """How many channels a sound track has if ffmpeg has no name for their layout; else 0."""
+        found = _LAYOUT.search(self.details)
+        return int(found[1]) if found is not None and found[1] else 0
+
 
 @dataclass
 class Contents:
     """What a container holds.
 
     Args:
+        format: the first of ffmpeg's names for it, e.g. "matroska".
         start_s: when its first stream begins, in its own time.
         tracks: all streams.
     """
 
+    format: str
     start_s: float = 0.0
     tracks: list[Track] = field(default_factory=list)
 
@@ -139,9 +155,10 @@ def probe(executable: str, path: Path) -> Contents:
 
 
 def _parse(messages: str) -> Contents:
-    if not re.search(r"^Input #0, ", messages, re.MULTILINE):
+    container = re.search(r"^Input #0, (\w+)", messages, re.MULTILINE)
+    if container is None:
         raise UndecodableError(messages)
-    contents = Contents()
+    contents = Contents(container[1])
     start = re.search(r"^  Duration: .*?start: (-?[\d.]+)", messages, re.MULTILINE)
     if start is not None:
         contents.start_s = float(start[1])

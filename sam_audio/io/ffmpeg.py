@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.errors import AudioReadError, MissingExtraError
-from sam_audio.io.containers import GUARD_OPTIONS, UndecodableError, probe
+from sam_audio.io.containers import GUARD_OPTIONS, Track, UndecodableError, probe
 from sam_audio.io.findings import Trouble
 
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the data, size, encoding, rate, channels
@@ -63,7 +63,7 @@ class FfmpegSource:
         troubles: what is not as it should be; whoever opened it may know more.
         format: e.g. "MOV".
         subtype: "PCM_16", "PCM_24", "PCM_32" or "FLOAT" for a lossless codec of that depth, otherwise the
-            codec's name, e.g. "AAC", or "UNKNOWN".
+            codec's name, e.g. "AAC".
 
     Raises:
         AudioReadError: the file has no sound, or ffmpeg cannot be run.
@@ -101,6 +101,8 @@ class FfmpegSource:
         except OSError as error:
             raise self._cannot_run(error) from error
         chosen = contents.sound(track, name)
+        self.format, self.subtype = contents.format.upper(), _subtype(chosen)
+        self.layout = chosen.layout
         self.troubles: list[Trouble] = []
         if track is None and len(contents.sounds) > 1:
             count, which = len(contents.sounds), contents.describe(chosen)
@@ -212,7 +214,6 @@ class FfmpegSource:
         if magic != b".snd" or encoding != _AU_FLOAT32 or self.channels == 0:
             raise UndecodableError(self._name)
         process.stdout.read(offset - _AU_HEADER.size)
-        self.format, self.subtype, self.layout = _describe(self._messages())
 
     def _messages(self) -> str:
         # not seek and read: ffmpeg writes at the same place in the file, and would overwrite its first lines
@@ -230,24 +231,12 @@ def _first_s(command: list[str]) -> float:
     return int(frame[1]) * int(unit[1]) / int(unit[2]) if frame and unit else 0.0
 
 
-def _describe(messages: str) -> tuple[str, str, str | None]:
-    """Container, encoding and layout of the decoded stream, as far as ffmpeg's messages tell."""
-    container = re.search(r"^Input #0, (\w+)", messages, re.MULTILINE)
-    format = container[1].upper() if container else "UNKNOWN"
-    mapping = re.search(r"Stream #0:(\d+) -> #0:0 \((\w+)", messages)
-    if mapping is None:
-        return format, "UNKNOWN", None
-    codec = mapping[2]
-    stream = re.search(rf"Stream #0:{mapping[1]}\b.*?Audio: (.*)", messages)
-    details = stream[1] if stream else ""
-    named = re.search(r" Hz, (?:\d+ channels \()?([\w.+() ]+?)\)?(?:,|$)", details)
-    layout = named[1] if named and not re.fullmatch(r"\d+ channels", named[1]) else None
-    if layout is not None and layout.count("(") > layout.count(")"):
-        layout += ")"  # of "5.1(side)"
-    if codec not in _LOSSLESS and not codec.startswith("pcm_"):
-        return format, codec.upper(), layout
-    if re.search(r"\b(flt|dbl)p?\b", details):
-        return format, "FLOAT", layout
-    if re.search(r"\bs32p?\b", details):
-        return format, "PCM_24" if "(24 bit)" in details else "PCM_32", layout
-    return format, "PCM_16", layout
+def _subtype(chosen: Track) -> str:
+    """The depth of a lossless codec, the name of another."""
+    if chosen.codec not in _LOSSLESS and not chosen.codec.startswith("pcm_"):
+        return chosen.codec.upper()
+    if re.search(r"\b(flt|dbl)p?\b", chosen.details):
+        return "FLOAT"
+    if re.search(r"\bs32p?\b", chosen.details):
+        return "PCM_24" if "(24 bit)" in chosen.details else "PCM_32"
+    return "PCM_16"

@@ -27,12 +27,12 @@ HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms f
 REFERENCE_DB = -26.0  # active level of a source before its own offset
 
 SCENES = {
-    "everyday": 0.31,
-    "events": 0.06,
-    "band": 0.25,
-    "real band": 0.11,
+    "everyday": 0.36,
+    "events": 0.1,
+    "band": 0.22,
+    "real band": 0.1,
     "speech over": 0.12,
-    "instruments": 0.15,
+    "instruments": 0.1,
 }
 SAMPLED_SHARE = 0.65  # of bands and of single instruments: recorded notes; the others are from soundfonts
 SUNG_SHARE = 0.2  # of bands: somebody sings

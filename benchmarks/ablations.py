@@ -34,8 +34,8 @@ from sam_audio.evaluation.tables import markdown
 from sam_audio.paths import cache_dir
 from sam_audio.separator.nano.engine import WEIGHTS, load_network
 from sam_audio.separator.nano.network import MaskNetwork
-from sam_audio.training.examples import load_examples
-from sam_audio.training.separator import (
+from sam_audio.training.data.examples import load_examples
+from sam_audio.training.recipes.separator import (
     MixtureStream,
     PromptVectors,
     Recipe,

@@ -39,7 +39,7 @@ def embed(path: Path) -> tuple[float, float]:
     """(seconds, peak MiB) of a fresh process that embeds a file; loading the model is not counted."""
     code = (
         "import sys, time, resource\n"
-        "from sam_audio.embedding import load_embedder\n"
+        "from sam_audio.conditioning.embedding import load_embedder\n"
         "import numpy as np\n"
         "embedder = load_embedder(); embedder.embed_audio(np.ones(48000, np.float32))\n"
         "begun = time.perf_counter(); embedder.embed_audio_file(sys.argv[1])\n"
@@ -62,8 +62,8 @@ class RandomEmbedder:
 
 def search(clips: int) -> float:
     """Seconds to embed a text and ask an index of so many clips, after the start."""
-    from sam_audio.embedding import load_embedder
-    from sam_audio.search import SearchIndex
+    from sam_audio.conditioning.embedding import load_embedder
+    from sam_audio.finding.index import SearchIndex
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "clips"

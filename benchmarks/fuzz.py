@@ -381,14 +381,14 @@ def _text(data: bytes) -> str:
 
 
 def _feed_events(folder: Path, data: bytes) -> None:
-    from sam_audio.export.session import spans_of_events
+    from sam_audio.export.workstation import spans_of_events
 
     (folder / "a.json").write_bytes(data)
     spans_of_events(folder / "a.json")
 
 
 def _feed_report(folder: Path, data: bytes) -> None:
-    from sam_audio.export.session import prompts_of_report
+    from sam_audio.export.workstation import prompts_of_report
 
     (folder / "a.json").write_bytes(data)
     prompts_of_report(folder / "a.json")
@@ -491,7 +491,7 @@ def _feed_tensor_index(folder: Path, data: bytes) -> None:
 
 
 def _feed_config(folder: Path, data: bytes) -> None:
-    from sam_audio.official.config import read_config
+    from sam_audio.separator.official.config import read_config
 
     (folder / "config.json").write_bytes(data)
     read_config(folder / "config.json")
@@ -506,7 +506,7 @@ _CONFIG = {
 
 _NETWORKS = {
     "audio": ("peav", "nano-audio"), "video": ("peav", "nano-video"), "text": ("peav", "nano-text"),
-    "judge": ("peav", "nano-judge"), "separator": ("sam_audio.separator", "nano-separator"),
+    "judge": ("judge", "nano-judge"), "separator": ("sam_audio.separator", "nano-separator"),
 }  # fmt: skip
 
 
@@ -660,8 +660,8 @@ def _index() -> dict[str, bytes]:
     """The files of a search index of one sound."""
     import numpy as np
 
-    from sam_audio.media import Segment
-    from sam_audio.search import SearchIndex
+    from sam_audio.finding.index import SearchIndex
+    from sam_audio.finding.media import Segment
 
     with tempfile.TemporaryDirectory() as name:
         index = SearchIndex(Path(name) / "index", name, "nano", "1")
@@ -698,7 +698,7 @@ def _make_tables(random: Random) -> bytes:
 def _feed_index(folder: Path, data: bytes, file: str) -> None:
     import numpy as np
 
-    from sam_audio.search import SearchIndex
+    from sam_audio.finding.index import SearchIndex
 
     for name, content in _index().items():
         (folder / name).write_bytes(data if name.endswith(file) else content)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from speed import hardware, insert, run
 
-from sam_audio.catalogue import PUBLISHED
+from sam_audio.models import PUBLISHED
 
 NAME = "facebook/sam-audio-small"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks-official.md"
@@ -35,9 +35,9 @@ WANTED = {"float32": 1.4, "bfloat16": 2.2}  # times faster
 def write_model(folder: Path) -> None:
     """A checkpoint with random weights. What is stored but not used here takes no room in it."""
     from peav.official.parts import unset
-    from sam_audio.official.config import SAMAudioConfig
-    from sam_audio.official.model import SAMAudio
-    from sam_audio.official.weights import PICTURE_TEXT, VISION, expected_shapes
+    from sam_audio.separator.official.config import SAMAudioConfig
+    from sam_audio.separator.official.model import SAMAudio
+    from sam_audio.separator.official.weights import PICTURE_TEXT, VISION, expected_shapes
 
     config = {**PUBLISHED[NAME].config, "span_predictor": None}
     sizes = SAMAudioConfig.of(config)
@@ -67,8 +67,8 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> to
 def work(folder: Path, dtype: str, threads: int, seconds: float, steps: int, out: Path) -> None:
     """Runs inside a process of its own: one separation, its stages timed. Prints JSON and writes what came out."""
     from sam_audio import SAMAudio, SAMAudioProcessor
-    from sam_audio.official.long import BlendedVelocity
-    from sam_audio.official.ode import Solver
+    from sam_audio.separator.official.long import BlendedVelocity
+    from sam_audio.separator.official.ode import Solver
 
     torch.set_num_threads(threads)
     model, load_s = _timed(lambda: SAMAudio.from_pretrained(folder, dtype=dtype, cache=False))

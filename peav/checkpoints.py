@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +26,7 @@ MOST_JSON_BYTES = 100_000_000
 # of settings: widths beyond, and layers, each of which costs time and memory to make whatever its width
 _MOST_WIDTH, _MOST_LAYERS = 1 << 20, 100
 _LAYERS_COUNTED = frozenset({"layers", "blocks", "attention_layers", "n_reads"})
+WEIGHTS = Path(__file__).parent / "weights"  # of the towers
 _PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the zip that torch.save writes
 
 
@@ -43,10 +43,10 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
 
-def packaged(tower: str) -> list[str]:
-    """Names of the checkpoints of a tower that come with the package, e.g. ["nano"]."""
+def packaged(tower: str, folder: Path = WEIGHTS) -> list[str]:
+    """Names of the checkpoints of a tower that come with a package, in its folder of weights, e.g. ["nano"]."""
     ending = f"-{tower}{_SUFFIX}"
-    return sorted(p.name.removesuffix(ending) for p in _weights_folder().glob(f"*{ending}"))
+    return sorted(p.name.removesuffix(ending) for p in folder.glob(f"*{ending}"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -67,32 +67,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def resolve(name: str | os.PathLike[str], tower: str) -> Path:
+def resolve(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS) -> Path:
     """Turns the name of a packaged checkpoint, or a path, into the path of a safetensors file.
 
     Raises:
         CheckpointError: when it is neither.
     """
-    if isinstance(name, str) and name in packaged(tower):
-        return _weights_folder() / f"{name}-{tower}{_SUFFIX}"
+    if isinstance(name, str) and name in packaged(tower, folder):
+        return folder / f"{name}-{tower}{_SUFFIX}"
     path = Path(name)
     if path.is_file():
         return path
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: name the {_SUFFIX} file in it.")
-    known = ", ".join(packaged(tower)) or "none"
+    known = ", ".join(packaged(tower, folder)) or "none"
     raise CheckpointError(
         f"There is no {tower} checkpoint {str(name)!r}: use a packaged one ({known}) or a path."
     )
 
 
-def load(name: str | os.PathLike[str], tower: str) -> Checkpoint:
+def load(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS) -> Checkpoint:
     """Reads the checkpoint of a tower; see `resolve` for the name.
 
     Raises:
         CheckpointError: when a file is missing or damaged, or belongs to another tower.
     """
-    path = resolve(name, tower)
+    path = resolve(name, tower, folder)
     config = _read_config(path.with_suffix(".json"), tower)
     return Checkpoint(path, config, _read_tensors(path))
 
@@ -173,10 +173,6 @@ def save(
     _write(path, to_bytes(stored))
     text = json.dumps({"format": FORMAT, "tower": tower, **config}, indent=2) + "\n"
     _write(path.with_suffix(".json"), text.encode())
-
-
-def _weights_folder() -> Path:
-    return Path(str(resources.files("peav"))) / "weights"
 
 
 def _read_config(path: Path, tower: str) -> dict[str, Any]:

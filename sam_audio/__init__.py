@@ -10,10 +10,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "separate": "sam_audio.api",
     "Separator": "sam_audio.api",
-    "SAMAudio": "sam_audio.official.model",
-    "SAMAudioProcessor": "sam_audio.official.batch",
-    "SAMAudioJudgeModel": "sam_audio.official.judge",
-    "SAMAudioJudgeProcessor": "sam_audio.official.judge",
+    "SAMAudio": "sam_audio.separator.official.model",
+    "SAMAudioProcessor": "sam_audio.separator.official.batch",
+    "SAMAudioJudgeModel": "sam_audio.separator.official.judge",
+    "SAMAudioJudgeProcessor": "sam_audio.separator.official.judge",
     "Prompt": "sam_audio.prompts",
     "RenderOptions": "sam_audio.render",
     "RenderReport": "sam_audio.render",
@@ -32,11 +32,11 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from sam_audio.api import Separator, separate
     from sam_audio.errors import SamAudioError, UserError
-    from sam_audio.official.batch import SAMAudioProcessor
-    from sam_audio.official.judge import SAMAudioJudgeModel, SAMAudioJudgeProcessor
-    from sam_audio.official.model import SAMAudio
     from sam_audio.prompts import Prompt
     from sam_audio.render import RenderOptions, RenderReport
+    from sam_audio.separator.official.batch import SAMAudioProcessor
+    from sam_audio.separator.official.judge import SAMAudioJudgeModel, SAMAudioJudgeProcessor
+    from sam_audio.separator.official.model import SAMAudio
     from sam_audio.types import Anchor, SeparationModel, SeparationResult, SeparationStream, Span, Stem
 
 

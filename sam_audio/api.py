@@ -16,22 +16,22 @@ import numpy as np
 from judge.rank import Ranker
 from judge.report import in_mixture
 from judge.types import Judge, Judgement
-from sam_audio.candidates import Rated, Recording, best_of
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io import open_audio
 from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
-from sam_audio.judging import StemJudge
 from sam_audio.made import OutputSet, output_set
 from sam_audio.naming import RESIDUAL, distinct
 from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts import Prompt, Request, asked_twice, resolve
 from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render, track_name
+from sam_audio.selection.candidates import Rated, Recording, best_of
+from sam_audio.selection.judging import StemJudge
 from sam_audio.separator import ModelOptions
 from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
 
 if TYPE_CHECKING:
-    from sam_audio.hookspecs import PostProcessor
-    from sam_audio.prompts.asking import Prompted
+    from sam_audio.conditioning.encode import Prompted
+    from sam_audio.extending.hookspecs import PostProcessor
 
 MAX_CHANNELS = 64  # of arrays with fewer samples than that
 
@@ -240,7 +240,8 @@ class Separator:
         **part: Any,
     ) -> Prompted:
         """The model, which knows what is asked of this recording."""
-        from sam_audio.prompts import asking, recording
+        from sam_audio.conditioning import encode as asking
+        from sam_audio.conditioning import source as recording
 
         return asking.Prompted(requests, recording.Recording(source, self.model, **part), post)
 
@@ -296,7 +297,7 @@ def _separate(
 
 
 def _find_judge(judge: str | Path | Judge | None, device: str) -> Judge | None:
-    from sam_audio.judging import default_judge, load_judge
+    from sam_audio.selection.judging import default_judge, load_judge
 
     name = default_judge() if judge == "auto" else judge
     return load_judge(str(name), device) if isinstance(name, (str, Path)) else name

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_audio.queue import SampleQueue
-from sam_audio.resample import Resampler
+from sam_audio.io.buffer import SampleQueue
+from sam_audio.io.resample import Resampler
 from sam_audio.types import Condition, Samples, SeparationModel
 
 if TYPE_CHECKING:
-    from sam_audio.judging import StemJudge
+    from sam_audio.selection.judging import StemJudge
 
 # float32 samples -> the values that an output file will hold
 Quantiser = Callable[[Samples], Samples]

@@ -14,7 +14,6 @@ import numpy as np
 from judge.rank import Ranker
 from judge.report import in_mixture
 from judge.types import Judge, Judgement
-from sam_audio.candidates import Rated, Recording, best_of
 from sam_audio.errors import UserError
 from sam_audio.io import (
     AudioReader,
@@ -27,9 +26,10 @@ from sam_audio.io import (
 )
 from sam_audio.io.formats import FORMATS
 from sam_audio.io.tags import Metadata, read_metadata
-from sam_audio.judging import StemJudge
 from sam_audio.naming import RESIDUAL, check_prompts, check_template, distinct, fill_template, safe_name, slug
 from sam_audio.pipeline import separate_blocks
+from sam_audio.selection.candidates import Rated, Recording, best_of
+from sam_audio.selection.judging import StemJudge
 from sam_audio.types import SeparationModel, SeparationResult
 
 if TYPE_CHECKING:

@@ -303,7 +303,7 @@ def _prompt(
 
 
 def _files_of_clues() -> dict[str, str | None]:
-    from sam_audio.registry import registry
+    from sam_audio.extending.registry import registry
 
     return registry().clues()
 

@@ -1,4 +1,4 @@
-"""Stands in for ``sam_audio.embedding``: vectors that say how high a sound is, without a model."""
+"""Stands in for ``sam_audio.conditioning.embedding``: vectors that say how high a sound is, without a model."""
 
 from __future__ import annotations
 

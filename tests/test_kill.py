@@ -301,7 +301,7 @@ def test_training_checkpoint(here, run):
     pytest.importorskip("fast_bss_eval")  # of the extra for training
     begin = (
         "from pathlib import Path\n"
-        "from sam_audio.training.separator import load_state\n"
+        "from sam_audio.training.recipes.separator import load_state\n"
         "from test_training_separator import RECIPE\n"
         "state = load_state(Path('state.pt'), RECIPE)\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 
 from peav import checkpoints
-from sam_audio.separator.nano.network import MaskNetwork, NetworkConfig
-from sam_audio.training.bank import SAMPLE_RATE, ShardWriter, build_song_shards, split_of
+from sam_audio.separator.nano.bands import N_BANDS
+from sam_audio.separator.nano.network import MaskNetwork, NetworkConfig, Response
+from sam_audio.training.data.bank import SAMPLE_RATE, ShardWriter, build_song_shards, split_of
 
 CONFIG = NetworkConfig(
     channels=(8, 16, 16, 16),
@@ -95,3 +97,19 @@ def make_bank(folder: Path, seconds: float = 0.6) -> Path:
     ]
     build_song_shards(iter([(seed, stems)]), folder, "song")
     return folder
+
+
+@contextmanager
+def constant_mask(model, logit):
+    """As if the network gave every cell of every prompt this logit."""
+    original = model.engine.network.respond
+
+    def constant(analysis, conditions, *_):
+        masks = torch.full((1, conditions.vectors.shape[1], N_BANDS, analysis.n_frames), float(logit))
+        return Response(masks, None)
+
+    model.engine.network.respond = constant
+    try:
+        yield
+    finally:
+        model.engine.network.respond = original

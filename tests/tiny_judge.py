@@ -11,7 +11,7 @@ import torch
 from judge.nano import JudgeNetwork
 from judge.types import Judgement
 from sam_audio.errors import AudioReadError
-from sam_audio.training.judge import export_weights
+from sam_audio.training.recipes.judge import export_weights
 
 
 def save(path: Path) -> Path:

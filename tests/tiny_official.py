@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from peav.official.parts import unset
-from sam_audio.official.config import SAMAudioConfig
-from sam_audio.official.model import SAMAudio
-from sam_audio.official.weights import PICTURE_TEXT, expected_shapes
+from sam_audio.separator.official.config import SAMAudioConfig
+from sam_audio.separator.official.model import SAMAudio
+from sam_audio.separator.official.weights import PICTURE_TEXT, expected_shapes
 
 TEXT_DIM = 12
 _TRANSFORMER = {

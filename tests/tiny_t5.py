@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from sam_audio.official.config import SAMAudioConfig
+from sam_audio.separator.official.config import SAMAudioConfig
 
 RATE = 48_000
 

@@ -39,8 +39,8 @@ from sam_audio.session import (
 
 if TYPE_CHECKING:
     from sam_audio.api import Separator
-    from sam_audio.embedding import Locator
-    from sam_audio.localize import Spectrogram
+    from sam_audio.conditioning.embedding import Locator
+    from sam_audio.finding.spans import Spectrogram
 
 MIXTURE = "mixture"  # the track of the recording itself
 MOST_RESULTS = 8  # of a visitor, on disk; older ones are made again when they are asked for
@@ -103,7 +103,7 @@ class Shared:
             return self._separators[model]
 
     def locator(self) -> Locator:
-        from sam_audio.embedding import load_frame_encoder
+        from sam_audio.conditioning.embedding import load_frame_encoder
 
         with self._lock:
             self._locator = self._locator or load_frame_encoder("nano")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_audio.embedding import CHUNK_SAMPLES, FRAME, mono_windows
-from sam_audio.localize import SpanOptions, find_spans
+from sam_audio.conditioning.embedding import CHUNK_SAMPLES, FRAME, mono_windows
+from sam_audio.finding.spans import SpanOptions, find_spans
 from sam_audio.types import Samples
 from sam_audio.vocabulary import load_labels
 
 if TYPE_CHECKING:
-    from sam_audio.embedding import Locator
+    from sam_audio.conditioning.embedding import Locator
 
 MOST_SOUNDS = 8
 _OPTIONS = SpanOptions(threshold=0.5, release=0.3, min_duration_s=0.2, merge_gap_s=0.4)

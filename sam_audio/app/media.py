@@ -17,9 +17,9 @@ import numpy as np
 
 from sam_audio.app.project import Media
 from sam_audio.errors import AudioReadError, UserError
+from sam_audio.finding.media import VIDEO, kind_of
+from sam_audio.finding.spans import Spectrogram, spectrogram
 from sam_audio.io import AudioWriter, open_audio
-from sam_audio.localize import Spectrogram, spectrogram
-from sam_audio.media import VIDEO, kind_of
 from sam_audio.types import Samples
 
 EXCERPT_S = 90.0

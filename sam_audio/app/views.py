@@ -15,7 +15,7 @@ from sam_audio.app.controller import AXES, MIXTURE, Stems
 from sam_audio.app.listen import Heard
 from sam_audio.app.media import Excerpt
 from sam_audio.app.project import Media, Project
-from sam_audio.localize import Spectrogram
+from sam_audio.finding.spans import Spectrogram
 from sam_audio.naming import RESIDUAL
 
 FORMATS = {

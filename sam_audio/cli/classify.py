@@ -38,8 +38,8 @@ def classify(
     names = read_labels(labels)
     import numpy as np
 
-    from sam_audio.embedding import load_embedder
-    from sam_audio.media import embed_file, text_kind, unit
+    from sam_audio.conditioning.embedding import load_embedder
+    from sam_audio.finding.media import embed_file, text_kind, unit
 
     embedder = load_embedder(model)
     tables: dict[str, Samples] = {}  # of the labels, for the kinds of media that occur

@@ -53,9 +53,9 @@ def embed(
 
     import numpy as np
 
-    from sam_audio.embedding import load_embedder
+    from sam_audio.conditioning.embedding import load_embedder
+    from sam_audio.finding.media import PICTURE, embed_file, kind_of, unit
     from sam_audio.io.target import writing
-    from sam_audio.media import PICTURE, embed_file, kind_of, unit
     from sam_audio.naming import check_prompts
 
     texts = check_prompts(text) if text else []

@@ -75,7 +75,7 @@ def separation(
     from sam_audio.errors import UserError
     from sam_audio.evaluation import separation as measure
     from sam_audio.separator import load
-    from sam_audio.training.prepare import bank_dir
+    from sam_audio.training.data.prepare import bank_dir
 
     if unknown := set(scenes or ()) - set(measure.SCENARIOS):
         raise UserError(
@@ -108,11 +108,11 @@ def encoders(
     json_summary: Tables = False,
 ) -> None:
     """Zero-shot classification and detection of held-out recordings by the nano encoders, beside YAMNet."""
-    from sam_audio.embedding import load_frame_encoder
+    from sam_audio.conditioning.embedding import load_frame_encoder
     from sam_audio.evaluation import encoders as measure
     from sam_audio.evaluation.tables import markdown
-    from sam_audio.locator import load_locator
-    from sam_audio.training.prepare import bank_dir
+    from sam_audio.finding.locate import load_locator
+    from sam_audio.training.data.prepare import bank_dir
 
     folder = bank or bank_dir()
     tables = {"classification": measure.classify(folder, split, yamnet)}
@@ -151,9 +151,9 @@ def judge(
     """Pearson and Spearman correlation of the Judge's scores with the truth, or with human ratings."""
     from sam_audio.evaluation import judging as measure
     from sam_audio.evaluation.tables import markdown
-    from sam_audio.judging import load_judge
+    from sam_audio.selection.judging import load_judge
     from sam_audio.separator import load
-    from sam_audio.training.prepare import bank_dir
+    from sam_audio.training.data.prepare import bank_dir
 
     loaded = load_judge(model)
     if ratings is not None:
@@ -181,9 +181,9 @@ def presence(
     """How well the Judge knows what is in a mixture and what is not, with what bands usually have asked of music."""
     from sam_audio.evaluation import presence as measure
     from sam_audio.evaluation.tables import markdown
-    from sam_audio.judging import load_judge
+    from sam_audio.selection.judging import load_judge
     from sam_audio.separator import load
-    from sam_audio.training.prepare import bank_dir
+    from sam_audio.training.data.prepare import bank_dir
 
     answers = measure.told(load(separator), load_judge(model), bank or bank_dir(), mixtures, seed)
     rows = [dict(row) for row in measure.evaluate(answers).rows]

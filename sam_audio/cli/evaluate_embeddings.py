@@ -99,7 +99,7 @@ def retrieval(
     overwrite: Overwrite = False,
 ) -> None:
     """Does the right clip come first? R@1, R@5, R@10 and the median rank."""
-    from sam_audio.embedding import load_embedder
+    from sam_audio.conditioning.embedding import load_embedder
     from sam_audio.evaluation import retrieval as measure
     from sam_audio.evaluation.datasets import load
 
@@ -136,7 +136,7 @@ def classification(
     overwrite: Overwrite = False,
 ) -> None:
     """Which label fits best? Top-1 accuracy and mAP."""
-    from sam_audio.embedding import load_embedder
+    from sam_audio.conditioning.embedding import load_embedder
     from sam_audio.evaluation import classification as measure
     from sam_audio.evaluation.datasets import load
 
@@ -175,8 +175,8 @@ def localization(
     """
     from sam_audio.evaluation import localization as measure
     from sam_audio.evaluation.datasets import load
-    from sam_audio.localize import SpanOptions
-    from sam_audio.locator import load_locator
+    from sam_audio.finding.locate import load_locator
+    from sam_audio.finding.spans import SpanOptions
 
     options = SpanOptions(threshold, None, min_duration, merge_gap)
     data = load(dataset.value, folder, split, limit)

@@ -28,7 +28,7 @@ def recordings_in(folder: str, recursive: bool, out: str) -> Iterator[tuple[str,
     Raises:
         AudioReadError: there are none, or the folder cannot be read.
     """
-    from sam_audio.media import AUDIO, VIDEO, kind_of
+    from sam_audio.finding.media import AUDIO, VIDEO, kind_of
     from sam_audio.render import track_name
 
     found = False

@@ -15,7 +15,7 @@ from sam_audio.errors import AudioReadError, PromptError, UserError
 
 if TYPE_CHECKING:
     from judge.types import Judgement
-    from sam_audio.judging import Pair
+    from sam_audio.selection.judging import Pair
 
 USAGE = 'sam-audio judge MIX STEM... -p "dog barking"'
 
@@ -63,7 +63,7 @@ def judge(
     """
     tasks, single = _tasks(files or [], mixture, prompt or [])
     from sam_audio.api import choose_device
-    from sam_audio.judging import judge_files, load_judge
+    from sam_audio.selection.judging import judge_files, load_judge
 
     loaded = load_judge(model, choose_device(device))
     judged: list[tuple[Pair, Judgement]] = []
@@ -110,8 +110,8 @@ def _tasks(
     Raises:
         UserError: nothing can be judged, or prompts do not fit.
     """
-    from sam_audio.judging import Pair
     from sam_audio.naming import check_prompts
+    from sam_audio.selection.judging import Pair
 
     paths = [Path(file) for file in files]
     if any(str(path) == "-" for path in [*paths, mixture]):
@@ -145,7 +145,7 @@ def _stems(path: Path) -> list[Path]:
     Raises:
         AudioReadError: the folder holds none.
     """
-    from sam_audio.media import AUDIO, kind_of
+    from sam_audio.finding.media import AUDIO, kind_of
     from sam_audio.naming import RESIDUAL
 
     if not path.is_dir():
@@ -166,7 +166,7 @@ def _mixture_of(stem: Path, mixture: Path | None) -> Path:
     Raises:
         AudioReadError: there is none, or more than one.
     """
-    from sam_audio.media import AUDIO, VIDEO, kind_of
+    from sam_audio.finding.media import AUDIO, VIDEO, kind_of
 
     if mixture is not None and not mixture.is_dir():
         return mixture

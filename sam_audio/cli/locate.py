@@ -11,7 +11,7 @@ from sam_audio.cli.shared import clock, outputs, show
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from sam_audio.localize import Event
+    from sam_audio.finding.spans import Event
 
 
 def locate(
@@ -62,7 +62,7 @@ def locate(
         raise UserError('no recording is given: sam-audio locate FILE -p "dog barking"')
     if file == "-":
         raise UserError("a recording to locate sounds in is read more than once: name a file instead of -")
-    from sam_audio import localize
+    from sam_audio.finding import spans as localize
     from sam_audio.naming import check_prompts
 
     options = localize.SpanOptions(threshold, None, min_duration, merge_gap)
@@ -82,8 +82,8 @@ def locate(
 
     with outputs(list(to_files.values()), overwrite, [file]) as files:
         duration_s = _duration_s(file)
+        from sam_audio.finding.locate import load_locator
         from sam_audio.io.target import writing
-        from sam_audio.locator import load_locator
 
         locator = load_locator(model)
         activity = locator.activity(file, prompts)

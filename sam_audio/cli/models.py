@@ -19,7 +19,7 @@ def _group() -> None:
 @app.command("list")
 def list_models(json_list: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
     """List the models shipped with this package and the published ones."""
-    from sam_audio.catalogue import models
+    from sam_audio.models import models
 
     entries = models()
     if json_list:
@@ -42,7 +42,7 @@ def info(
     json_info: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Say what a model is, what memory it needs and how to get it; reads no weights and asks no network."""
-    from sam_audio.official.about import about
+    from sam_audio.separator.official.about import about
 
     entries = about(name)
     if json_info:
@@ -63,7 +63,7 @@ def download(
 
     A download that was cut off goes on where it ended; what has come is checked.
     """
-    from sam_audio.official.about import download
+    from sam_audio.separator.official.about import download
 
     print(f"{name} is in {download(name, revision)}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from sam_audio.hookspecs import Exporter
+    from sam_audio.extending.hookspecs import Exporter
     from sam_audio.jobs import Job
 
 Place = tuple[int, int] | str

@@ -22,7 +22,7 @@ def plugins(
 
 def _list(as_json: bool) -> None:
     from sam_audio.cli.shared import complain, show, show_json
-    from sam_audio.registry import registry
+    from sam_audio.extending.registry import registry
 
     found = [plugin.as_dict() for plugin in registry(lambda text: complain(text, "warning")).plugins]
     if as_json:
@@ -50,7 +50,7 @@ def new(
 ) -> None:
     """Begin a plugin: a distribution with a prompt type, an entry point, a README and tests that pass."""
     from sam_audio.cli.shared import show
-    from sam_audio.scaffold import new_plugin
+    from sam_audio.extending.scaffold import new_plugin
 
     for path in new_plugin(name, folder):
         show(str(path))

@@ -12,7 +12,7 @@ from typer.main import get_command
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from sam_audio.hookspecs import Option, PromptType
+    from sam_audio.extending.hookspecs import Option, PromptType
 
 _GIVEN = "sam_audio.clues"
 _PREFIX = "clue_"  # keeps parameters of plugins apart from those of the command
@@ -49,7 +49,7 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 def _parameters(taken: set[str]) -> list[Any]:
     from sam_audio.cli.shared import complain
-    from sam_audio.registry import registry
+    from sam_audio.extending.registry import registry
 
     app = typer.Typer(add_completion=False)
     app.command()(_function(registry(lambda text: complain(text, "warning")).options(), taken))

@@ -12,8 +12,8 @@ from sam_audio.cli.shared import clock, complain, progress, show, show_json
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
-    from sam_audio.embedding import Embedder
-    from sam_audio.search import Hit
+    from sam_audio.conditioning.embedding import Embedder
+    from sam_audio.finding.index import Hit
     from sam_audio.types import Samples
 
 _SHOWN_PROBLEMS = 5
@@ -63,9 +63,9 @@ def search(
         raise UserError(f"{where} is a file: name a folder of sounds, or an index")
     if not os.path.isdir(where):
         raise UserError(f"{where} does not exist: name a folder of sounds, or an index")
-    from sam_audio.embedding import load_embedder
+    from sam_audio.conditioning.embedding import load_embedder
+    from sam_audio.finding.index import SearchIndex, Update, default_index_dir, is_index
     from sam_audio.naming import check_prompts
-    from sam_audio.search import SearchIndex, Update, default_index_dir, is_index
 
     if text is not None:
         (text,) = check_prompts([text])
@@ -105,7 +105,7 @@ def search(
 
 def _query(embedder: Embedder, text: str | None, like: str | None) -> dict[str, Samples]:
     """One unit vector (D,) for each kind of media, from a text, an example, or both."""
-    from sam_audio.media import AUDIO, PICTURE, VIDEO, embed_file, text_kind, unit
+    from sam_audio.finding.media import AUDIO, PICTURE, VIDEO, embed_file, text_kind, unit
 
     example = None
     if like is not None:

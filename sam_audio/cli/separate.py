@@ -19,7 +19,7 @@ from sam_audio.errors import UserError
 if TYPE_CHECKING:
     from judge.rank import Ranker
     from sam_audio.api import Separator
-    from sam_audio.hookspecs import Exporter, PostProcessor
+    from sam_audio.extending.hookspecs import Exporter, PostProcessor
     from sam_audio.jobs import Job
     from sam_audio.render import Progress, RenderOptions, RenderReport
 
@@ -232,9 +232,9 @@ def separate(
     from sam_audio.cli.planned import check_outputs, check_report, is_report, without_outputs
     from sam_audio.cli.prompt_options import given
     from sam_audio.cli.shared import json_text, outputs, show_json, size_bytes
+    from sam_audio.extending.registry import registry
     from sam_audio.jobs import Job, read_jobs
     from sam_audio.prompts import resolve
-    from sam_audio.registry import registry
     from sam_audio.render import RenderOptions
     from sam_audio.separator import ModelOptions
 

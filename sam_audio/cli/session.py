@@ -57,7 +57,7 @@ def export_session(
     """Write a session: stems on tracks in step with the mixture, which is muted; spans as markers."""
     from sam_audio.cli.shared import show
     from sam_audio.export import FORMATS, export, session_of
-    from sam_audio.export.session import prompts_of_report, spans_of_events
+    from sam_audio.export.workstation import prompts_of_report, spans_of_events
 
     session = session_of(
         mixture,

@@ -22,7 +22,7 @@ DataDir = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of 
 @app.command("data")
 def data(data_dir: DataDir, workers: Annotated[int, typer.Option(min=1)] = 2) -> None:
     """Fetch, decode and render the training data into the cache folder; resumes."""
-    from sam_audio.training.prepare import prepare
+    from sam_audio.training.data.prepare import prepare
 
     prepare(data_dir, workers)
 
@@ -45,9 +45,9 @@ def separator(
     """Train the nano separator: prepares the data, resumes from the last state, exports weights."""
     from sam_audio.errors import UserError
     from sam_audio.paths import cache_dir
-    from sam_audio.training.examples import build_examples
-    from sam_audio.training.prepare import prepare
-    from sam_audio.training.separator import RECIPES, export_weights, plot_log, train
+    from sam_audio.training.data.examples import build_examples
+    from sam_audio.training.data.prepare import prepare
+    from sam_audio.training.recipes.separator import RECIPES, export_weights, plot_log, train
 
     if recipe not in RECIPES:
         raise UserError(f"there is no recipe called {recipe}: use {', '.join(RECIPES)}")
@@ -74,8 +74,8 @@ def audio(
 ) -> None:
     """Train the audio tower of PE-AV nano and PE-A-Frame nano; resumes."""
     from sam_audio.paths import cache_dir
-    from sam_audio.training.audio import export_weights, train
-    from sam_audio.training.prepare import prepare
+    from sam_audio.training.data.prepare import prepare
+    from sam_audio.training.recipes.audio import export_weights, train
 
     run = run or cache_dir() / "runs" / "nano-audio"
     state = train(prepare(data_dir), run, minutes, threads=threads)
@@ -90,7 +90,7 @@ def video(
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Train the video tower of PE-AV nano on labelled pictures."""
-    from sam_audio.training.video import export_weights, train
+    from sam_audio.training.recipes.video import export_weights, train
 
     tower, scores = train(data_dir, steps, threads)
     for package, score in scores.items():
@@ -105,10 +105,10 @@ def locator(
     scenes: Annotated[int, typer.Option("-n", min=1, help="Made scenes of 10 s.")] = 200,
 ) -> None:
     """Weigh the nano separator and PE-A-Frame nano against each other, for sam-audio locate."""
-    from sam_audio.locator import CALIBRATION, Calibration, NanoLocator
+    from sam_audio.finding.locate import CALIBRATION, Calibration, NanoLocator
     from sam_audio.separator.nano.model import NanoSeparator
-    from sam_audio.training import locator as training
-    from sam_audio.training.prepare import prepare
+    from sam_audio.training.data.prepare import prepare
+    from sam_audio.training.recipes import locator as training
 
     listening = NanoLocator(NanoSeparator(), Calibration.load(CALIBRATION))
     calibration = training.fit(listening, prepare(data_dir), scenes)
@@ -139,8 +139,8 @@ def judge(
 ) -> None:
     """Train Judge nano on separations of many qualities; examples in the cache folder are used again."""
     from judge.nano import load_judge
-    from sam_audio.training import judge as training
-    from sam_audio.training.prepare import prepare
+    from sam_audio.training.data.prepare import prepare
+    from sam_audio.training.recipes import judge as training
 
     network = load_judge(start) if start else None
     bank, n_measured = prepare(data_dir), min(max(mixtures // 10, 1), 400)
@@ -176,6 +176,6 @@ def text(
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Distil the text tower of PE-AV nano from all-MiniLM-L6-v2; resumes."""
-    from sam_audio.training.text import run
+    from sam_audio.training.recipes.text import run
 
     run(export, data_dir / "manifest.tsv.gz" if data_dir else None, steps, fold_in, threads)

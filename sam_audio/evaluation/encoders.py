@@ -24,10 +24,10 @@ from sam_audio.evaluation.datasets import Event, Item
 from sam_audio.evaluation.metrics import average_precision, ranks, recall_at
 from sam_audio.evaluation.protocols import Row
 from sam_audio.evaluation.scenes import scenes
-from sam_audio.locator import Locator
-from sam_audio.training.bank import SAMPLE_RATE, Bank
-from sam_audio.training.labels import absent_ok, conflicts, load_labels
-from sam_audio.training.mixing import Pools
+from sam_audio.finding.locate import Locator
+from sam_audio.training.data.bank import SAMPLE_RATE, Bank
+from sam_audio.training.data.labels import absent_ok, conflicts, load_labels
+from sam_audio.training.data.mixing import Pools
 from sam_audio.training.yamnet import Yamnet, load_yamnet
 
 MAX_SECONDS = 10.0

@@ -161,8 +161,8 @@ def candidates_of(
     Raises:
         UserError: the model has not that many.
     """
-    from sam_audio.candidates import candidates
     from sam_audio.evaluation.separation import SCENARIOS, mixtures, separate_prompts
+    from sam_audio.selection.candidates import candidates
 
     ways = candidates(model, k)
     for _, mixture, _ in mixtures(bank_dir, -(-n // len(SCENARIOS)), seed=seed):
@@ -366,7 +366,7 @@ def read_sound(path: Path, sample_rate: int) -> Samples:
         AudioReadError: it cannot be read.
     """
     from sam_audio.io import read_audio
-    from sam_audio.resample import Resampler
+    from sam_audio.io.resample import Resampler
 
     samples, rate = read_audio(path)
     resampler = Resampler(rate, sample_rate, 1)

@@ -13,9 +13,9 @@ from sam_audio.errors import UserError
 from sam_audio.evaluation.datasets import Event, Item
 from sam_audio.evaluation.metrics import PSDS1, PSDS2, event_f1, merged, psds, segment_f1
 from sam_audio.evaluation.protocols import Evaluation, Row, Value, attempt, ensure_some
+from sam_audio.finding.locate import Locator
+from sam_audio.finding.spans import SpanOptions, find_events
 from sam_audio.io import open_audio
-from sam_audio.localize import SpanOptions, find_events
-from sam_audio.locator import Locator
 
 __all__ = ["evaluate"]
 

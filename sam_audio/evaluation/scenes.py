@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_audio.training import labels as label_table
-from sam_audio.training.audio_data import AUDIBLE_DB, FRAME, activity_level
-from sam_audio.training.bank import SAMPLE_RATE, Bank
-from sam_audio.training.mixing import Mixer
+from sam_audio.training.data import labels as label_table
+from sam_audio.training.data.bank import SAMPLE_RATE, Bank
+from sam_audio.training.data.mixing import Mixer
+from sam_audio.training.data.tower_batches import AUDIBLE_DB, FRAME, activity_level
 
 SECONDS = 10.0
 MAX_EVENT_S = 4.0

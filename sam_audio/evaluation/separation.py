@@ -22,8 +22,8 @@ import torch
 from judge.metrics import level_db, si_sdr
 from judge.rank import FRAME_S, sounding
 from sam_audio.separator.nano.bands import istft, power, stft, to_bands, to_bins
-from sam_audio.training.bank import SAMPLE_RATE, Bank
-from sam_audio.training.mixing import Mixer, Mixture, Prompt
+from sam_audio.training.data.bank import SAMPLE_RATE, Bank
+from sam_audio.training.data.mixing import Mixer, Mixture, Prompt
 from sam_audio.types import Anchor, Condition, SeparationModel, Span
 
 BAND = "stems of a rendered band"
@@ -221,7 +221,7 @@ def separate_conditions(model: SeparationModel, mixed: np.ndarray, conditions: l
 
 
 def _group(label: str) -> str:
-    from sam_audio.training.labels import load_labels
+    from sam_audio.training.data.labels import load_labels
 
     entry = load_labels().get(label)
     return entry.group if entry else "groups of songs"

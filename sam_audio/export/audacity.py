@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from sam_audio.export.session import Session
+from sam_audio.export.workstation import Session
 
 
 def write(session: Session, file: BinaryIO, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-from sam_audio.export.session import Session, Track
+from sam_audio.export.workstation import Session, Track
 from sam_audio.naming import distinct, slug
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sam_audio.errors import MissingExtraError
-from sam_audio.export.session import Session
+from sam_audio.export.workstation import Session
 
 
 def write(session: Session, file: BinaryIO, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sam_audio.errors import UserError
-from sam_audio.export.session import Session, Track
+from sam_audio.export.workstation import Session, Track
 
 SOURCES = {".wav": "WAVE", ".aiff": "WAVE", ".aif": "WAVE", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "VORBIS"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sam_audio.errors import AudioWriteError, MissingExtraError, UserError
-from sam_audio.export.session import Session, Track
+from sam_audio.export.workstation import Session, Track
 from sam_audio.io.containers import GUARD_OPTIONS
 from sam_audio.io.ffmpeg import find_ffmpeg
 

@@ -15,7 +15,7 @@ import numpy as np
 from sam_audio.documents import Document, converted, shown, structured
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.host.automation import Automation
-from sam_audio.queue import SampleQueue
+from sam_audio.io.buffer import SampleQueue
 from sam_audio.types import Samples
 
 CONTROL_SAMPLES = 256  # how often an automated parameter of an effect is set

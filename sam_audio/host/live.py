@@ -18,7 +18,7 @@ import numpy as np
 
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.host.stage import LIVE_BLOCK
-from sam_audio.queue import SampleQueue
+from sam_audio.io.buffer import SampleQueue
 from sam_audio.separator.nano.bands import HOP, N_FFT, SAMPLE_RATE
 from sam_audio.separator.nano.engine import Engine
 from sam_audio.separator.nano.model import NanoSeparator

@@ -20,8 +20,8 @@ from sam_audio.errors import AudioReadError, UserError
 from sam_audio.host.automation import Automation
 from sam_audio.host.chains import ChainRunner, chain_latency
 from sam_audio.host.stage import SeparatorStage, stage_latency
+from sam_audio.io.buffer import SampleQueue
 from sam_audio.naming import RESIDUAL, check_prompts, distinct
-from sam_audio.queue import SampleQueue
 from sam_audio.types import Samples, SeparationModel
 
 MASTER = "master"

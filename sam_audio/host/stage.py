@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.queue import SampleQueue
-from sam_audio.resample import Resampler
+from sam_audio.io.buffer import SampleQueue
+from sam_audio.io.resample import Resampler
 from sam_audio.types import Condition, Samples, SeparationModel
 
 LIVE_BLOCK = 256  # samples the separator is fed at a time when every millisecond counts

@@ -12,10 +12,10 @@ import numpy as np
 from sam_audio.errors import AudioWriteError
 from sam_audio.io.encoders import Encoder, make_encoder
 from sam_audio.io.formats import INTEGER_BITS, check_output, full_scale
+from sam_audio.io.resample import Resampler
 from sam_audio.io.signals import uninterrupted
 from sam_audio.io.tags import Metadata, write_tags
 from sam_audio.io.target import FileTarget, StdoutTarget, publish_together, writing
-from sam_audio.resample import Resampler
 
 _RESCALE_BLOCK = 65536
 _CLIP_MODES = (None, "clamp", "rescale")

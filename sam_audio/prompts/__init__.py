@@ -20,8 +20,8 @@ from sam_audio.errors import PromptError
 from sam_audio.naming import check_prompts
 
 if TYPE_CHECKING:
-    from sam_audio.hookspecs import PromptType
-    from sam_audio.registry import Registry
+    from sam_audio.extending.hookspecs import PromptType
+    from sam_audio.extending.registry import Registry
 
 __all__ = ["Prompt", "Request", "existing_file", "resolve"]
 
@@ -156,7 +156,7 @@ def _understand(prompt: Prompt, shared: Mapping[str, Any], registry: Registry | 
 
 def _parse(values: Mapping[str, Any], registry: Registry | None) -> list[tuple[PromptType, Any]]:
     if registry is None:
-        from sam_audio.registry import registry as found
+        from sam_audio.extending.registry import registry as found
 
         registry = found()
     kinds = registry.all("prompt_types")

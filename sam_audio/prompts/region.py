@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import AudioReadError, PromptError
-from sam_audio.hookspecs import Option
+from sam_audio.extending.hookspecs import Option
 from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.prompts.tracking import Box
     from sam_audio.types import Condition, MaskedVideo, Samples
 

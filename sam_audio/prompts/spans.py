@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
-from sam_audio.hookspecs import Option
+from sam_audio.extending.hookspecs import Option
 from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.types import Anchor, Condition
 
 _TOLERANCE_S = 0.05  # ends are often rounded up

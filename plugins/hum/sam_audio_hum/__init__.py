@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
-from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.extending.hookspecs import Option, PromptType, hookimpl
 from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.types import Condition
 
 RATE_HZ, HOP = 22_050, 256
@@ -48,7 +48,7 @@ def follow(path: Path) -> Contour:
     import numpy as np
 
     from sam_audio.io import read_audio
-    from sam_audio.resample import Resampler
+    from sam_audio.io.resample import Resampler
 
     samples, rate = read_audio(path)
     resampler = Resampler(rate, RATE_HZ, 1)
@@ -75,7 +75,7 @@ class Hum:
         return existing_file(values["hum"], "the melody", "name a recording of it")
 
     def encode(self, value: Path, condition: Condition, recording: Recording) -> Condition:
-        from sam_audio.prompts.priors import HarmonicPrior
+        from sam_audio.conditioning.priors import HarmonicPrior
 
         return replace(condition, masks=(*condition.masks, HarmonicPrior(follow(value))))
 

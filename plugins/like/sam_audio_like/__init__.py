@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
-from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.extending.hookspecs import Option, PromptType, hookimpl
 from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.types import Condition
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
-from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.extending.hookspecs import Option, PromptType, hookimpl
 from sam_audio.prompts import existing_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.types import Condition
 
 RING_S = 0.15  # notes sound on after their end
@@ -143,7 +143,7 @@ class Midi:
         return read_score(path, None if track is None else str(track))
 
     def encode(self, value: Score, condition: Condition, recording: Recording) -> Condition:
-        from sam_audio.prompts.priors import HarmonicPrior
+        from sam_audio.conditioning.priors import HarmonicPrior
 
         return replace(condition, masks=(*condition.masks, HarmonicPrior(value)))
 

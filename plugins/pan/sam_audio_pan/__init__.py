@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import PromptError
-from sam_audio.hookspecs import Option, PromptType, hookimpl
+from sam_audio.extending.hookspecs import Option, PromptType, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sam_audio.prompts.recording import Recording
+    from sam_audio.conditioning.source import Recording
     from sam_audio.types import Condition, Grid, Samples
 
 WIDTH_DEG = 8.0

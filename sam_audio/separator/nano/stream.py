@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam_audio.queue import SampleQueue
+from sam_audio.io.buffer import SampleQueue
 from sam_audio.separator.nano.bands import HOP, N_BANDS, N_BINS, N_FFT, SAMPLE_RATE
 from sam_audio.separator.nano.engine import STEP, Engine, Heard, Question, Vectors
 from sam_audio.separator.nano.synthesis import (

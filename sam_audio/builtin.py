@@ -1,0 +1,24 @@
+"""What the package itself provides, through the same hooks as plugins."""
+
+from __future__ import annotations
+
+from sam_audio.extending.hookspecs import Exporter, PromptType, RankerType, hookimpl
+from sam_audio.prompts.region import Region
+from sam_audio.prompts.spans import Spans
+from sam_audio.remux import Remux
+from sam_audio.selection.rankers import Activity, Similarity
+
+
+@hookimpl
+def prompt_types() -> list[PromptType]:
+    return [Spans(), Region()]
+
+
+@hookimpl
+def rankers() -> list[RankerType]:
+    return [Similarity(), Activity()]
+
+
+@hookimpl
+def exporters() -> list[Exporter]:
+    return [Remux()]

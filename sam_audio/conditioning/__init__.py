@@ -1,0 +1,1 @@
+"""What is asked, as a separator understands it."""

@@ -1,0 +1,269 @@
+"""Files as vectors: what stands between a recording or a picture on disk and the encoders of PE-AV.
+
+Long files are read in windows, so memory does not grow with their length. Vectors that leave here are unit
+vectors, whatever the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sam_audio.errors import ModelError
+from sam_audio.io import open_audio
+from sam_audio.io.resample import Resampler
+from sam_audio.types import Samples
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SAMPLE_RATE = 48_000
+FRAME = 1920  # samples of a frame vector: 40 ms
+SEGMENT_S = 10.0
+# Frame vectors of long sound are made 30.72 s at a time, with 1.92 s on both sides that only lend context. Both
+# are whole windows of the nano trunk (0.96 s), so that where a window begins does not show.
+CHUNK_SAMPLES = 32 * 46_080
+CONTEXT_SAMPLES = 2 * 46_080
+VIDEO_RATE_HZ, VIDEO_FRAMES = 2.0, 64
+
+
+def load_embedder(name: str = "nano", device: str = "cpu") -> Embedder:
+    """PE-AV by name ("nano"), hub id or folder, ready to embed files.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be loaded.
+    """
+    from peav import load_audio_video
+
+    with _as_model_error():
+        return Embedder(str(name), *load_audio_video(name, device=device))
+
+
+def load_frame_encoder(name: str = "nano", device: str = "cpu") -> Locator:
+    """PE-A-Frame by name ("nano"), hub id or folder.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be loaded.
+    """
+    from peav import load_audio_frame
+
+    with _as_model_error():
+        return Locator(str(name), *load_audio_frame(name, device=device))
+
+
+class Embedder:
+    """PE-AV on files: everything becomes a unit vector of one space, float32 (D,) or (N, D)."""
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, name: str, model: Any, processor: Any) -> None:
+        self.name, self.model, self.processor = name, model, processor
+
+        self._locator: Locator | None = None
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.model.config.output_dim)
+
+    @property
+    def version(self) -> str:
+        """Changes when the weights behind the name do, so that an index can tell; "" where that is unknown."""
+        return str(getattr(self.model, "version", ""))
+
+    def embed_text(self, texts: list[str], kind: str = "audio") -> Samples:
+        """(N, D). ``kind`` says what the texts will be compared with: audio, video or audio_video."""
+        encode = getattr(self.model, f"encode_{kind}_text")
+        with _as_model_error():
+            inputs = self.processor(text=texts)
+            return _unit(encode(inputs["input_ids"], inputs["attention_mask"]))
+
+    def embed_audio(self, samples: Samples) -> Samples:
+        """(D,) of mono samples (n,) at 48 kHz; silence is all zeros: it sounds like nothing."""
+        import torch
+
+        if not samples.any():
+            return np.zeros(self.dim, np.float32)
+
+        with _as_model_error():
+            inputs = self.processor(audio=[torch.from_numpy(samples)[None]], sampling_rate=SAMPLE_RATE)
+            return _unit(self.model.encode_audio(inputs["input_values"], inputs["padding_mask"]))[0]
+
+    def embed_audio_segments(
+        self,
+        path: str | Path,
+        segment_s: float = SEGMENT_S,
+        *,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+    ) -> Iterator[tuple[float, float, Samples]]:
+        """(start, end, vector) of each stretch, in seconds of the file; the last one is shorter."""
+        position = start_s
+        for samples in mono_windows(
+            path, round(segment_s * SAMPLE_RATE), start_s=start_s, duration_s=duration_s
+        ):
+            end = position + len(samples) / SAMPLE_RATE
+            if end - position >= 0.25 or position == start_s:  # a scrap at the end says nothing
+                yield position, end, self.embed_audio(samples)
+            position = end
+
+    def embed_audio_file(
+        self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None
+    ) -> Samples:
+        """(D,), the direction of the mean over segments, each by its length."""
+        segments = list(self.embed_audio_segments(path, start_s=start_s, duration_s=duration_s))
+        total = np.sum([vector * (end - start) for start, end, vector in segments], axis=0)
+        return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
+
+    def embed_audio_frames(self, path: str | Path) -> Samples:
+        """Frame vectors (T, D), one each 40 ms, as PE-A-Frame of the same family gives them."""
+        self._locator = self._locator or load_frame_encoder(self.name)
+        return np.concatenate(list(self._locator.frames(path)))
+
+    def embed_picture_file(self, path: str | Path) -> Samples:
+        """(D,) of one picture."""
+        import torch
+
+        from sam_audio.io.pictures import read_picture
+
+        return self.embed_frames(torch.from_numpy(read_picture(path))[None])
+
+    def embed_video_file(
+        self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None
+    ) -> Samples:
+        """(D,) of the pictures of a video, two a second, at most 64 of them."""
+        import torch
+
+        from sam_audio.io.pictures import read_frames
+
+        frames = []
+        for _, frame in read_frames(path, start_s=start_s, duration_s=duration_s, rate_hz=VIDEO_RATE_HZ):
+            frames.append(torch.from_numpy(frame))
+            if len(frames) == VIDEO_FRAMES:
+                break
+        return self.embed_frames(torch.stack(frames))
+
+    def embed_frames(self, frames: Tensor) -> Samples:
+        """(D,) of uint8 frames (N, 3, H, W)."""
+        with _as_model_error():
+            inputs = self.processor(videos=[frames])
+            pixels, valid = inputs["pixel_values_videos"], inputs["padding_mask_videos"]
+            return _unit(self.model.encode_video(pixels, valid))[0]
+
+    def probabilities(self, audio: Samples, texts: Samples) -> Samples:
+        """How likely each text describes each sound: (B, D) and (N, D) -> (B, N) in 0..1, for models that know."""
+        import torch
+
+        probability = getattr(self.model, "probability", None)
+        if probability is None:
+            raise ModelError(f"{self.name} gives similarities only: use the ranking, or the nano model")
+        return probability(torch.from_numpy(audio), torch.from_numpy(texts)).numpy()
+
+
+class Locator:
+    """PE-A-Frame on files: when does each described sound happen?"""
+
+    frame_rate = SAMPLE_RATE / FRAME
+
+    def __init__(self, name: str, model: Any, processor: Any) -> None:
+        self.name, self.model, self.processor = name, model, processor
+
+    def activity(self, path: str | Path, prompts: list[str]) -> Samples:
+        """Probability of every prompt in every 40 ms frame, (N, T) float32."""
+        return np.concatenate(list(self.activity_blocks(mono_windows(path, CHUNK_SAMPLES), prompts)), axis=1)
+
+    def activity_blocks(self, windows: Iterator[Samples], prompts: list[str]) -> Iterator[Samples]:
+        """The same for mono samples at 48 kHz in windows of CHUNK_SAMPLES, as (N, t) arrays in order."""
+        import torch
+
+        with _as_model_error():
+            inputs = self.processor(text=prompts)
+            text = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+        for frames in self._frame_blocks(windows):
+            logits = self.model.pairwise_logits(torch.from_numpy(frames)[None], text)
+            yield logits[0].sigmoid().float().numpy()
+
+    def frames(self, path: str | Path) -> Iterator[Samples]:
+        """Frame vectors (t, D) in order."""
+        return self._frame_blocks(mono_windows(path, CHUNK_SAMPLES))
+
+    def _frame_blocks(self, windows: Iterator[Samples]) -> Iterator[Samples]:
+        import torch
+
+        for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
+            with _as_model_error():
+                inputs = self.processor(audio=[torch.from_numpy(sound)[None]], sampling_rate=SAMPLE_RATE)
+                frames = self.model.encode_audio(inputs["input_values"], inputs["padding_mask"])[0]
+            first = before // FRAME
+            yield frames[first : first + -(-length // FRAME)].float().numpy()
+
+
+def with_context(windows: Iterator[Samples], context_samples: int) -> Iterator[tuple[int, int, Samples]]:
+    """Each window with the end of the one before and the beginning of the next around it.
+
+    Yields:
+        How many samples were put before the window, how long it is, and all of it, (n,).
+
+    >>> [(n, sound.tolist()) for n, _, sound in with_context(iter([np.arange(3), np.arange(3, 5)]), 2)]
+    [(0, [0, 1, 2, 3, 4]), (2, [1, 2, 3, 4])]
+    """
+    before = np.zeros(0, np.float32)
+    current = next(windows, None)
+    while current is not None:
+        following = next(windows, None)
+        after = current[:0] if following is None else following[:context_samples]
+        yield len(before), len(current), np.concatenate([before, current, after]).astype(current.dtype)
+        before, current = current[-context_samples:], following
+
+
+def mono_windows(
+    path: str | Path, window_samples: int, *, start_s: float = 0.0, duration_s: float | None = None
+) -> Iterator[Samples]:
+    """The file mixed down and resampled to 48 kHz, in windows (n,); the last one is shorter.
+
+    Raises:
+        AudioReadError, MissingExtraError: as `open_audio`.
+    """
+    with open_audio(path, start_s=start_s, duration_s=duration_s) as reader:
+        resampler = Resampler(reader.sample_rate, SAMPLE_RATE, 1)
+        parts: list[Samples] = []
+        held = 0
+
+        def ready(last: bool) -> Iterator[Samples]:
+            nonlocal parts, held
+            while held >= window_samples or (last and held):
+                joined = np.concatenate(parts)
+                yield joined[:window_samples]
+                parts = [joined[window_samples:]]
+                held = len(parts[0])
+
+        for block in reader.blocks(reader.sample_rate * 10):
+            mono = resampler.push(block.mean(axis=0, keepdims=True, dtype=np.float32))[0]
+            parts.append(mono)
+            held += len(mono)
+            yield from ready(last=False)
+        rest = resampler.finish()[0]
+        parts.append(rest)
+        held += len(rest)
+        yield from ready(last=True)
+
+
+def _unit(vectors: Tensor) -> Samples:
+    import torch.nn.functional as F
+
+    return F.normalize(vectors.float(), dim=-1).cpu().numpy()
+
+
+class _as_model_error:
+    """Turns what the encoders refuse into the one-sentence error of this package."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from peav.checkpoints import CheckpointError
+
+        if isinstance(error, (CheckpointError, ValueError)):
+            raise ModelError(str(error).rstrip(".")) from None

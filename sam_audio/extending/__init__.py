@@ -1,0 +1,1 @@
+"""What plugins can add, and how they are found."""

@@ -1,0 +1,1 @@
+"""Where sounds are: in time, and in folders of files."""

@@ -1,0 +1,180 @@
+"""The page runs: every state of it, without a browser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("streamlit")
+from sam_audio.app import page, views  # noqa: E402
+from sam_audio.app.controller import Settings, Stems  # noqa: E402
+from sam_audio.app.project import Ask, Media  # noqa: E402
+
+MEDIA = Media(Path("a.wav"), "a.wav", "0" * 64, 1000, 2, 10_000)
+
+
+@pytest.fixture
+def app(tmp_path, tiny_weights, monkeypatch):
+    """The page with a recording of its own, in one visitor's eyes."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    logging.getLogger("streamlit").setLevel(logging.ERROR)
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "mix.wav", rng.normal(0, 0.1, (16_000, 2)), 16_000)
+    settings = Settings(
+        str(tmp_path / "mix.wav"), str(tmp_path / "sessions"), models={"tiny": str(tiny_weights)}
+    )
+    monkeypatch.setenv(page.SETTINGS, json.dumps(vars(settings)))
+    st.cache_resource.clear()
+    yield AppTest.from_file(page.__file__, default_timeout=30)
+    st.cache_resource.clear()
+
+
+def until(app, done, tries: int = 60):
+    for _ in range(tries):
+        app.run()
+        assert not app.exception, app.exception
+        if done():
+            return
+    raise AssertionError(f"the page never came there: {[e.value for e in app.error]}")
+
+
+def button(app, label: str):
+    return next(one for one in app.button if one.label == label)
+
+
+def test_from_a_file_to_stems(app):
+    until(app, lambda: bool(app.header))
+    assert app.header[0].value == "` mix.wav `"
+    next(one for one in app.text_input if one.label.startswith("What do you")).input("guitar")
+    button(app, "Separate").click()
+    until(app, lambda: any(one.label == "Prepare the download" for one in app.button))
+    assert not app.error
+    button(app, "Undo").click()
+    until(app, lambda: not any(one.label == "Prepare the download" for one in app.button))
+    button(app, "Redo").click()
+    until(app, lambda: any(one.label == "Prepare the download" for one in app.button))
+    button(app, "Save session").click()
+    app.run()
+    assert not app.exception and not app.error
+
+
+def test_what_cannot_be_asked_is_said(app):
+    until(app, lambda: bool(app.header))
+    button(app, "Separate").click()
+    for _ in range(3):  # the page also runs by itself
+        app.run()
+        assert [error.value for error in app.error] == [
+            "` A prompt is empty: say what to separate, for example 'guitar'. `"
+        ]
+    button(app, "What is in here?").click()
+    app.run()
+    assert not app.error
+
+
+def test_without_a_file_there_is_a_welcome(app, monkeypatch, tmp_path):
+    monkeypatch.setenv(page.SETTINGS, json.dumps(vars(Settings())))
+    app.run()
+    assert not app.exception and app.title[0].value.startswith("Pull any sound")
+    monkeypatch.setenv(page.SETTINGS, json.dumps(vars(Settings(file=str(tmp_path / "gone.wav")))))
+
+
+def test_sentences():
+    assert page._sentence("a file_name is wrong") == "` A file_name is wrong. `"
+    assert page._sentence("a.wav is empty") == "` a.wav is empty. `"
+    assert Ask("x").hint == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![](http://a/b.png)",
+        "[a](http://a)",
+        ":red[a] $x$ <b>a</b> :smile:",
+        "`a`",
+        "``",
+        "# a",
+        "a\n\n- b",
+        "* a",
+        " a ",
+    ],
+)
+def test_words_of_visitors_are_one_code_span(text):
+    """By the rules of CommonMark: a run of backticks ends at the next run of the same length."""
+    span = views.plain(text)
+    fence = re.match("`+", span)[0]
+    runs = re.findall("`+", span)
+    assert runs[0] == runs[-1] == fence and fence not in runs[1:-1] and "\n" not in span
+    assert span.removeprefix(fence).removesuffix(fence).strip() == " ".join(text.split())
+    assert views.plain(" \n\0") == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        [],
+        "x",
+        {"token": "other"},
+        {"token": MEDIA.sha256},
+        {"token": MEDIA.sha256, "seq": "x", "selection": None, "faders": {}},
+        {"token": MEDIA.sha256, "seq": float("inf"), "selection": None, "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": [1], "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": [2, 1], "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": ["a", "b"], "faders": {}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": None, "faders": {"a": {"gain_db": []}}},
+        {"token": MEDIA.sha256, "seq": 1, "selection": None, "faders": []},
+    ],
+)
+def test_what_is_no_state_of_the_mixer(said):
+    assert views.said_by_mixer(said, MEDIA) is None
+
+
+def test_what_the_mixer_says():
+    said = {
+        "token": f"{MEDIA.sha256}:0",
+        "seq": 2,
+        "selection": [1, 99],
+        "faders": {"a": {"mute": True, "pan": 0.5}},
+    }
+    assert views.said_by_mixer(said, MEDIA) == views.Said(2, (1.0, 10.0), {"a": {"mute": 1.0, "pan": 0.5}})
+    assert views.said_by_mixer({**said, "selection": None}, MEDIA).selection is None
+
+
+def test_verdicts_are_plain():
+    scores = dict.fromkeys(views.AXES, 3.0)
+    stems = Stems({}, {"a": -6.0, "b": -120.0}, {"a": scores}, {"a": False, "b": None})
+    said, absent = views.verdict("a", stems)
+    assert absent and said.startswith("Not in the mix") and "overall 3.0" in said and "-6.0 dB" in said
+    assert views.verdict("b", stems) == ("silent", False)
+
+
+def test_marks_are_in_pixels_of_the_video():
+    shown = {"x": 10, "y": 20, "width": 320, "height": 192}
+    assert views.mark_of(shown, (640, 384), 1.5) == {
+        "key": "point",
+        "value": "20,40@1.5",
+        "numbers": (20, 40),
+    }
+    drawn = {"x1": 50, "y1": 50, "x2": 10, "y2": -30, "width": 100, "height": 100}
+    assert views.mark_of(drawn, (100, 100), 0)["value"] == "10,0,40,50@0"
+    assert views.mark_of({**drawn, "x2": 51, "y2": 51}, (100, 100), 0)["key"] == "point"
+    assert views.mark_of(None, (1, 1), 0) is None
+    picture = views.marked(np.zeros((50, 60, 3), np.uint8), views.marking((30, 20), 0))
+    assert picture[20, 30].any() and not picture[0, 0].any()
+    assert views.marked(np.zeros((50, 60, 3), np.uint8), views.marking((5, 5, 20, 20), 0)).any()
+
+
+def test_the_spectrogram_is_small(tmp_path):
+    from sam_audio.finding.spans import spectrogram
+
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 80_000), 8000)
+    figure = views.spectrogram(spectrogram(tmp_path / "a.wav", 800), (1.0, 2.0))
+    assert len(figure.to_json()) < 300_000

@@ -1,0 +1,143 @@
+"""The commands besides ``separate``, and what the catalogue says."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
+from typer.testing import CliRunner
+
+import sam_audio.cli
+from sam_audio import models as catalogue
+from sam_audio.cli import app
+
+runner = CliRunner()
+
+
+def test_models_list():
+    result = runner.invoke(app, ["models", "list", "--json"])
+    entries = json.loads(result.stdout)
+    assert (result.exit_code, entries) == (0, catalogue.models())
+    shipped = [entry for entry in entries if entry["name"] == "nano"]
+    assert [entry["kind"] for entry in shipped] == [
+        "separator",
+        "text encoder",
+        "audio encoder",
+        "video encoder",
+        "judge",
+    ]
+    for entry in shipped:
+        assert entry["bytes"] < 3 * entry["parameters"]  # float16 or int8
+
+
+def test_models_list_as_a_table():
+    out = runner.invoke(app, ["models", "list"]).stdout
+    for entry in catalogue.models():
+        assert f"{entry['parameters'] / 1e6:.1f} M" in out
+        assert entry["kind"] in out
+
+
+def test_parameters_are_counted_from_the_header(tiny_weights):
+    import tiny
+
+    assert catalogue.count_parameters(tiny_weights) == sum(
+        tensor.numel() for tensor in tiny.network().state_dict().values()
+    )
+
+
+COMMANDS = [
+    [],
+    ["separate"],
+    ["models"],
+    ["models", "list"],
+    ["models", "info"],
+    ["models", "download"],
+    ["train"],
+    ["train", "data"],
+    ["train", "separator"],
+]
+COMMANDS += [["train", name] for name in ("text", "audio", "video", "locator", "judge")]
+COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge", "presence"))]
+COMMANDS += [["eval", name] for name in ("retrieval", "classification", "localization")]
+COMMANDS += [["locate"], ["search"], ["classify"], ["embed"], ["app"]]
+COMMANDS += [["plugins"], ["plugins", "new"]]
+for _name in sam_audio.cli.OPTIONAL:
+    if find_spec(f"sam_audio.cli.{_name}") is not None:
+        _group = getattr(import_module(f"sam_audio.cli.{_name}"), "app", None)
+        COMMANDS += [
+            [_name],
+            *([_name, command.name] for command in (_group.registered_commands if _group else ())),
+        ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command):
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    usage = re.sub(r"\x1b\[[0-9;]*m|\{\w+\}", "", result.stdout).split("Usage:")[1].splitlines()[0].split()
+    assert [word for word in usage if word.islower()][1:] == command
+
+
+def test_every_command_is_listed_above():
+    def walk(typer_app, path):
+        yield path
+        for command in typer_app.registered_commands:
+            yield [*path, command.name]
+        for group in typer_app.registered_groups:
+            yield from walk(group.typer_instance, [*path, group.name])
+
+    assert sorted(walk(app, [])) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [["train", "separator"], ["train", "data"]])
+def test_training_without_data_is_one_sentence(refused, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("SAM_AUDIO_CACHE", str(tmp_path / "cache"))
+    assert "manifest.tsv.gz" in refused(*command, "--data", tmp_path)
+
+
+def test_the_text_tower_goes_where_it_is_told(tmp_path, monkeypatch):
+    from sam_audio.training.recipes import text
+
+    told = []
+    monkeypatch.setattr(text, "run", lambda *arguments: told.append(arguments))
+    assert runner.invoke(app, ["train", "text"]).exit_code == 2 and not told  # never over the shipped one
+    path = tmp_path / "text.safetensors"
+    arguments = ["train", "text", "--export", str(path), "--data", str(tmp_path), "--steps", "7"]
+    assert runner.invoke(app, arguments).exit_code == 0
+    assert told == [(path, tmp_path / "manifest.tsv.gz", 7, 300, 2)]
+
+
+def test_an_unknown_recipe(refused, tmp_path):
+    says = refused("train", "separator", "--data", tmp_path, "--recipe", "grand")
+    assert "grand" in says and "nano" in says
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_measuring_without_a_bank_is_one_sentence(refused, tmp_path, exists, tiny_weights):
+    bank = tmp_path if exists else tmp_path / "gone"
+    assert str(bank) in refused("eval", "separation", "--bank", bank, "--model", tiny_weights)
+
+
+def test_measuring(tmp_path, tiny_weights, bank_dir):
+    arguments = [
+        "eval",
+        "separation",
+        "--bank",
+        bank_dir,
+        "--model",
+        tiny_weights,
+        "-n",
+        "1",
+        "--out",
+        tmp_path / "t",
+    ]
+    result = runner.invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["absent_median_db"] < 0
+    assert {"events in pairs", "all"} <= {row["what"] for row in summary["table"]}
+    assert (tmp_path / "t" / "separation.md").read_text().count("\n") == len(summary["table"]) + 2
+    assert "dog barking" in (tmp_path / "t" / "separation-labels.csv").read_text()

@@ -1,0 +1,162 @@
+"""Scripts written for the published package run unchanged: names, arguments and shapes are the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import soundfile
+import tiny_t5
+import torch
+
+import sam_audio
+
+pytest.importorskip("transformers")
+torchaudio = pytest.importorskip("torchaudio")
+
+RATE = tiny_t5.RATE
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return tiny_t5.write_model(tmp_path_factory.mktemp("models") / "sam-audio")
+
+
+@pytest.fixture(scope="module")
+def judge_folder(tmp_path_factory):
+    from test_judge_official import random_tensors, write
+
+    return write(tmp_path_factory.mktemp("models") / "judge", random_tensors())
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch, model_folder, judge_folder):
+    """Runs a script beside a recording of 2 s; gives its variables."""
+
+    def save(path, samples, sample_rate):
+        soundfile.write(path, samples.T.numpy(), sample_rate, subtype="FLOAT")
+
+    def load(path):
+        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        return torch.from_numpy(samples.T.copy()), sample_rate
+
+    # those of newer torchaudio need torchcodec
+    monkeypatch.setattr(torchaudio, "save", save)
+    monkeypatch.setattr(torchaudio, "load", load)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAM_AUDIO_CACHE", str(tmp_path / "cache"))
+    sound = np.random.default_rng(0).normal(0, 0.1, (2 * RATE, 2))
+    soundfile.write("mix.wav", sound, RATE, subtype="FLOAT")
+
+    def run(text: str) -> dict:
+        names = {"NAME": str(model_folder), "JUDGE": str(judge_folder)}
+        exec(textwrap.dedent(text), names)
+        return names
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", ["SAMAudio", "SAMAudioProcessor", "SAMAudioJudgeModel", "SAMAudioJudgeProcessor"]
+)
+def test_names_are_exported(name):
+    assert name in sam_audio.__all__
+    assert getattr(sam_audio, name).__name__ == name
+
+
+def test_importing_brings_nothing_until_a_name_is_used():
+    code = (
+        "import sys, sam_audio; print([m for m in ('torch', 'numpy', 'judge', 'peav') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_text_prompt(script):
+    names = script("""
+        import torch, torchaudio
+        from sam_audio import SAMAudio, SAMAudioProcessor
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = SAMAudio.from_pretrained(NAME).eval().to(device)
+        processor = SAMAudioProcessor.from_pretrained(NAME)
+        batch = processor(audios=["mix.wav"], descriptions=["dog barking"]).to(device)
+        with torch.inference_mode():
+            result = model.separate(batch, predict_spans=False, reranking_candidates=1)
+        rate = processor.audio_sampling_rate
+        torchaudio.save("target.wav", result.target[0].unsqueeze(0).cpu(), rate)
+        torchaudio.save("residual.wav", result.residual[0].unsqueeze(0).cpu(), rate)
+    """)
+    assert soundfile.info("target.wav").frames == soundfile.info("residual.wav").frames == 2 * RATE
+    assert names["result"].noise.shape == (1, 50, 16)
+
+
+def test_anchors_masked_video_and_several_recordings(script):
+    names = script("""
+        import torch, torchaudio
+        from sam_audio import SAMAudio, SAMAudioProcessor
+
+        model = SAMAudio.from_pretrained(NAME).eval()
+        processor = SAMAudioProcessor.from_pretrained(NAME)
+        wave, rate = torchaudio.load("mix.wav")
+        frames = torch.randint(0, 255, (10, 3, 24, 32), dtype=torch.uint8)
+        mask = torch.zeros(10, 24, 32, dtype=torch.bool)
+        mask[:, 4:12, 4:12] = True
+        batch = processor(
+            audios=["mix.wav", wave[:, : rate // 2]],
+            descriptions=["dog barking", "rain"],
+            anchors=[[["+", 0.3, 1.0]], [["-", 0.1, 0.2], ["+", 0.2, 0.4]]],
+            masked_videos=processor.mask_videos([frames, frames], [mask, mask]),
+        ).to("cpu")
+        result = model.separate(batch, ode_opt={"method": "midpoint", "options": {"step_size": 2 / 4}})
+        again = model.separate(
+            batch, noise=result.noise, ode_opt={"method": "midpoint", "options": {"step_size": 2 / 4}}
+        )
+    """)
+    result, again = names["result"], names["again"]
+    # of whole latent frames, as published
+    assert [sound.shape for sound in result.target] == [(2 * RATE,), (13 * 1920,)]
+    assert len(result.residual) == 2
+    assert torch.equal(result.latents, again.latents)
+
+
+def test_candidates_ranked_by_the_judge(script):
+    names = script("""
+        import torch
+        from sam_audio import SAMAudio, SAMAudioProcessor
+        from sam_audio.separator.official import ranking
+
+        model = SAMAudio.from_pretrained(NAME)
+        model.text_ranker = ranking.build({"kind": "judge", "name": JUDGE})
+        processor = SAMAudioProcessor.from_pretrained(NAME)
+        batch = processor(audios=["mix.wav"], descriptions=["dog"])
+        result = model.separate(batch, reranking_candidates=2, ode_opt={"method": "euler"})
+    """)
+    result = names["result"]
+    assert result.noise.shape == (2, 50, 16) and result.scores.shape == (1, 2)
+    assert len(result.target) == 1 and result.target[0].shape == (2 * RATE,)
+
+
+@pytest.mark.parametrize("sounds", ["samples", "files"])
+def test_judge(script, sounds):
+    given = '"mix.wav"' if sounds == "files" else "torchaudio.load('mix.wav')[0].mean(0, keepdim=True)"
+    names = script(f"""
+        import torch, torchaudio
+        from sam_audio import SAMAudioJudgeModel, SAMAudioJudgeProcessor
+
+        judge = SAMAudioJudgeModel.from_pretrained(JUDGE).eval().to("cpu")
+        processor = SAMAudioJudgeProcessor.from_pretrained(JUDGE)
+        mixture = {given}
+        inputs = processor(
+            text=["a dog barks", "rain falls"],
+            input_audio=[mixture, mixture],
+            separated_audio=[mixture, mixture],
+        ).to("cpu")
+        with torch.inference_mode():
+            outputs = judge(**inputs)
+        scores = [outputs.overall, outputs.recall, outputs.precision, outputs.faithfulness]
+    """)
+    assert all(score.shape == (2, 1) and score.isfinite().all() for score in names["scores"])

@@ -49,7 +49,7 @@ def test_no_such_judge(tmp_path, monkeypatch, name):
 
 def test_nano_is_the_default_where_it_is_installed(monkeypatch):
     for installed, expected in (["nano", "other"], "nano"), (["other"], None):
-        monkeypatch.setattr("peav.checkpoints.packaged", lambda tower, names=installed: names)
+        monkeypatch.setattr("peav.checkpoints.packaged", lambda tower, folder, names=installed: names)
         assert judging.default_judge() == expected
 
 

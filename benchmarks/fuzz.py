@@ -225,8 +225,8 @@ _JOB = {
 def _feed_jobs(folder: Path, data: bytes) -> None:
     from sam_audio.errors import UserError
     from sam_audio.jobs import read_jobs
-    from sam_audio.prompts import resolve
-    from sam_audio.render import RenderOptions
+    from sam_audio.options import RenderOptions
+    from sam_audio.plan import plan
 
     (folder / "jobs").write_bytes(data)
     (folder / "a.wav").write_bytes(_wav())
@@ -236,8 +236,7 @@ def _feed_jobs(folder: Path, data: bytes) -> None:
         for job in read_jobs("jobs", RenderOptions()):
             if isinstance(job, UserError):
                 raise job
-            job.options.check()
-            resolve(job.prompts, job.clues)
+            plan(job)
 
 
 _RACK = """prompts = ["voice", "drums"]

@@ -87,15 +87,15 @@ def registry():
 
 def separate(model, mixture: np.ndarray, prompt, folder: Path) -> np.ndarray:
     """The stem of one prompt, of the shape of the mixture (C, T)."""
-    from sam_audio.conditioning.encode import Prompted
+    from sam_audio.conditioning.encode import encode
     from sam_audio.conditioning.source import Recording
     from sam_audio.prompts import resolve
 
     recording = Recording(mixture, model, RATE)
     if {"region", "point", "mask"} & set(prompt.clues):
         recording = Recording(folder / "clip.mp4", model)
-    asked = Prompted(resolve([prompt], registry=registry()), recording)
-    stream = asked.open(asked.encode(), len(mixture))
+    conditions = encode(resolve([prompt], registry=registry()), recording)
+    stream = model.open(conditions, len(mixture))
     return np.concatenate([stream.push(mixture), stream.finish()], axis=-1)[0]
 
 

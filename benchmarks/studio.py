@@ -64,14 +64,15 @@ def live_rows(bank: Path, n: int) -> list[str]:
     """Median SI-SDR improvement in dB, offline and live, on the same held-out mixtures of 6 s."""
     from judge.metrics import si_sdr
     from sam_audio.evaluation.separation import SECONDS
-    from sam_audio.host.live import LiveModel
-    from sam_audio.pipeline import separate_blocks
+    from sam_audio.io.arrays import ArrayRecording
+    from sam_audio.separation import run
     from sam_audio.separator import load
+    from sam_audio.sinks import Memory
     from sam_audio.training.data.bank import SAMPLE_RATE, Bank
     from sam_audio.training.data.mixing import Mixer
 
     offline = load("nano")
-    models = {"offline": offline, "live": LiveModel.of(offline)}
+    models = {"offline": offline, "live": offline.live()}
     rows = []
     for groups in SCENARIOS:
         mixer = Mixer(Bank(bank), "test", SECONDS, seed=3)
@@ -83,8 +84,9 @@ def live_rows(bank: Path, n: int) -> list[str]:
             before = float(si_sdr(mono, target)[0])
             for name, model in models.items():
                 conditions = model.encode([mixture.sources[0].label])
-                parts = [p for _, p in separate_blocks(model, conditions, [mono], SAMPLE_RATE, 1)]
-                stem = np.concatenate(parts, axis=-1)[0]
+                memory = Memory(2, 1)
+                run(model, conditions, ArrayRecording(mono, SAMPLE_RATE), [memory])
+                stem = memory.parts[0]
                 gains[name].append(float(si_sdr(stem, target)[0]) - before)
         medians = {name: float(np.median(values)) for name, values in gains.items()}
         what = f"{groups[0]} against {groups[1]}"

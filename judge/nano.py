@@ -20,18 +20,18 @@ from torch.nn import functional as F
 
 from judge import WEIGHTS
 from judge.scales import scores_of_absent
-from judge.types import Judgement, Prompt
-from judge.windows import LEAST_S, JudgeWindow, RunningJudgement, is_silent, judgement
+from judge.types import Judge, Judgement, JudgeWindow, Prompt
+from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
 from peav.nano.audio import CLIP, FRAME, SAMPLE_RATE, pooled
 from peav.nano.text import TextTower
 from sam_audio.errors import AudioReadError, ModelError, PromptError
-from sam_audio.separator.base import Overhearing
+from sam_audio.separator.base import SeparationStream
 from sam_audio.separator.nano.bands import HOP, N_BANDS, power, stft, to_bands
 from sam_audio.separator.nano.engine import Engine, load_engine
-from sam_audio.separator.nano.stream import Opinion, Overheard, alone, opinion
-from sam_audio.types import Samples, SeparationStream
+from sam_audio.separator.nano.overhearing import Opinion, Overheard, alone, opinion
+from sam_audio.types import Samples
 
 N_ROWS = N_BANDS // 2  # cells are two bands by 40 ms, the frames of PE-A-Frame
 WINDOW = 16 * 46_080  # samples judged at once, 15.36 s: whole windows of the audio tower
@@ -227,7 +227,7 @@ def expected(mask: Tensor, energies: Tensor) -> Tensor:
 # ---- the judge -----------------------------------------------------------------------------------------
 
 
-class NanoJudge:
+class NanoJudge(Judge):
     """Judge nano, ready to judge; implements `judge.types.Judge`.
 
     Silence has defined scores. Of a silent mixture, a silent stem is perfect (5 throughout) and any other is wrong
@@ -286,7 +286,7 @@ class NanoJudge:
         """Judges window after window by what a separation hears on its way, where that listens with the same engine:
         nothing is then listened to twice."""
         vectors = self._vectors(prompts)
-        overheard = stream.overhear(self.engine, vectors) if isinstance(stream, Overhearing) else None
+        overheard: Overheard | None = stream.overhear(self.engine, vectors)
         if overheard is None:
             return None
         return lambda mixture, stems: self._judge_window(mixture, stems, vectors, overheard)

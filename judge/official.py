@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from judge.types import AXES, Judgement, Prompt
+from judge.types import AXES, Judge, Judgement, Prompt
 from peav.checkpoints import CheckpointError
 from peav.official import hub
 from peav.official.audio import frame_mask
@@ -325,7 +325,7 @@ class SAMAudioJudgeProcessor(Processor):
         return JudgeInputs(self.read(text), input_values=mixtures, separated_values=stems, padding_mask=mask)
 
 
-class OfficialJudge:
+class OfficialJudge(Judge):
     """The published Judge as a `judge.types.Judge`.
 
     Scores each stem singly, and hears the mixture only once however many there are. It cannot tell whether what was

@@ -7,6 +7,7 @@ Rankers only give scores. They hear everything at their ``sample_rate``, and tak
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,14 +25,18 @@ SILENCE_DB = -40.0  # below the loudest frame
 PAUSE_S = 0.25  # shorter silences are part of the sound
 
 
-class Ranker(Protocol):
-    """Scores candidates; of two, the one with the higher score is better."""
+class Ranker(ABC):
+    """Scores candidates; of two, the one with the higher score is better.
 
-    @property
-    def sample_rate(self) -> int:
-        """Of candidates and mixture, in Hz."""
-        ...
+    Attributes:
+        sample_rate: of candidates and mixture, in Hz.
+        vector_dim: D of prompts that are vectors of its own space; None if it takes texts only.
+    """
 
+    sample_rate: int
+    vector_dim: int | None = None
+
+    @abstractmethod
     def rank(
         self,
         candidates: Sequence[Samples],
@@ -51,10 +56,9 @@ class Ranker(Protocol):
             AudioReadError: the sounds do not fit the ranker or each other.
             PromptError: the ranker does not understand such a prompt.
         """
-        ...
 
 
-class JudgeRanker:
+class JudgeRanker(Ranker):
     """The overall score of a judge."""
 
     def __init__(self, judge: Judge) -> None:
@@ -74,7 +78,10 @@ class JudgeRanker:
 
 
 class Embedder(Protocol):
-    """Puts words and sounds into one space of D dimensions."""
+    """Puts words and sounds into one space of D dimensions; ``dim`` is D, None if only vectors can tell."""
+
+    @property
+    def dim(self) -> int | None: ...
 
     def embed_text(self, texts: list[str]) -> np.ndarray:
         """(N, D), one row a text."""
@@ -85,7 +92,7 @@ class Embedder(Protocol):
         ...
 
 
-class SimilarityRanker:
+class SimilarityRanker(Ranker):
     """The dot product of a candidate's vector and the prompt's, which may be that of a picture or a video.
 
     Args:
@@ -96,7 +103,7 @@ class SimilarityRanker:
     def __init__(self, embedder: Embedder, sample_rate: int = 48_000) -> None:
         self.embedder = embedder
         self.sample_rate = sample_rate
-        self.vector_dim = getattr(embedder, "dim", None)
+        self.vector_dim = embedder.dim
 
     def rank(
         self,
@@ -118,7 +125,7 @@ class SimilarityRanker:
         return np.asarray(vectors @ wanted, np.float32)
 
 
-class SoundActivityRanker:
+class SoundActivityRanker(Ranker):
     """How well the stretches where a candidate sounds agree with given spans: intersection over union, 0..1.
 
     Without spans all candidates score 0.
@@ -180,7 +187,7 @@ def sounding(
     return loud
 
 
-class Ensemble:
+class Ensemble(Ranker):
     """A weighted sum of other rankers' scores.
 
     Args:

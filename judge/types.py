@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from sam_audio.types import Samples
 
@@ -32,17 +33,26 @@ class Judgement:
     present: float | None = None
 
 
-class Judge(Protocol):
-    """Scores stems by listening to them and to the mixture; it needs no true sources."""
+# mixture (n,) and stems (N, n) of one window -> N judgements
+JudgeWindow = Callable[[Samples, Samples], Sequence[Judgement]]
 
-    @property
-    def name(self) -> str: ...
 
-    @property
-    def sample_rate(self) -> int:
-        """Of everything it listens to, in Hz."""
-        ...
+class Judge(ABC):
+    """Scores stems by listening to them and to the mixture; it needs no true sources.
 
+    Attributes:
+        name: how reports call it.
+        sample_rate: of everything it listens to, in Hz.
+        window_s: how much it judges at once of sound that streams by.
+        vector_dim: D of prompts that are vectors of its joint space; None if it takes texts only.
+    """
+
+    name: str
+    sample_rate: int
+    window_s: float = 7.68
+    vector_dim: int | None = None
+
+    @abstractmethod
     def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
         """One judgement for each stem.
 
@@ -55,4 +65,8 @@ class Judge(Protocol):
             AudioReadError: the sounds cannot be judged, or do not belong together.
             PromptError: a prompt is of a kind that this judge does not understand, or one is missing.
         """
-        ...
+
+    def along(self, stream: Any, prompts: Sequence[Prompt]) -> JudgeWindow | None:
+        """What judges the windows of one recording, in order and all of them, by what its separation (a
+        `sam_audio.separator.base.SeparationStream`) hears; None if it has to listen for itself."""
+        return None

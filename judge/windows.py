@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import numpy as np
 
-from judge.types import AXES, Judgement, Prompt
-from sam_audio.types import Samples, SeparationStream
+from judge.types import AXES, Judgement, JudgeWindow
+from sam_audio.types import Samples
 
 SILENT_RMS = 1e-5  # -100 dB of full scale: nothing that anybody hears
 LEAST_S = 1.0  # of a last window; less says little
 _UNHEARD = 1e-6  # weight of a silent second: it counts only where there is nothing else
-
-# mixture (n,) and stems (N, n) of one window -> N judgements
-JudgeWindow = Callable[[Samples, Samples], Sequence[Judgement]]
-
-
-@runtime_checkable
-class ListensAlong(Protocol):
-    """A judge that need not listen for itself while stems are made."""
-
-    def along(self, stream: SeparationStream, prompts: Sequence[Prompt]) -> JudgeWindow | None:
-        """What judges the windows of one recording, in order and all of them, by what its separation hears; None if it
-        cannot."""
-        ...
 
 
 class RunningJudgement:

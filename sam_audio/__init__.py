@@ -15,11 +15,12 @@ _HOMES = {
     "SAMAudioJudgeModel": "sam_audio.separator.official.judge",
     "SAMAudioJudgeProcessor": "sam_audio.separator.official.judge",
     "Prompt": "sam_audio.prompts",
-    "RenderOptions": "sam_audio.render",
-    "RenderReport": "sam_audio.render",
-    "SeparationModel": "sam_audio.types",
-    "SeparationResult": "sam_audio.types",
-    "SeparationStream": "sam_audio.types",
+    "SeparationOptions": "sam_audio.options",
+    "RenderOptions": "sam_audio.options",
+    "RenderReport": "sam_audio.report",
+    "SeparationModel": "sam_audio.separator.base",
+    "SeparationResult": "sam_audio.results",
+    "SeparationStream": "sam_audio.separator.base",
     "Stem": "sam_audio.types",
     "Span": "sam_audio.types",
     "Anchor": "sam_audio.types",
@@ -32,12 +33,15 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from sam_audio.api import Separator, separate
     from sam_audio.errors import SamAudioError, UserError
+    from sam_audio.options import RenderOptions, SeparationOptions
     from sam_audio.prompts import Prompt
-    from sam_audio.render import RenderOptions, RenderReport
+    from sam_audio.report import RenderReport
+    from sam_audio.results import SeparationResult
+    from sam_audio.separator.base import SeparationModel, SeparationStream
     from sam_audio.separator.official.batch import SAMAudioProcessor
     from sam_audio.separator.official.judge import SAMAudioJudgeModel, SAMAudioJudgeProcessor
     from sam_audio.separator.official.model import SAMAudio
-    from sam_audio.types import Anchor, SeparationModel, SeparationResult, SeparationStream, Span, Stem
+    from sam_audio.types import Anchor, Span, Stem
 
 
 def __getattr__(name: str) -> Any:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from judge.rank import Ranker
-from judge.report import in_mixture
-from judge.types import Judge, Judgement
-from sam_audio.errors import AudioReadError, UserError
-from sam_audio.io import open_audio
-from sam_audio.io.reader import MAX_RATE_HZ, MIN_RATE_HZ
+from judge.types import Judge
+from sam_audio.conditioning.encode import encode
+from sam_audio.conditioning.source import Recording
+from sam_audio.errors import UserError
+from sam_audio.extending.hookspecs import PostProcessor
+from sam_audio.io import AudioReader, open_audio
+from sam_audio.io.arrays import ArrayRecording, array_recording
 from sam_audio.made import OutputSet, output_set
 from sam_audio.naming import RESIDUAL, distinct
-from sam_audio.pipeline import separate_blocks
+from sam_audio.options import RenderOptions, SeparationFields, SeparationOptions, options_of
+from sam_audio.plan import Job, Plan, plan, track_name
 from sam_audio.prompts import Prompt, Request, asked_twice, resolve
-from sam_audio.render import Progress, RenderOptions, RenderReport, relative_db, render, track_name
-from sam_audio.selection.candidates import Rated, Recording, best_of
-from sam_audio.selection.judging import StemJudge
-from sam_audio.separator import ModelOptions
-from sam_audio.types import Samples, SeparationModel, SeparationResult, Stem
-
-if TYPE_CHECKING:
-    from sam_audio.conditioning.encode import Prompted
-    from sam_audio.extending.hookspecs import PostProcessor
-
-MAX_CHANNELS = 64  # of arrays with fewer samples than that
+from sam_audio.render import Company, render, separate_into
+from sam_audio.report import RenderReport, StemReport
+from sam_audio.results import SeparationResult
+from sam_audio.separator.base import SeparationModel
+from sam_audio.sinks import Memory
+from sam_audio.types import Progress, Stem
 
 
 class Separator:
@@ -44,7 +43,7 @@ class Separator:
             folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
         threads: how many CPU threads to use; None leaves torch's own choice.
-        options: of the model, see :class:`sam_audio.separator.ModelOptions`.
+        options: of the model, such as `sam_audio.separator.families.OfficialOptions`, or a dict of some of them.
         judge: what says how good stems are: ``nano``, a path, a hub id, or a judge; loaded when first needed.
             ``auto`` is nano where its weights are installed; None for none.
 
@@ -63,7 +62,7 @@ class Separator:
         model: str | Path = "nano",
         device: str = "auto",
         threads: int | None = None,
-        options: ModelOptions | None = None,
+        options: Any = None,
         judge: str | Path | Judge | None = "auto",
     ):
         import torch
@@ -77,7 +76,7 @@ class Separator:
                 raise UserError(f"{threads} threads cannot work: use 1 to {most}")
             torch.set_num_threads(threads)
         self.device = choose_device(device)
-        self._how = {"model": str(model), **(options or separator.ModelOptions()).given()}
+        self._how = {"model": str(model), **separator.given_options(options)}
         self.model: SeparationModel = separator.load(str(model), self.device, options)
         self._load_judge = cache(partial(_find_judge, judge, self.device))
 
@@ -92,16 +91,11 @@ class Separator:
         prompts: str | Prompt | Sequence[str | Prompt] = (),
         *,
         clues: Mapping[str, Any] | None = None,
-        post: Sequence[PostProcessor] = (),
         sample_rate: int | None = None,
-        strength: float = 1.0,
-        start_s: float = 0.0,
-        duration_s: float | None = None,
-        sound_track: int | None = None,
-        judge: bool = True,
-        candidates: int = 1,
+        post: Sequence[PostProcessor] = (),
         ranker: Ranker | None = None,
         progress: Progress | None = None,
+        **options: Unpack[SeparationFields],
     ) -> SeparationResult:
         """Separates a file or an array into stems held in memory.
 
@@ -110,63 +104,55 @@ class Separator:
             prompts: what to pull out, one stem each: texts, and :class:`sam_audio.Prompt` for more than texts.
             clues: for every prompt that has no own of that kind, such as ``{"spans": ["3.2-5.0"]}``; without prompts
                 they are one by themselves.
-            post: changes to the stems on their way out.
             sample_rate: of an array, in Hz; files bring their own.
-            strength: how boldly to cut, 0..2.
-            start_s, duration_s: the part of a file to separate.
-            sound_track: number of a video's sound track, from 1; None is the one that players choose.
-            judge: whether stems are judged: ``scores`` in the result's report, and ``in_mixture``.
-            candidates: how many ways to separate are tried; the best of each stem is kept.
+            post: changes to the stems on their way out.
             ranker: what chooses among candidates; by default the judge's overall score.
             progress: called with frames done and frames in all (None when unknown).
+            options: fields of :class:`sam_audio.SeparationOptions`, such as ``strength`` or ``candidates``.
 
         Raises:
             UserError: what was given cannot be separated; the message says why.
         """
-        begun = time.perf_counter()
+        how = SeparationOptions(**options)
+        how.check()
         requests = resolve(prompts, clues)
-        RenderOptions(strength=strength, judge=judge, candidates=candidates).check()
-        listener = self.judge if judge else None
-        if isinstance(mixture, (str, Path)):
-            if sample_rate is not None:
-                raise UserError("sample_rate is for arrays: a file has its own")
-            model = self._asked(requests, mixture, post, start_s=start_s, duration_s=duration_s)
-            with open_audio(mixture, start_s=start_s, duration_s=duration_s, track=sound_track) as reader:
-                recording = Recording(
-                    partial(reader.blocks, reader.sample_rate),
-                    reader.sample_rate,
-                    reader.channels,
-                    reader.frames,
-                )
-                done = _separate(model, recording, listener, candidates, strength, ranker, progress)
-        else:
-            samples, sample_rate = _checked(mixture, sample_rate)
-            model = self._asked(requests, samples, post, sample_rate=sample_rate)
-            recording = Recording(
-                lambda: [samples] if samples.shape[1] else [], sample_rate, len(samples), samples.shape[1]
-            )
-            done = _separate(model, recording, listener, candidates, strength, ranker, progress)
-        parts, sample_rate = done.parts, recording.sample_rate
+        company = Company(self.judge if how.judge else None, ranker, post, progress)
+        if not isinstance(mixture, (str, Path)):
+            recording = array_recording(mixture, sample_rate)
+            source = Recording(recording.samples, self.model, sample_rate=recording.sample_rate)
+            return self._separate("array", requests, recording, source, how, company)
+        if sample_rate is not None:
+            raise UserError("sample_rate is for arrays: a file has its own")
+        source = Recording(mixture, self.model, start_s=how.start_s, duration_s=how.duration_s)
+        with open_audio(
+            mixture, start_s=how.start_s, duration_s=how.duration_s, track=how.sound_track
+        ) as reader:
+            return self._separate(str(mixture), requests, reader, source, how, company)
+
+    def _separate(
+        self,
+        name: str,
+        requests: Sequence[Request],
+        recording: AudioReader | ArrayRecording,
+        source: Recording,
+        options: SeparationOptions,
+        company: Company,
+    ) -> SeparationResult:
+        begun = time.perf_counter()
+        rate, channels = recording.sample_rate, recording.channels
+        conditions = encode(requests, source)
         names = distinct([request.name for request in requests], taken=[RESIDUAL])
-        stems = {name: Stem(name, part, sample_rate) for name, part in zip(names, parts[:-1], strict=True)}
-        report: dict[str, Any] = {
-            "model": self.model.name,
-            "seconds": parts.shape[-1] / sample_rate,
-            "elapsed_s": time.perf_counter() - begun,
-            "level_db": dict(zip(names, _levels_db(parts), strict=True)),
-        }
-        if listener is not None:
-            report["judge"] = listener.name
-            report["scores"] = {
-                name: None if scores is None else asdict(scores)
-                for name, scores in zip(names, done.scores, strict=True)
-            }
-            report["in_mixture"] = dict(zip(names, map(in_mixture, done.scores), strict=True))
-        if candidates > 1:
-            report["candidates"] = {
-                name: [asdict(one) for one in tried] for name, tried in zip(names, done.rated, strict=True)
-            }
-        return SeparationResult(stems, Stem(RESIDUAL, parts[-1], sample_rate), sample_rate, report)
+        report = RenderReport(name, track_name(name), self.model.name, rate, channels)
+        pairs = zip(names, requests, strict=True)
+        report.stems = [StemReport(stem, request.name) for stem, request in pairs]
+        report.residual = StemReport(RESIDUAL, None)
+        memory = Memory(len(conditions) + 1, channels)
+        separate_into([memory], self.model, conditions, recording, options, report, company)
+        report.warnings += self._warnings(requests)
+        report.elapsed_s = time.perf_counter() - begun
+        parts = memory.parts
+        stems = {stem: Stem(stem, part, rate) for stem, part in zip(names, parts[:-1], strict=True)}
+        return SeparationResult(stems, Stem(RESIDUAL, parts[-1], rate), rate, report)
 
     def render(
         self,
@@ -174,56 +160,94 @@ class Separator:
         prompts: str | Prompt | Sequence[str | Prompt] = (),
         options: RenderOptions | None = None,
         *,
+        track: str | None = None,
         clues: Mapping[str, Any] | None = None,
         post: Sequence[PostProcessor] = (),
-        made: OutputSet | None = None,
-        **more: Any,
+        ranker: Ranker | None = None,
+        progress: Progress | None = None,
     ) -> RenderReport:
-        """Separates a file of any length into files; see :meth:`separate` and :func:`sam_audio.render.render`.
+        """Separates a file of any length into files; see :meth:`separate` and :class:`sam_audio.RenderOptions`.
 
-        With ``skip_existing`` a set of outputs that is whole is only named, in the report's ``skipped``; who has looked
-        already gives ``made``.
+        With ``skip_existing`` a set of outputs that is whole is only named, in the report's ``skipped``.
         """
-        options = options or RenderOptions()
-        requests = resolve(prompts, clues)
-        if made is None:
-            how = {
-                **self._how,
-                "post": [one.name for one in post],
-                "ranker": type(more.get("ranker")).__name__,
-            }
-            made = output_set(source, prompts, clues, options, more.get("track"), how)
-            if options.skip_existing and made.is_whole():
-                return self._skipped(made, more.get("track"))
-        model = self._asked(requests, source, post, start_s=options.start_s, duration_s=options.duration_s)
-        judge = self.judge if options.judge else None
-        names = [request.name for request in requests]
-        done = render(model, source, names, options, judge=judge, made=made, **more)
-        done.warnings += self._warnings(requests)
+        asked = (prompts,) if isinstance(prompts, (str, Prompt)) else tuple(prompts)
+        planned = plan(Job(str(source), asked, options or RenderOptions(), track, dict(clues or {})))
+        how = {
+            **self._how,
+            "post": [one.name for one in post],
+            "ranker": None if ranker is None else type(ranker).__name__,
+        }
+        made = output_set(planned, how)
+        if planned.options.skip_existing and made.is_whole():
+            return self._skipped(planned)
+        return self.render_plan(planned, made, post=post, ranker=ranker, progress=progress)
+
+    def render_plan(
+        self,
+        planned: Plan,
+        made: OutputSet | None = None,
+        *,
+        post: Sequence[PostProcessor] = (),
+        ranker: Ranker | None = None,
+        progress: Progress | None = None,
+    ) -> RenderReport:
+        """Does what was planned, whatever is there already; ``made`` is what will be remembered of it."""
+        if planned.job.model_options:
+            return self.with_options(planned.job.model_options).render_plan(
+                replace(planned, job=replace(planned.job, model_options={})),
+                made,
+                post=post,
+                ranker=ranker,
+                progress=progress,
+            )
+        judge = self.judge if planned.options.judge else None
+        done = render(self.model, planned, Company(judge, ranker, post, progress), made)
+        done.warnings += self._warnings(planned.requests)
         return done
 
-    def _skipped(self, made: OutputSet, track: str | None) -> RenderReport:
-        with open_audio(made.recording) as reader:
+    def with_options(self, changes: Mapping[str, Any]) -> Separator:
+        """The same with other options of its model, which are not those that it was loaded with.
+
+        Raises:
+            UserError: the model has no such option.
+        """
+        options = self.model.options
+        known = {one.name for one in options_of(type(options))}
+        for name in changes:
+            if name not in known:
+                raise UserError(f"the model {self.model.name} has no {name}: leave it out")
+        twin = copy.copy(self)
+        twin.model = self.model.with_options(replace(options, **changes))
+        return twin
+
+    def remembering(self, file: Path) -> Separator:
+        """The same, for one recording: what the networks made of it is kept in a file, so that another strength
+        runs none of them. Models that cannot do that separate again."""
+        twin = copy.copy(self)
+        twin.model = self.model.remembering(file)
+        return twin
+
+    def _skipped(self, planned: Plan) -> RenderReport:
+        with open_audio(planned.job.mixture) as reader:
             return RenderReport(
-                str(made.recording),
-                track or track_name(made.recording),
+                planned.job.mixture,
+                planned.track,
                 self.model.name,
                 reader.sample_rate,
                 reader.channels,
-                skipped=[str(path) for path in made.paths],
+                skipped=[str(path) for path in planned.writes],
             )
 
     def _warnings(self, requests: Sequence[Request]) -> list[str]:
         """What can be done, and will hardly be what was meant."""
-        reads = getattr(self.model, "reads", lambda text: True)
-        meant = getattr(self.model, "meant", lambda text: None)
+        model = self.model
         texts = [one.text for one in requests if one.text is not None]
-        likely = ((text, meant(text)) for text in texts if reads(text))
+        likely = ((text, model.meant(text)) for text in texts if model.reads(text))
         return [
             *(
-                f"{text} holds no word that {self.model.name} knows: ask in English"
+                f"{text} holds no word that {model.name} knows: ask in English"
                 for text in texts
-                if not reads(text)
+                if not model.reads(text)
             ),
             *(f"{text}: did you mean {better}?" for text, better in likely if better is not None),
             *(
@@ -231,69 +255,6 @@ class Separator:
                 for text in asked_twice(requests)
             ),
         ]
-
-    def _asked(
-        self,
-        requests: Sequence[Request],
-        source: str | Path | Samples,
-        post: Sequence[PostProcessor],
-        **part: Any,
-    ) -> Prompted:
-        """The model, which knows what is asked of this recording."""
-        from sam_audio.conditioning import encode as asking
-        from sam_audio.conditioning import source as recording
-
-        return asking.Prompted(requests, recording.Recording(source, self.model, **part), post)
-
-
-@dataclass
-class _Separated:
-    """Stems and residual (N + 1, C, T), and what the judge made of the stems."""
-
-    parts: Samples
-    scores: list[Judgement | None]
-    rated: list[list[Rated]]
-
-
-def _separate(
-    model: Prompted,
-    recording: Recording,
-    judge: Judge | None,
-    n_candidates: int,
-    strength: float,
-    ranker: Ranker | None,
-    progress: Progress | None,
-) -> _Separated:
-    """Separates a recording in memory."""
-    conditions = model.encode()
-    rate, channels = recording.sample_rate, recording.channels
-    best = best_of(
-        model,
-        n_candidates,
-        conditions,
-        recording,
-        judge,
-        strength=strength,
-        ranker=ranker,
-        progress=progress,
-    )
-    listener = None if judge is None else StemJudge(judge, conditions)
-    done, collected = 0, [np.zeros((len(conditions) + 1, channels, 0), np.float32)]
-    for mixture, parts in separate_blocks(
-        best.model,
-        conditions,
-        recording.blocks(),
-        rate,
-        channels,
-        strength,
-        judges=[] if listener is None else [listener],
-    ):
-        collected.append(parts)
-        done += mixture.shape[-1]
-        if best.progress is not None:
-            best.progress(done, recording.frames)
-    scores = [] if listener is None else listener.finish()
-    return _Separated(np.concatenate(collected, axis=-1), scores, best.rated)
 
 
 def _find_judge(judge: str | Path | Judge | None, device: str) -> Judge | None:
@@ -309,7 +270,12 @@ def separate(
     *,
     model: str | Path = "nano",
     device: str = "auto",
-    **options: Any,
+    clues: Mapping[str, Any] | None = None,
+    sample_rate: int | None = None,
+    post: Sequence[PostProcessor] = (),
+    ranker: Ranker | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[SeparationFields],
 ) -> SeparationResult:
     """Pulls the sounds that the prompts name out of a recording.
 
@@ -318,7 +284,16 @@ def separate(
     >>> result = separate("mix.wav", prompts=["guitar"])  # doctest: +SKIP
     >>> result.save("out")  # doctest: +SKIP
     """
-    return _shared(str(model), device).separate(mixture, prompts, **options)
+    return _shared(str(model), device).separate(
+        mixture,
+        prompts,
+        clues=clues,
+        sample_rate=sample_rate,
+        post=post,
+        ranker=ranker,
+        progress=progress,
+        **options,
+    )
 
 
 _lock = threading.Lock()
@@ -350,37 +325,3 @@ def choose_device(device: str) -> str:
     if not there[kind]:
         raise UserError(f"this machine has no {kind}: use --device cpu")
     return device
-
-
-def _checked(mixture: np.ndarray, sample_rate: int | None) -> tuple[Samples, int]:
-    samples = np.asarray(mixture)
-    if sample_rate is None:
-        raise UserError("an array has no sample rate of its own: pass sample_rate")
-    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
-        raise AudioReadError(
-            f"a sample rate of {sample_rate} Hz cannot be separated: use {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
-        )
-    if samples.ndim == 1:
-        samples = samples[None]
-    if samples.ndim != 2 or not samples.shape[0]:
-        raise UserError(f"samples of shape {np.shape(mixture)} cannot be separated: use (channels, samples)")
-    if samples.shape[0] > max(samples.shape[1], MAX_CHANNELS):
-        raise UserError(
-            f"samples of shape {np.shape(mixture)} would have {samples.shape[0]} channels: use (channels, samples), "
-            "which of soundfile's arrays is the transpose"
-        )
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(
-            f"samples of type {samples.dtype} cannot be separated: convert them to floats within +-1"
-        )
-    with np.errstate(over="ignore"):
-        samples = samples.astype(np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioReadError("the samples hold NaN or infinite values: replace them first")
-    return samples, sample_rate
-
-
-def _levels_db(parts: Samples) -> list[float]:
-    """Level of every stem against the mixture; parts (N + 1, channels, T), the residual last."""
-    whole, *stems = (float(np.square(x, dtype=np.float64).sum()) for x in (parts.sum(axis=0), *parts[:-1]))
-    return [round(relative_db(energy, whole), 2) for energy in stems]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from sam_audio.extending.hookspecs import Exporter, PromptType, RankerType, hookimpl
+from sam_audio.extending.hookspecs import Exporter, PromptType, RankerType, SeparatorType, hookimpl
 from sam_audio.prompts.region import Region
 from sam_audio.prompts.spans import Spans
 from sam_audio.remux import Remux
 from sam_audio.selection.rankers import Activity, Similarity
+from sam_audio.separator.families import Nano, Official
 
 
 @hookimpl
 def prompt_types() -> list[PromptType]:
     return [Spans(), Region()]
+
+
+@hookimpl
+def separators() -> list[SeparatorType]:
+    return [Nano(), Official()]
 
 
 @hookimpl

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -24,59 +26,50 @@ from sam_audio.documents import (
     structured,
 )
 from sam_audio.errors import UserError
+from sam_audio.options import OptionField, RenderOptions, options_of
+from sam_audio.plan import Job
 from sam_audio.prompts import Prompt
-from sam_audio.render import RenderOptions
 
 _WHAT = "a job file, one JSON object a line"
 
 
-class JobOptions(Document):
-    """What a job may say of the fields of `RenderOptions`, under the names of the command line."""
+@cache
+def _line_type() -> tuple[Any, dict[str, OptionField]]:
+    """A line of a job file: what to do, and all options under the names of the command line; and those of models."""
+    from sam_audio.extending.registry import registry
 
-    out: str | UnsetType = UNSET
-    filename: str | UnsetType = UNSET
-    mode: str | UnsetType = UNSET
-    residual: str | None | UnsetType = UNSET
-    format: str | UnsetType = UNSET
-    depth: str | None | UnsetType = UNSET
-    clip_mode: str | None | UnsetType = UNSET
-    overwrite: bool | UnsetType = UNSET
-    skip_existing: bool | UnsetType = UNSET
-    start_s: float | UnsetType = msgspec.field(default=UNSET, name="start")
-    duration_s: float | None | UnsetType = msgspec.field(default=UNSET, name="duration")
-    sound_track: int | None | UnsetType = UNSET
-    strength: float | UnsetType = UNSET
-    judge: bool | UnsetType = UNSET
-    candidates: int | UnsetType = UNSET
-    tags: bool | UnsetType = UNSET
-
-    def over(self, defaults: RenderOptions) -> RenderOptions:
-        """The defaults with what the job says itself."""
-        own = {name: getattr(self, name) for name in JobOptions.__struct_fields__}
-        own = {name: value for name, value in own.items() if value is not UNSET}
-        for key, other in (("overwrite", "skip_existing"), ("skip_existing", "overwrite")):
-            if own.get(key):  # what a job says itself comes before what the command line says
-                own.setdefault(other, False)
-        if str(own.get("residual", "")).lower() == "none":  # as on the command line
-            own["residual"] = None
-        return replace(defaults, **own)
+    families = registry().all("separators")
+    of_models = {one.name: one for family in families for one in options_of(family.options)}
+    options = {one.name: one for one in options_of(RenderOptions)} | of_models
+    line = msgspec.defstruct(
+        "Line",
+        [
+            ("mixture", str),
+            ("prompts", str | list[str | dict[str, Any]] | UnsetType, UNSET),
+            ("name", str | None, msgspec.field(default=None, name="track")),
+            *(
+                (n, _plain(o) | UnsetType, msgspec.field(default=UNSET, name=o.key))
+                for n, o in options.items()
+            ),
+        ],
+        bases=(Document,),
+        kw_only=True,
+    )
+    return line, of_models
 
 
-class _Line(JobOptions, kw_only=True):
-    mixture: str
-    prompts: str | list[str | dict[str, Any]] | UnsetType = UNSET
-    track: str | None = None
+def _plain(one: OptionField) -> Any:
+    """What JSON has for an option: texts for choices, which the options check themselves, and for what is parsed."""
+    kind = _without_choices(one.type)
+    return kind | str if one.declared.parse else kind
 
 
-@dataclass(frozen=True)
-class Job:
-    """One mixture and what is asked of it; ``clues`` go with every prompt, see `sam_audio.prompts.resolve`."""
-
-    mixture: str
-    prompts: tuple[str | Prompt, ...]
-    options: RenderOptions
-    track: str | None = None
-    clues: Mapping[str, Any] = field(default_factory=dict)
+def _without_choices(kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        return str
+    if get_origin(kind) in (Union, UnionType):
+        return reduce(or_, (_without_choices(one) for one in get_args(kind) if one is not Path))
+    return kind
 
 
 def read_jobs(
@@ -117,24 +110,45 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Ma
     values = parse_json(line, "the line")
     if not isinstance(values, dict):
         raise UserError('this is not a JSON object: write {"mixture": ..., "prompts": [...]}')
-    own = {key: value for key, value in values.items() if key not in _Line.__struct_encode_fields__}
+    kind, of_models = _line_type()
+    own = {key: value for key, value in values.items() if key not in kind.__struct_encode_fields__}
     files = _files_of_clues() if own else {}
-    job = structured(values, _Line, "the job", also=files)
-    if not job.mixture:
+    said = structured(values, kind, "the job", also=files)
+    if not said.mixture:
         raise UserError('a job needs "mixture", the path of a recording')
-    if job.track is not None:
-        inner_name(job.track, "the track")
-    options = job.over(defaults)
+    if said.name is not None:
+        inner_name(said.name, "the track")
+    given = {name: getattr(said, name) for name in kind.__struct_fields__}
+    given = {name: value for name, value in given.items() if value is not UNSET}
+    for name in ("mixture", "prompts", "name"):
+        given.pop(name, None)
+    model_options = {
+        name: _of_model(of_models[name], given.pop(name)) for name in [*given] if name in of_models
+    }
+    options = defaults.over(
+        {one.name: _parsed(one, given[one.name]) for one in options_of(RenderOptions) if one.name in given}
+    )
     own = _checked(own, files, "the job", Path(options.out))
-    asked = list(prompts) if job.prompts is UNSET else job.prompts
+    asked = list(prompts) if said.prompts is UNSET else said.prompts
     asked = [asked] if isinstance(asked, str) else asked
     return Job(
-        job.mixture,
+        said.mixture,
         tuple(one if isinstance(one, str) else _prompt(one, Path(options.out)) for one in asked),
         options,
-        job.track,
+        said.name,
         {**clues, **own},
+        model_options,
     )
+
+
+def _of_model(one: OptionField, value: Any) -> Any:
+    if one.declared.loading:
+        raise UserError(f"{one.key} is decided when the model is loaded: give {one.flag} on the command line")
+    return _parsed(one, value)
+
+
+def _parsed(one: OptionField, value: Any) -> Any:
+    return one.declared.parse(value) if one.declared.parse and isinstance(value, str) else value
 
 
 def _prompt(values: dict[str, Any], out: Path) -> Prompt:

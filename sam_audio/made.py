@@ -20,13 +20,11 @@ from sam_audio.errors import AudioWriteError, UserError
 from sam_audio.io.parts import remove_dead_parts
 from sam_audio.io.signals import uninterrupted
 from sam_audio.io.target import whole_file
-from sam_audio.naming import fill_template
 from sam_audio.paths import cache_dir
-from sam_audio.prompts import Prompt, Request, resolve
-from sam_audio.render import stem_names, track_name
+from sam_audio.prompts import Prompt
 
 if TYPE_CHECKING:
-    from sam_audio.render import RenderOptions
+    from sam_audio.plan import Plan
 
 _DECIDE_NO_SAMPLE = ("out", "filename", "overwrite", "skip_existing", "judge")
 
@@ -114,38 +112,22 @@ class OutputSet:
                 file.write(json.dumps(content).encode())
 
 
-def output_set(
-    recording: str | Path,
-    prompts: str | Prompt | Sequence[str | Prompt],
-    clues: Mapping[str, Any] | None,
-    options: RenderOptions,
-    track: str | None = None,
-    how: Any = None,
-) -> OutputSet:
-    """The files that a recording will be separated into, named as `sam_audio.render` names them.
+def output_set(planned: Plan, how: Any = None) -> OutputSet:
+    """The files that a job makes.
 
     Args:
-        recording, prompts, clues, options, track: as for `sam_audio.Separator.render`.
+        planned: the job, understood.
         how: what else decides what comes out, such as the model; dicts and lists of texts and numbers.
 
     Raises:
-        UserError: the prompts or the options cannot be understood.
+        UserError: what is there already shall be kept, and nobody can know it.
     """
-    options.check()
+    job, options = planned.job, planned.options
     if options.skip_existing:
-        check_known(recording)
-    requests = resolve(prompts, clues)
-    track = track or track_name(recording)
-    extension = options.format.lower().lstrip(".")
-    previews = previews_of(requests)
-    paths: list[Path] = []
-    if str(options.out) != "-":
-        stems, residual = stem_names([request.name for request in requests], options)
-        names = [*(stems if options.mode == "extract" else []), *([] if residual is None else [residual])]
-        paths = [fill_template(options.filename, Path(options.out), track, name, extension) for name in names]
-    place = fill_template(options.filename, Path(options.out), track, "*", extension)
+        check_known(job.mixture)
     deciding = {key: value for key, value in vars(options).items() if key not in _DECIDE_NO_SAMPLE}
-    return set_at(place, recording, (*previews, *paths), [prompts, clues, deciding, how])
+    prompts = [job.prompts, job.clues, deciding, job.model_options, how]
+    return set_at(planned.place, job.mixture, planned.writes, prompts)
 
 
 def set_at(place: Path, recording: str | Path, paths: Iterable[Path], how: Any) -> OutputSet:
@@ -168,12 +150,6 @@ def check_known(recording: str | Path) -> None:
         raise UserError(
             "what comes through a pipe is not known before it is read: name a file, or leave --skip-existing out"
         )
-
-
-def previews_of(requests: Iterable[Request]) -> list[Path]:
-    """Pictures that are written for a look at what was asked for."""
-    found = [getattr(value, "preview", None) for request in requests for _, value in request.clues]
-    return list(dict.fromkeys(path for path in found if path is not None))
 
 
 def _digest(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sam_audio.render import RenderReport
+    from sam_audio.report import RenderReport
 
 
 class Remux:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Samples: TypeAlias = NDArray[np.float32]
+Progress: TypeAlias = Callable[[int, "int | None"], None]  # frames done, frames in all when known
 
 
 @dataclass(frozen=True)
@@ -127,56 +127,9 @@ class Stem:
     sample_rate: int
 
 
-@dataclass
-class SeparationResult:
-    """What a separation gives back, at the mixture's own rate, channel count and length.
+class Block(NamedTuple):
+    """A stretch of a separation: the mixture (C, n) and its parts (N + 1, C, n), the residual last, at a rate in Hz."""
 
-    ``sum(stems) + residual`` equals the mixture, sample for sample.
-    """
-
-    stems: dict[str, Stem]
-    residual: Stem
+    mixture: Samples
+    parts: Samples
     sample_rate: int
-    report: Mapping[str, Any] = field(default_factory=dict)
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Writes every stem and the residual as float32 wav files into ``folder``; all of them or none.
-
-        Raises:
-            OutputExistsError: a file is there already and ``overwrite`` is False.
-            AudioWriteError: the folder cannot be written.
-        """
-        from sam_audio.render import save_result
-
-        return save_result(self, Path(folder), overwrite=overwrite)
-
-
-class SeparationStream(Protocol):
-    """Separates one recording, fed in order and in blocks of any size.
-
-    Every sample that goes in comes out once for each stem, in order, with a delay that the model chooses. The
-    output does not depend on how the input was cut into blocks.
-    """
-
-    def push(self, samples: Samples) -> Samples:
-        """Shapes: (channels, n) in, (N, channels, m) out; m may be 0 while the model waits for context."""
-        ...
-
-    def finish(self) -> Samples:
-        """The samples that are still owed, (N, channels, m)."""
-        ...
-
-
-class SeparationModel(Protocol):
-    """A model that can separate. The embedded and the official family both look like this."""
-
-    name: str
-    sample_rate: int
-
-    def encode(self, prompts: list[str]) -> list[Condition]:
-        """Text prompts as conditions for :meth:`open`."""
-        ...
-
-    def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
-        """Starts on a new recording at ``sample_rate`` Hz. Thread-safe: streams share only weights."""
-        ...

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 
 from peav import checkpoints
+from sam_audio.io.arrays import ArrayRecording
+from sam_audio.separation import run
 from sam_audio.separator.nano.bands import N_BANDS
 from sam_audio.separator.nano.network import MaskNetwork, NetworkConfig, Response
+from sam_audio.sinks import Memory
 from sam_audio.training.data.bank import SAMPLE_RATE, ShardWriter, build_song_shards, split_of
 
 CONFIG = NetworkConfig(
@@ -113,3 +116,10 @@ def constant_mask(model, logit):
         yield
     finally:
         model.engine.network.respond = original
+
+
+def separated(model, conditions, samples, rate=48_000, sinks=(), **more):
+    """Parts (N + 1, C, T) of samples (C, T)."""
+    memory = Memory(len(conditions) + 1, len(samples))
+    run(model, conditions, ArrayRecording(samples, rate), [memory, *sinks], **more)
+    return memory.parts

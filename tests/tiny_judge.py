@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from judge.nano import JudgeNetwork
-from judge.types import Judgement
+from judge.types import Judge, Judgement
 from sam_audio.errors import AudioReadError
 from sam_audio.training.recipes.judge import export_weights
 
@@ -21,7 +21,7 @@ def save(path: Path) -> Path:
     return path
 
 
-class FakeJudge:
+class FakeJudge(Judge):
     """Finds stems as good as they are loud against the mixture, and present what is not named "absent ..."."""
 
     name = "fake"

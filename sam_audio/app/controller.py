@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakSet
 
-from sam_audio.app import listen, masks, media, mixdown, project
+from sam_audio.app import listen, media, mixdown, project
 from sam_audio.app.project import Ask, History, Media, Project
 from sam_audio.app.work import CANCELLED, FAILED, Queue, Task
 from sam_audio.errors import UserError
@@ -344,12 +344,12 @@ class Editor:
         return task
 
     def _separate(self, current: Project, key: str, task: Task[Stems]) -> Stems:
-        from sam_audio.render import RenderOptions
+        from sam_audio.options import RenderOptions
 
         found = current.media
         assert found is not None
         kept = self.folder / "masks" / f"{replace(current, strength=1.0).key}.f32"
-        separator = masks.with_memory(self.shared.separator(current.model), kept)
+        separator = self.shared.separator(current.model).remembering(kept)
         options = RenderOptions(
             out=self.folder / "stems" / key[:16],
             filename="{stem}.{ext}",

@@ -26,7 +26,7 @@ from sam_audio.cli import (
     separate,
     train,
 )
-from sam_audio.cli.prompt_options import PromptCommand
+from sam_audio.cli.options import SeparateCommand
 from sam_audio.errors import UserError
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("separate", cls=PromptCommand)(separate.separate)
+app.command("separate", cls=SeparateCommand)(separate.separate)
 app.command("locate")(locate.locate)
 app.command("search")(search.search)
 app.command("classify")(classify.classify)
@@ -56,7 +56,7 @@ for _name in OPTIONAL:
             app.command(_name)(getattr(_module, _name))
 
 separate_app = typer.Typer(name="separate", add_completion=False, pretty_exceptions_enable=False)
-separate_app.command(cls=PromptCommand)(separate.separate)
+separate_app.command(cls=SeparateCommand)(separate.separate)
 
 EXIT_USER_ERROR = 2
 EXIT_SIGNAL = 128  # and the number of the signal, as shells have it

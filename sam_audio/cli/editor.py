@@ -55,8 +55,8 @@ def editor(
     """Open the editor in the browser."""
     from importlib.util import find_spec
 
-    from sam_audio.cli.shared import size_bytes
     from sam_audio.errors import MissingExtraError, UserError
+    from sam_audio.options import size_bytes
 
     if find_spec("streamlit") is None or find_spec("streamlit_image_coordinates") is None:
         raise MissingExtraError("the editor needs streamlit, which is not installed", "app")

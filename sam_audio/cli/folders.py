@@ -29,7 +29,7 @@ def recordings_in(folder: str, recursive: bool, out: str) -> Iterator[tuple[str,
         AudioReadError: there are none, or the folder cannot be read.
     """
     from sam_audio.finding.media import AUDIO, VIDEO, kind_of
-    from sam_audio.render import track_name
+    from sam_audio.plan import track_name
 
     found = False
     problems: list[OSError] = []

@@ -1,30 +1,66 @@
-"""Where the outputs of jobs will go: looked at before anything is separated."""
+"""Jobs, understood one by one, and where their outputs will go: looked at before anything is separated."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sam_audio.errors import UserError
+from sam_audio.naming import distinct, safe_track
+from sam_audio.plan import Job, Plan, plan, track_name
 
 if TYPE_CHECKING:
     from sam_audio.extending.hookspecs import Exporter
-    from sam_audio.jobs import Job
 
 Place = tuple[int, int] | str
 
 
-def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """What cannot be understood, and will be told when its turn comes; errors of plugins included."""
+
+    mixture: str
+    error: Exception
+
+
+def understood(jobs: Iterable[Job | UserError]) -> list[Plan | Failure]:
+    """A plan for each job; mixtures that share a name and a folder get distinct tracks."""
+    asked = list(jobs)
+    by_folder: dict[str, list[int]] = {}
+    for i, job in enumerate(asked):
+        if isinstance(job, Job):
+            by_folder.setdefault(str(job.options.out), []).append(i)
+    named = dict(enumerate(asked))
+    for indices in by_folder.values():
+        of_folder = [(i, asked[i]) for i in indices]
+        names = distinct(
+            safe_track(job.track or track_name(job.mixture)) for _, job in of_folder if isinstance(job, Job)
+        )
+        for (i, job), name in zip(of_folder, names, strict=True):
+            assert isinstance(job, Job)
+            named[i] = replace(job, track=name)
+    return [_planned(one) if isinstance(one, Job) else Failure("", one) for one in named.values()]
+
+
+def _planned(job: Job) -> Plan | Failure:
+    try:
+        return plan(job)
+    except Exception as error:
+        return Failure(job.mixture, error)
+
+
+def check_outputs(plans: Sequence[Plan], json_summary: bool, exports: bool) -> None:
     """Sees to it that jobs do not get into each other's way.
 
     Raises:
         UserError: two of them would write one file, one would replace what any of them reads, or more goes to
             standard output than it can take.
     """
-    to_stdout = sum(str(job.options.out) == "-" for job in jobs)
+    to_stdout = sum(one.to_stdout for one in plans)
     if to_stdout and json_summary:
         raise UserError("standard output cannot take both sound and JSON: use --report FILE for the summary")
     if to_stdout and exports:
@@ -33,12 +69,12 @@ def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> Non
         raise UserError(
             f"standard output takes one recording, but {to_stdout} are given: separate them one at a time"
         )
-    read = {_place(path) for job in jobs for path in _inputs(job)}
+    read = {_place(path) for one in plans for path in one.reads()}
     # exporters name what they make after the stems
-    suffixes = {Path(path).suffix for job in jobs for path in _inputs(job)} if exports else set()
+    suffixes = {Path(path).suffix for one in plans for path in one.reads()} if exports else set()
     owners: dict[Place, int] = {}
-    for number, job in enumerate(jobs):
-        for path in _outputs(job):
+    for number, one in enumerate(plans):
+        for path in one.writes:
             if not read.isdisjoint(
                 map(_place, [path, *(path.with_suffix(suffix) for suffix in suffixes if path.name)])
             ):
@@ -50,7 +86,7 @@ def check_outputs(jobs: Sequence[Job], json_summary: bool, exports: bool) -> Non
                 )
 
 
-def check_report(report: Path, jobs: Sequence[Job], job_file: str | None) -> None:
+def check_report(report: Path, plans: Sequence[Plan], job_file: str | None) -> None:
     """Sees to it that a report takes no file of the jobs.
 
     Raises:
@@ -59,10 +95,10 @@ def check_report(report: Path, jobs: Sequence[Job], job_file: str | None) -> Non
     if report.exists() and not report.is_file():
         raise UserError(f"{report} is not a regular file: name another for the report")
     place = _place(report)
-    for job in jobs:
-        if place in map(_place, _inputs(job)):
+    for one in plans:
+        if place in map(_place, one.reads()):
             raise UserError(f"the report would replace {report}, which is read: name another file for it")
-        if place in map(_place, _outputs(job)):
+        if place in map(_place, one.writes):
             raise UserError(f"the report would replace {report}, a sound: name another file for it")
     if job_file is not None and place == _place(job_file):
         raise UserError(f"the report would replace the job file {report}: name another file for it")
@@ -77,60 +113,32 @@ def is_report(path: Path) -> bool:
     return isinstance(content, dict) and set(content) == {"files", "skipped", "errors"}
 
 
-def check_job(job: Job, exporters: Iterable[Exporter]) -> None:
+def check_plan(planned: Plan, exporters: Iterable[Exporter]) -> None:
     """What can be said of one job before it is begun.
 
     Raises:
         UserError: nothing could be exported of this recording, or a preview may not be written.
     """
     from sam_audio.io.target import FileTarget
-    from sam_audio.made import previews_of
-    from sam_audio.prompts import resolve
 
     for exporter in exporters:
         check = getattr(exporter, "check", None)  # they need not have it
         if check is not None:
-            check(job.mixture)
-    for preview in previews_of(resolve(job.prompts, job.clues)):
-        FileTarget(preview, job.options.replaces, _inputs(job)).discard()
+            check(planned.job.mixture)
+    for preview in planned.previews:
+        FileTarget(preview, planned.options.replaces, planned.reads()).discard()
 
 
-def without_outputs(work: Sequence[Job | UserError], found: Collection[str]) -> list[Job | UserError]:
+def without_outputs(work: Sequence[Plan | Failure], found: Collection[str]) -> list[Plan | Failure]:
     """Leaves recordings out that were found in folders, but are what these jobs write."""
     if not found:
         return list(work)
-    written = {_place(path) for job in work if not isinstance(job, UserError) for path in _outputs(job)}
+    written = {_place(path) for one in work if isinstance(one, Plan) for path in one.writes}
     return [
-        job
-        for job in work
-        if isinstance(job, UserError) or job.mixture not in found or _place(job.mixture) not in written
+        one
+        for one in work
+        if isinstance(one, Failure) or one.job.mixture not in found or _place(one.job.mixture) not in written
     ]
-
-
-def _inputs(job: Job) -> Iterator[str | Path]:
-    """The recording of a job, and the files that its clues name."""
-    if job.mixture != "-":
-        yield job.mixture
-    for clues in (job.clues, *(prompt.clues for prompt in job.prompts if not isinstance(prompt, str))):
-        for key, value in clues.items():
-            if key != "preview":
-                yield from _files(value)
-
-
-def _files(value: Any) -> Iterator[str | Path]:
-    for one in value if isinstance(value, (list, tuple)) else [value]:
-        if isinstance(one, (str, Path)) and os.path.isfile(one):
-            yield one
-
-
-def _outputs(job: Job) -> tuple[Path, ...]:
-    """The files of a job; none if that cannot be understood, which it will say when its turn comes."""
-    from sam_audio.made import output_set
-
-    try:
-        return output_set(job.mixture, job.prompts, job.clues, job.options, job.track).paths
-    except Exception:  # those of plugins included
-        return ()
 
 
 def _place(path: str | Path) -> Place:

@@ -121,21 +121,6 @@ def was_given(context: typer.Context, name: str) -> bool:
     return getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
 
 
-def size_bytes(size: str, what: str = "a size") -> int:
-    """How many bytes a size like 8GB, 500MB or 2.5g is; units are decimal. ``what`` it should be is for the message.
-
-    Raises:
-        UserError: it is none.
-
-    >>> size_bytes("2.5g"), size_bytes("500 MB"), size_bytes("64")
-    (2500000000, 500000000, 64)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", size.strip().lower())
-    if match is None:
-        raise UserError(f"{size} is not {what}: write it like 8GB or 500MB")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
-
-
 def clock(seconds: float) -> str:
     """A time for people.
 

@@ -1,4 +1,4 @@
-"""Asks a model with more than words."""
+"""From requests to conditions: what a separator is told."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from dataclasses import replace
 from sam_audio.conditioning.priors import MovedPrior
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import PromptError, UserError
-from sam_audio.extending.hookspecs import PostProcessor
 from sam_audio.prompts import Request
-from sam_audio.types import Anchor, Condition, SeparationStream, Span
+from sam_audio.types import Anchor, Condition, Span
 
-# what every model takes that does not say itself what it takes
-_DEFAULT = frozenset({"anchors"})
 _OPTIONS = {
     "vector": "an example or a picture",
     "anchors": "spans",
@@ -23,60 +20,35 @@ _OPTIONS = {
 }
 
 
-class Prompted:
-    """A model that answers requests, for everything that asks models with texts (a `SeparationModel` itself).
+def encode(requests: Sequence[Request], recording: Recording) -> list[Condition]:
+    """What is asked of a recording, as its model understands it: N requests to N conditions.
 
-    Args:
-        requests: what is asked for.
-        recording: of it, with its model.
-        post: changes to the stems on their way out.
+    Raises:
+        UserError: a clue does not fit the recording, or the model does not take it.
 
-    >>> requests = resolve(["dog@3-5"])  # doctest: +SKIP
-    >>> asked = Prompted(requests, Recording("mix.wav", model))  # doctest: +SKIP
-    >>> render(asked, "mix.wav", [request.name for request in requests], RenderOptions())  # doctest: +SKIP
+    >>> encode(resolve(["dog@3-5"]), Recording("mix.wav", model))  # doctest: +SKIP
     """
+    texts = [_normalised(request.text) for request in requests if request.text is not None]
+    read = iter(recording.model.encode(texts) if texts else [])
+    conditions = []
+    for request in requests:
+        spoken = Condition(request.name, None) if request.text is None else next(read)
+        conditions.append(_with_clues(request, replace(spoken, name=request.name), recording))
+    return conditions
 
-    def __init__(
-        self, requests: Sequence[Request], recording: Recording, post: Sequence[PostProcessor] = ()
-    ) -> None:
-        self.requests, self.recording, self.post = list(requests), recording, list(post)
-        self.model = recording.model
-        self.name, self.sample_rate = self.model.name, self.model.sample_rate
 
-    def encode(self, prompts: list[str] | None = None) -> list[Condition]:
-        """The requests as conditions; ``prompts`` are their names, and tell nothing new.
-
-        Raises:
-            UserError: a clue does not fit the recording, or the model does not take it.
-        """
-        texts = [_normalised(request.text) for request in self.requests if request.text is not None]
-        read = iter(self.model.encode(texts) if texts else [])
-        conditions = []
-        for request in self.requests:
-            spoken = Condition(request.name, None) if request.text is None else next(read)
-            conditions.append(self._encode(request, replace(spoken, name=request.name)))
-        return conditions
-
-    def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
-        """Starts on the recording."""
-        stream = self.model.open(conditions, channels, strength)
-        for processor in self.post:
-            stream = processor.wrap(stream, conditions, channels, self.sample_rate)
-        return stream
-
-    def _encode(self, request: Request, spoken: Condition) -> Condition:
-        takes = getattr(self.model, "takes", _DEFAULT)
-        condition = spoken
-        for kind, value in request.clues:
-            before, condition = condition, kind.encode(value, condition, self.recording)
-            for name, what in _OPTIONS.items():
-                if name not in takes and getattr(condition, name) is not getattr(before, name):
-                    flag = kind.options[0].flag
-                    raise UserError(f"the model {self.name} takes no {what}: leave {flag} out, or use nano")
-        known = condition.vector is not None or condition.masks or condition.against or condition.video
-        if request.text is None and not known and not any(anchor.present for anchor in condition.anchors):
-            raise PromptError("the spans say only where the sound is not: add where it is, or a --prompt")
-        return _from_start(condition, self.recording.start_s)
+def _with_clues(request: Request, spoken: Condition, recording: Recording) -> Condition:
+    model, condition = recording.model, spoken
+    for kind, value in request.clues:
+        before, condition = condition, kind.encode(value, condition, recording)
+        for name, what in _OPTIONS.items():
+            if name not in model.takes and getattr(condition, name) is not getattr(before, name):
+                flag = kind.options[0].flag
+                raise UserError(f"the model {model.name} takes no {what}: leave {flag} out, or use nano")
+    known = condition.vector is not None or condition.masks or condition.against or condition.video
+    if request.text is None and not known and not any(anchor.present for anchor in condition.anchors):
+        raise PromptError("the spans say only where the sound is not: add where it is, or a --prompt")
+    return _from_start(condition, recording.start_s)
 
 
 def _normalised(text: str) -> str:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sam_audio.conditioning.embedding import Embedder
-    from sam_audio.types import Samples, SeparationModel
+    from sam_audio.separator.base import SeparationModel
+    from sam_audio.types import Samples
 
 
 class Recording:

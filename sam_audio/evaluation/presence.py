@@ -22,7 +22,7 @@ from sam_audio.evaluation.separation import (
     mixtures,
     separate_prompts,
 )
-from sam_audio.types import SeparationModel
+from sam_audio.separator.base import SeparationModel
 
 MUSIC = (BAND, REAL_BAND, GUITAR_BAND, REAL_INSTRUMENTS)
 SCENES = ("events in pairs", "event, instrument, speech", *MUSIC)

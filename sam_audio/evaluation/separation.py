@@ -21,10 +21,12 @@ import torch
 
 from judge.metrics import level_db, si_sdr
 from judge.rank import FRAME_S, sounding
+from sam_audio.selection.candidates import Candidate
+from sam_audio.separator.base import SeparationModel, SeparationStream
 from sam_audio.separator.nano.bands import istft, power, stft, to_bands, to_bins
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
 from sam_audio.training.data.mixing import Mixer, Mixture, Prompt
-from sam_audio.types import Anchor, Condition, SeparationModel, Span
+from sam_audio.types import Anchor, Condition, Span
 
 BAND = "stems of a rendered band"
 ESC_10 = "ESC-10 classes in pairs at 0 dB"
@@ -207,15 +209,23 @@ def _sounding(target: np.ndarray) -> list[Span]:
     return [Span(float(start), float(end)) for start, end in edges]
 
 
-def separate_prompts(model: SeparationModel, mixed: np.ndarray, prompts: list[str]) -> np.ndarray:
-    """All prompts at once; mono (T,) at 48 kHz -> (N, T)."""
-    return separate_conditions(model, mixed, model.encode(prompts))
+def separate_prompts(
+    model: SeparationModel, mixed: np.ndarray, prompts: list[str], way: Candidate | None = None
+) -> np.ndarray:
+    """All prompts at once, in one of several ways if that is given; mono (T,) at 48 kHz -> (N, T)."""
+    conditions = model.encode(prompts)
+    return _through(
+        model.open(conditions, 1) if way is None else way.run.open(conditions, 1, [way.boldness]), mixed
+    )
 
 
 def separate_conditions(model: SeparationModel, mixed: np.ndarray, conditions: list[Condition]) -> np.ndarray:
     """All conditions at once; mono (T,) at 48 kHz -> (N, T)."""
     assert model.sample_rate == SAMPLE_RATE
-    stream = model.open(conditions, channels=1)
+    return _through(model.open(conditions, channels=1), mixed)
+
+
+def _through(stream: SeparationStream, mixed: np.ndarray) -> np.ndarray:
     samples = mixed[None].astype(np.float32)
     return np.concatenate([stream.push(samples), stream.finish()], axis=-1)[:, 0]
 

@@ -19,7 +19,7 @@ from sam_audio.io.ffmpeg import find_ffmpeg
 from sam_audio.io.target import FileTarget, publish_together
 
 if TYPE_CHECKING:
-    from sam_audio.render import RenderReport, StemReport
+    from sam_audio.report import RenderReport, StemReport
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}  # others become mkv, which takes any pictures
 _AAC_CHANNELS = 8

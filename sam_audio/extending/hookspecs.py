@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pluggy
 
+from sam_audio.separator.families import SeparatorType
+
 if TYPE_CHECKING:
     from judge.rank import Ranker
     from sam_audio.conditioning.source import Recording
-    from sam_audio.render import RenderReport
-    from sam_audio.types import Condition, Samples, SeparationModel, SeparationStream
+    from sam_audio.report import RenderReport
+    from sam_audio.separator.base import SeparationStream
+    from sam_audio.types import Condition, Samples
 
 __all__ = [
     "Caption",
@@ -95,14 +98,6 @@ class PromptType(Protocol):
             UserError: a file cannot be read, or does not fit the recording.
         """
         ...
-
-
-class SeparatorType(Protocol):
-    """A family of separation models, for ``--model NAME``."""
-
-    name: str
-
-    def load(self, device: str) -> SeparationModel: ...
 
 
 class RankerType(Protocol):

@@ -143,7 +143,7 @@ class NanoLocator:
         import torch
 
         from sam_audio.separator.nano.bands import band_energies
-        from sam_audio.separator.nano.stream import alone
+        from sam_audio.separator.nano.overhearing import alone
 
         engine = self.separator.engine
         padded = np.pad(sound, (0, -len(sound) % FRAME))

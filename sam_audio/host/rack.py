@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from sam_audio.errors import AudioReadError, UserError
+from sam_audio.errors import UserError
 from sam_audio.host.automation import Automation
 from sam_audio.host.chains import ChainRunner, chain_latency
-from sam_audio.host.stage import SeparatorStage, stage_latency
+from sam_audio.io.arrays import checked_samples
 from sam_audio.io.buffer import SampleQueue
 from sam_audio.naming import RESIDUAL, check_prompts, distinct
-from sam_audio.types import Samples, SeparationModel
+from sam_audio.separation import Separation, latency
+from sam_audio.separator.base import SeparationModel
+from sam_audio.types import Samples
 
 MASTER = "master"
 DEFAULT_RATE_HZ = 48_000
@@ -68,7 +70,7 @@ class Rack:
         prompts: what to pull out; each gets a strip of its name, and what is left has the strip ``residual``.
         chains: effects by strip, to begin with; the strips can be changed later, too.
         buses: names of buses. A bus may feed the master, or a bus named after it.
-        model: ``nano``, a path, a hub id, or a loaded :class:`sam_audio.types.SeparationModel`.
+        model: ``nano``, a path, a hub id, or a loaded :class:`sam_audio.separator.base.SeparationModel`.
         live: separate with a bounded look-ahead of 0.1 s in place of whole windows of 15 s.
         strength: how boldly to cut, 0..2.
         device: where to compute.
@@ -147,7 +149,7 @@ class Rack:
             longest[name] += chains[name]
             if name != MASTER:
                 longest[strip.bus] = max(longest[strip.bus], longest[name])
-        return stage_latency(self.model, sample_rate) + longest[MASTER]
+        return latency(self.model, sample_rate) + longest[MASTER]
 
     def __call__(self, audio: Samples, sample_rate: int, reset: bool = True) -> Samples:
         return self.process(audio, sample_rate, reset)
@@ -168,7 +170,7 @@ class Rack:
         Raises:
             UserError: samples, strips or automations that cannot work.
         """
-        samples = _checked(audio)
+        samples = checked_samples(audio)
         if reset:
             self.reset()
             return np.concatenate(
@@ -289,7 +291,7 @@ class _Flow:
     def __init__(self, rack: Rack, sample_rate: int, channels: int):
         self.rack, self.channels = rack, channels
         order = rack._all()
-        self._stage = SeparatorStage(rack.model, rack._conditions, sample_rate, channels, rack.strength)
+        self._stage = Separation(rack.model, rack._conditions, sample_rate, channels, rack.strength)
         self._lines = {name: _Line(strip, name, sample_rate, channels) for name, strip in order}
         self._feeds: dict[str, dict[str, SampleQueue]] = {name: {} for name in (*rack.buses, MASTER)}
         self._goes = {name: strip.bus for name, strip in order if name != MASTER}  # fixed while it runs
@@ -298,10 +300,10 @@ class _Flow:
                 self._feeds[bus][name] = SampleQueue((channels,))
 
     def push(self, samples: Samples) -> dict[str, Samples]:
-        return self._through(self._stage.push(samples), last=False)
+        return self._through(self._stage.push(samples).parts, last=False)
 
     def finish(self) -> dict[str, Samples]:
-        return self._through(self._stage.finish(), last=True)
+        return self._through(self._stage.finish().parts, last=True)
 
     def _through(self, stems: Samples, last: bool) -> dict[str, Samples]:
         out: dict[str, Samples] = {}
@@ -365,22 +367,4 @@ def _load(model: str | Path | SeparationModel, device: str, live: bool) -> Separ
         from sam_audio.api import Separator
 
         model = Separator(model, device).model
-    if not live:
-        return model
-    from sam_audio.host.live import LiveModel
-
-    return LiveModel.of(model)
-
-
-def _checked(audio: Samples) -> Samples:
-    samples = np.asarray(audio)
-    if samples.ndim == 1:
-        samples = samples[None]
-    if samples.ndim != 2 or not samples.shape[0] or not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(
-            f"audio of shape {np.shape(audio)} and type {samples.dtype} does not fit: use (channels, samples) floats"
-        )
-    samples = samples.astype(np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioReadError("the samples hold NaN or infinite values: replace them first")
-    return samples
+    return model.live() if live else model

@@ -10,7 +10,8 @@ from sam_audio.host.rack import MASTER, Rack
 from sam_audio.io import AudioWriter, WriterGroup, open_audio, resolve_output
 from sam_audio.made import OutputSet
 from sam_audio.naming import distinct, shorten, slug
-from sam_audio.render import Progress, track_name
+from sam_audio.plan import track_name
+from sam_audio.types import Progress
 
 BLOCK_S = 0.5
 

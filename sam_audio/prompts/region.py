@@ -71,7 +71,7 @@ class Region:
     def encode(self, value: Selection, condition: Condition, recording: Recording) -> Condition:
         from sam_audio.prompts.tracking import write_preview
 
-        whole = "video" in getattr(recording.model, "takes", ())
+        whole = "video" in recording.model.takes
         limits = _WHOLE_VIDEO if whole else _TRACKED
         pictures = _read(recording.path, recording, limits)
         frames = pictures.frames

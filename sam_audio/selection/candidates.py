@@ -1,202 +1,105 @@
 """Several ways to separate one recording, of which the Judge keeps the best for each stem.
 
-Nano gives candidates by how boldly it cuts, by whether it first listens for when the prompts sound, and by small
-shifts in time; official models by the noise they start from. Each candidate is a `SeparationModel`, and so is what
-is chosen: whatever separates with a model can do so with the best of several.
+Candidates differ by the variants that a model declares (nano: with and without predicted spans; official models:
+the noise they start from), by how boldly they cut, and by small shifts in time. Those that differ by strength only
+come from one pass of the networks.
 
 The recording is read more than once. First every candidate is separated and judged window by window, and only the
 running means are kept; then what was chosen is separated again, this time into files. Keeping all candidates until
 the Judge has heard the end would need memory or disk for K times the stems, which for hours of sound is out of the
-question; and one candidate after another needs no more memory than a plain separation.
+question.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from itertools import groupby, product
 
 from judge.rank import Ranker
 from judge.types import Judge, Judgement, Prompt
 from sam_audio.conditioning.priors import MovedPrior
 from sam_audio.errors import UserError
-from sam_audio.pipeline import separate_blocks
-from sam_audio.selection.judging import WINDOW_S, StemJudge, judge_prompt
-from sam_audio.separator.base import Overhearing
-from sam_audio.types import (
-    Anchor,
-    Condition,
-    Samples,
-    SeparationModel,
-    SeparationStream,
-    Span,
-)
-
-if TYPE_CHECKING:
-    from sam_audio.separator.nano.engine import Engine
-    from sam_audio.separator.nano.stream import Overheard
+from sam_audio.extending.hookspecs import PostProcessor
+from sam_audio.report import Rated
+from sam_audio.selection.judging import StemJudge, judge_prompt
+from sam_audio.separation import Recording, run
+from sam_audio.separator.base import Beside, Picked, SeparationModel, SeparationStream, Shifted
+from sam_audio.sinks import Told
+from sam_audio.types import Anchor, Condition, Progress, Samples, Span
 
 STRENGTHS = (1.0, 0.7, 1.4)  # times the strength asked for
 MAX_STRENGTH = 2.0
 SHIFTS_S = (0.0, 0.010, 0.005, 0.015)  # within the 20 ms from one frame of nano to the next
 
-Progress = Callable[[int, "int | None"], None]  # frames done, frames in all when known
-
 
 @dataclass(frozen=True)
-class Recording:
-    """A recording that can be read more than once.
+class Pass:
+    """One run of a model's networks over a recording.
 
     Args:
-        blocks: gives it from its start, blocks (C, n) float32, as often as it is called.
-        sample_rate: in Hz.
-        channels: C.
-        frames: how many there are in all; None if unknown.
-    """
-
-    blocks: Callable[[], Iterable[Samples]]
-    sample_rate: int
-    channels: int
-    frames: int | None
-
-
-@dataclass
-class Candidate:
-    """One way to separate, itself a `SeparationModel`.
-
-    Args:
-        label: for reports, ``strength 0.7, shift 10 ms``.
+        label: of the variant, for reports.
         model: what separates.
-        boldness: times the strength.
         shift_s: by how much the recording is delayed for the model, and its stems brought forward again.
     """
 
     label: str
     model: SeparationModel
-    boldness: float = 1.0
     shift_s: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.name, self.sample_rate = self.model.name, self.model.sample_rate
-
-    def encode(self, prompts: list[str]) -> list[Condition]:
-        """As the model."""
-        return self.model.encode(prompts)
-
-    def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
-        """Starts on a recording."""
-        strength = min(strength * self.boldness, MAX_STRENGTH)
+    def open(
+        self, conditions: list[Condition], channels: int, strengths: Sequence[float]
+    ) -> SeparationStream:
+        """Starts on a recording with S strengths: a stream of S * N stems."""
         if not self.shift_s:
-            return self.model.open(conditions, channels, strength)
+            return self.model.open_bent(conditions, channels, strengths)
         later = [_later(condition, self.shift_s) for condition in conditions]
-        n_samples = round(self.shift_s * self.sample_rate)
-        return _Shifted(self.model.open(later, channels, strength), channels, n_samples)
+        n_samples = round(self.shift_s * self.model.sample_rate)
+        return Shifted(self.model.open_bent(later, channels, strengths), channels, n_samples)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to separate: a pass, and how boldly its masks are bent.
+
+    Args:
+        run: of the networks.
+        boldness: times the strength.
+    """
+
+    run: Pass
+    boldness: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """For reports, ``strength x0.7, shift 10 ms``."""
+        bends, shift_s = self.run.model.bends, self.run.shift_s
+        parts = [
+            f"strength x{self.boldness:g}" if bends else "",
+            self.run.label,
+            f"shift {shift_s * 1000:g} ms" if shift_s else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+    def strength(self, asked: float) -> float:
+        return min(asked * self.boldness, MAX_STRENGTH)
 
 
 def candidates(model: SeparationModel, n: int) -> list[Candidate]:
-    """``n`` ways to separate with a model, the first of them as it does by itself.
+    """``n`` ways to separate with a model, the first of them as it does by itself; those of one pass follow each other.
 
     Raises:
         UserError: it has not that many.
     """
-    ways = list(_ways(model, n))
+    passes = [
+        Pass(label, variant, shift_s) for shift_s, (label, variant) in product(SHIFTS_S, model.variants(n))
+    ]
+    strengths = STRENGTHS if model.bends else STRENGTHS[:1]
+    ways = [Candidate(one, boldness) for one, boldness in product(passes, strengths)]
     if not 1 <= n <= len(ways):
         raise UserError(f"{n} candidates cannot be made: use 1 to {len(ways)}")
     return ways[:n]
-
-
-def _ways(model: SeparationModel, n: int) -> Iterator[Candidate]:
-    seeded = _seeded(model, n)
-    if seeded:
-        yield from seeded
-        return
-    models = [("", model), *_with_spans_switched(model)]
-    for shift_s, (spans, variant), boldness in product(SHIFTS_S, models, STRENGTHS):
-        parts = [f"strength x{boldness:g}", spans, f"shift {shift_s * 1000:g} ms" if shift_s else ""]
-        yield Candidate(", ".join(filter(None, parts)), variant, boldness, shift_s)
-
-
-def _seeded(model: SeparationModel, n: int) -> list[Candidate]:
-    """Of an official model, one for each noise; none of other models."""
-    seed = getattr(getattr(_innermost(model), "options", None), "seed", None)
-    if seed is None:
-        return []
-
-    def reseeded(to: int) -> Callable[[Any], Any]:
-        def change(official: Any) -> Any:
-            twin = copy.copy(official)  # weights are shared
-            twin.options = replace(official.options, seed=to)
-            return twin
-
-        return change
-
-    return [Candidate(f"seed {to}", _changed(model, reseeded(to))) for to in range(seed, seed + n)]
-
-
-def _with_spans_switched(model: SeparationModel) -> list[tuple[str, SeparationModel]]:
-    """Nano with predicted spans if it is without, and the other way round; none of other models."""
-    from sam_audio.separator.nano.model import NanoSeparator
-
-    inner = _innermost(model)
-    if not isinstance(inner, NanoSeparator):
-        return []
-    label = "no predicted spans" if inner.predict_spans else "predicted spans"
-
-    def switched(nano: Any) -> Any:
-        twin = copy.copy(nano)  # weights are shared
-        twin.predict_spans = not nano.predict_spans
-        return twin
-
-    return [(label, _changed(model, switched))]
-
-
-def _wrapped(model: Any) -> Any:
-    """The model inside one that only asks it differently (`sam_audio.conditioning.encode`), None if there is none."""
-    inner = getattr(model, "model", None)
-    return inner if hasattr(inner, "open") and hasattr(inner, "encode") else None
-
-
-def _innermost(model: Any) -> Any:
-    inner = _wrapped(model)
-    return model if inner is None else _innermost(inner)
-
-
-def _changed(model: Any, change: Callable[[Any], Any]) -> Any:
-    """The same model with its innermost one changed."""
-    inner = _wrapped(model)
-    if inner is None:
-        return change(model)
-    outer = copy.copy(model)
-    outer.model = _changed(inner, change)
-    return outer
-
-
-class _Shifted:
-    """A stream that hears the recording later."""
-
-    def __init__(self, stream: SeparationStream, channels: int, n_samples: int) -> None:
-        self._stream = stream
-        self._silence = np.zeros((channels, n_samples), np.float32)
-        self._owed = n_samples  # of the stems, before the recording begins
-
-    def push(self, samples: Samples) -> Samples:
-        if self._silence.shape[-1] and samples.shape[-1]:
-            samples = np.concatenate([self._silence, samples], axis=-1)
-            self._silence = self._silence[:, :0]
-        return self._later(self._stream.push(samples))
-
-    def finish(self) -> Samples:
-        return self._later(self._stream.finish())
-
-    def _later(self, stems: Samples) -> Samples:
-        dropped = min(self._owed, stems.shape[-1])
-        self._owed -= dropped
-        return stems[..., dropped:]
 
 
 def _later(condition: Condition, shift_s: float) -> Condition:
@@ -211,112 +114,35 @@ def _later(condition: Condition, shift_s: float) -> Condition:
 
 
 @dataclass(frozen=True)
-class Rated:
-    """A candidate for one stem; ``score`` is what decides, the highest is chosen."""
-
-    candidate: str
-    score: float | None
-    scores: Judgement | None
-    chosen: bool = False
-
-
 class Choice:
-    """The best candidate of each stem, itself a `SeparationModel`. Only those that were chosen are computed.
+    """The best candidate of each stem, of a model whose stream :meth:`open` starts.
 
     The stems still leave a residual that makes up the mixture. Since each may come from another candidate, two of
     them can claim a little of the same sound, which the residual then lacks.
 
     Args:
-        candidates: K of them.
+        ways: K candidates.
         chosen: index of one for each of N stems.
+        rated: for each stem all candidates, in order.
     """
 
-    def __init__(self, candidates: Sequence[Candidate], chosen: Sequence[int]) -> None:
-        self.candidates, self.chosen = list(candidates), list(chosen)
-        self.name, self.sample_rate = candidates[0].name, candidates[0].sample_rate
-
-    def encode(self, prompts: list[str]) -> list[Condition]:
-        """As the candidates."""
-        return self.candidates[0].encode(prompts)
+    ways: Sequence[Candidate]
+    chosen: Sequence[int]
+    rated: list[list[Rated]]
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
-        """Starts on a recording; the conditions are the N that were chosen for."""
-        used = sorted(set(self.chosen))
-        if len(used) == 1:
-            return self.candidates[used[0]].open(conditions, channels, strength)
-        streams = {k: self.candidates[k].open(conditions, channels, strength) for k in used}
-        return _Picked(streams, self.chosen)
-
-
-class _Picked:
-    """Stems of several streams; those that are ahead wait for the others."""
-
-    def __init__(self, streams: dict[int, SeparationStream], chosen: Sequence[int]) -> None:
-        self._streams, self._chosen = streams, chosen
-        self._waiting: list[Samples | None] = [None] * len(chosen)
-
-    def push(self, samples: Samples) -> Samples:
-        return self._pick({k: stream.push(samples) for k, stream in self._streams.items()})
-
-    def finish(self) -> Samples:
-        return self._pick({k: stream.finish() for k, stream in self._streams.items()})
-
-    def overhear(self, engine: Engine, vectors: Samples) -> Overheard | None:
-        """With the first of them that lets one listen along."""
-        for stream in self._streams.values():
-            if isinstance(stream, Overhearing):
-                return stream.overhear(engine, vectors)
-        return None
-
-    def _pick(self, stems: dict[int, Samples]) -> Samples:
-        rows = []
-        for n, k in enumerate(self._chosen):
-            before = self._waiting[n]
-            rows.append(stems[k][n] if before is None else np.concatenate([before, stems[k][n]], axis=-1))
-        ready = min(row.shape[-1] for row in rows)
-        self._waiting = [row[:, ready:].copy() for row in rows]
-        return np.stack([row[:, :ready] for row in rows])
-
-
-@dataclass(frozen=True)
-class Best:
-    """What to separate with; for each of N stems all candidates that were tried, if any were; and what is left of
-    the progress."""
-
-    model: SeparationModel
-    rated: list[list[Rated]]
-    progress: Progress | None
-
-
-def best_of(
-    model: SeparationModel,
-    n: int,
-    conditions: list[Condition],
-    recording: Recording,
-    judge: Judge | None,
-    *,
-    strength: float = 1.0,
-    ranker: Ranker | None = None,
-    progress: Progress | None = None,
-) -> Best:
-    """The best of ``n`` ways to separate a recording with a model; for one, the model itself.
-
-    Args: as of `choose`.
-
-    Raises:
-        UserError: there is no judge, or the model has not as many ways.
-    """
-    if n == 1:
-        return Best(model, [[] for _ in conditions], progress)
-    if judge is None and ranker is None:
-        raise UserError(
-            "candidates are chosen by a judge, and there is none: name a --ranker, or ask for one candidate"
-        )
-    ways = candidates(model, n)
-    chosen, rated = choose(
-        ways, conditions, recording, judge, strength=strength, ranker=ranker, progress=progress
-    )
-    return Best(chosen, rated, _share(progress, n, n + 1))
+        """Starts on a recording; the conditions are the N that were chosen for. Only passes that are needed run."""
+        used = [self.ways[k] for k in sorted(set(self.chosen))]
+        streams: list[SeparationStream] = []
+        rows: dict[Candidate, int] = {}
+        for one, some in groupby(used, lambda way: way.run):
+            bent = list(some)
+            first = len(rows)
+            rows |= {way: first + i for i, way in enumerate(bent)}
+            streams.append(one.open(conditions, channels, [way.strength(strength) for way in bent]))
+        stream = streams[0] if len(streams) == 1 else Beside(streams)
+        n = len(conditions)
+        return Picked(stream, [rows[self.ways[k]] * n + row for row, k in enumerate(self.chosen)])
 
 
 def choose(
@@ -327,49 +153,65 @@ def choose(
     *,
     strength: float = 1.0,
     ranker: Ranker | None = None,
+    post: Sequence[PostProcessor] = (),
     progress: Progress | None = None,
-) -> tuple[Choice, list[list[Rated]]]:
+) -> Choice:
     """Separates a recording in K ways, and chooses one for each of N stems.
 
     Args:
-        ways: the candidates.
+        ways: the candidates, those of one pass beside each other; the recording is read once for every pass.
         conditions: N prompts; a stem that cannot be judged, being known by its spans only, gets the first candidate.
-        recording: is read once for every candidate.
+        recording: is read once for every pass.
         judge: its overall score decides, unless there is a ranker; one of the two there must be.
         strength: how boldly to cut.
         ranker: decides instead; it scores windows of a candidate, and the scores are averaged.
-        progress: called after each block; the last of K + 1 parts is left to whoever separates with the choice.
+        post: changes to the stems on their way out.
+        progress: called after each block; the last part is left to whoever separates with the choice.
 
-    Returns:
-        What to separate with, and for each stem all candidates in order.
+    Raises:
+        UserError: there is nothing that could choose.
     """
-    sample_rate, channels = recording.sample_rate, recording.channels
+    if judge is None and ranker is None:
+        raise UserError(
+            "candidates are chosen by a judge, and there is none: name a --ranker, or ask for one candidate"
+        )
+    n, n_passes = len(conditions), passes_of(ways)
     judged: list[list[Judgement | None]] = []  # (K, N)
     scored: list[list[float | None]] = []
-    for k, way in enumerate(ways):
-        listeners = [] if judge is None else [StemJudge(judge, conditions)]
+    for done, (one, some) in enumerate(groupby(ways, lambda way: way.run)):
+        strengths = [way.strength(strength) for way in some]
+        asked = conditions * len(strengths)
+        listeners = [] if judge is None else [StemJudge(judge, asked)]
         if ranker is not None:
-            listeners.append(StemJudge(_RankerAsJudge(ranker, judge, conditions), conditions))
-        done, tell = 0, _share(progress, k, len(ways) + 1)
-        blocks = recording.blocks()
-        for mixture, _ in separate_blocks(
-            way, conditions, blocks, sample_rate, channels, strength, judges=listeners
-        ):
-            done += mixture.shape[-1]
-            if tell is not None:
-                tell(done, recording.frames)
+            listeners.append(StemJudge(_RankerAsJudge(ranker, judge, asked), asked))
+        told = share_of(progress, done, n_passes + 1)
+        run(
+            one.model,
+            asked,
+            recording,
+            [*listeners, *([] if told is None else [Told(told, recording.frames)])],
+            stream=one.open(conditions, recording.channels, strengths),
+            post=post,
+        )
         answers = [listener.finish() for listener in listeners]
-        judged.append([None] * len(conditions) if judge is None else answers[0])
-        scored.append([None if answer is None else answer.overall for answer in answers[-1]])
-    chosen = [_best([scores[n] for scores in scored]) for n in range(len(conditions))]
+        for first in range(0, len(asked), n):
+            rows = slice(first, first + n)
+            judged.append([None] * n if judge is None else answers[0][rows])
+            scored.append([None if answer is None else answer.overall for answer in answers[-1][rows]])
+    chosen = [_best([scores[row] for scores in scored]) for row in range(n)]
     rated = [
-        [Rated(way.label, scored[k][n], judged[k][n], k == best) for k, way in enumerate(ways)]
-        for n, best in enumerate(chosen)
+        [Rated(way.label, scored[k][row], judged[k][row], k == best) for k, way in enumerate(ways)]
+        for row, best in enumerate(chosen)
     ]
-    return Choice(ways, chosen), rated
+    return Choice(ways, chosen, rated)
 
 
-def _share(progress: Progress | None, part: int, parts: int) -> Progress | None:
+def passes_of(ways: Sequence[Candidate]) -> int:
+    """How often the networks run over a recording for these candidates."""
+    return sum(1 for _ in groupby(ways, lambda way: way.run))
+
+
+def share_of(progress: Progress | None, part: int, parts: int) -> Progress | None:
     """The progress of one of several passes over the recording, as part of the whole."""
     if progress is None:
         return None
@@ -390,15 +232,16 @@ def _best(scores: Sequence[float | None]) -> int:
     return known.index(max(known))
 
 
-class _RankerAsJudge:
-    """A ranker as a judge whose overall score is the ranker's; hears the windows of one candidate in order."""
+class _RankerAsJudge(Judge):
+    """A ranker as a judge whose overall score is the ranker's; hears the windows of one recording in order."""
+
+    name = "ranker"
 
     def __init__(self, ranker: Ranker, judge: Judge | None, conditions: Sequence[Condition]) -> None:
-        self.name, self.sample_rate = "ranker", ranker.sample_rate
-        self.window_s = getattr(judge, "window_s", WINDOW_S)
-        self.vector_dim = getattr(ranker, "vector_dim", None)
+        self.sample_rate, self.vector_dim = ranker.sample_rate, ranker.vector_dim
+        self.window_s = Judge.window_s if judge is None else judge.window_s
         self._ranker = ranker
-        asked = [c for c in conditions if judge_prompt(self, c) is not None]
+        asked = [c for c in conditions if judge_prompt(self.vector_dim, c) is not None]
         self._spans = [[a.span for a in c.anchors if a.present] for c in asked]
         self._start_s = 0.0
 

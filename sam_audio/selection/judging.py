@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from judge.types import AXES, Judge, Judgement, Prompt
-from judge.windows import LEAST_S, JudgeWindow, ListensAlong, RunningJudgement
+from judge.types import AXES, Judge, Judgement, JudgeWindow, Prompt
+from judge.windows import LEAST_S, RunningJudgement
 from sam_audio.errors import AudioReadError, ModelError, UserError
 from sam_audio.io.resample import Resampler
-from sam_audio.types import Condition, Samples, SeparationStream
+from sam_audio.separation import Sink
+from sam_audio.separator.base import SeparationStream
+from sam_audio.types import Block, Condition, Samples
 
 if TYPE_CHECKING:
     from sam_audio.io import AudioReader
 
 BLOCK_S = 0.5
-WINDOW_S = 7.68  # of judges that do not say
 SLACK_S = 0.2  # by which a stem may be longer or shorter: lossy formats pad, models round up to frames
 
 
@@ -58,14 +59,15 @@ def default_judge() -> str | None:
 # ---- stems that stream by ------------------------------------------------------------------------------
 
 
-def judge_prompt(judge: Judge, condition: Condition) -> Prompt | None:
-    """What to ask a judge about the stem of a condition; None if there is nothing that it would understand."""
-    if condition.vector is not None and condition.vector.shape == (getattr(judge, "vector_dim", None),):
+def judge_prompt(vector_dim: int | None, condition: Condition) -> Prompt | None:
+    """What to ask somebody who takes texts, and vectors of so many dimensions, about the stem of a condition; None if
+    there is nothing that would be understood."""
+    if condition.vector is not None and condition.vector.shape == (vector_dim,):
         return condition.vector
     return condition.text
 
 
-class StemJudge:
+class StemJudge(Sink):
     """Judges the stems of one recording while they are made, window by window, in constant memory.
 
     Args:
@@ -74,7 +76,7 @@ class StemJudge:
     """
 
     def __init__(self, judge: Judge, conditions: Sequence[Condition]) -> None:
-        prompts = [judge_prompt(judge, condition) for condition in conditions]
+        prompts = [judge_prompt(judge.vector_dim, condition) for condition in conditions]
         self._asked = [prompt for prompt in prompts if prompt is not None]
         self._rows = [n for n, prompt in enumerate(prompts) if prompt is not None]
         self._n_stems = len(prompts)
@@ -84,20 +86,18 @@ class StemJudge:
         self._to_judge: Resampler | None = None
         self.problem: str | None = None
 
-    def listen_along(self, stream: SeparationStream) -> None:
-        """Before anything is pushed: judges by what the separation hears, if both listen alike."""
-        if self._rows and isinstance(self._judge, ListensAlong):
-            judge_window = self._judge.along(stream, self._asked)
-            if judge_window is not None:
-                self._running = running(self._judge, self._asked, judge_window)
+    def begin(self, stream: SeparationStream) -> None:
+        """Judges by what the separation hears, if both listen alike."""
+        judge_window = self._judge.along(stream, self._asked) if self._rows else None
+        if judge_window is not None:
+            self._running = running(self._judge, self._asked, judge_window)
 
-    def push(self, mixture: Samples, stems: Samples, sample_rate: int) -> None:
-        """Takes the next samples: mixture (C, n), stems (N or more, C, n), rows after the N are passed over; all at one
-        rate in Hz from start to end."""
+    def write(self, block: Block) -> None:
+        """Rows after the N are passed over; all blocks have one rate."""
         if self._rows and self.problem is None:
             if self._to_judge is None:
-                self._to_judge = Resampler(sample_rate, self.sample_rate, 1 + len(self._rows))
-            mono = np.stack([_mono(mixture), *(_mono(stems[row]) for row in self._rows)])
+                self._to_judge = Resampler(block.sample_rate, self._judge.sample_rate, 1 + len(self._rows))
+            mono = np.stack([_mono(block.mixture), *(_mono(block.parts[row]) for row in self._rows)])
             try:
                 self._running.push(self._to_judge.push(mono))
             except UserError as error:
@@ -129,7 +129,7 @@ def running(
     return RunningJudgement(
         judge_window or (lambda mixture, stems: judge.judge(mixture, list(stems), prompts)),
         len(prompts),
-        round(getattr(judge, "window_s", WINDOW_S) * judge.sample_rate),
+        round(judge.window_s * judge.sample_rate),
         round(LEAST_S * judge.sample_rate),
     )
 

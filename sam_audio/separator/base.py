@@ -1,21 +1,195 @@
-"""What separators can declare of themselves beyond :class:`sam_audio.types.SeparationModel`."""
+"""What a separator is: models declare here what they can, with defaults for what most of them cannot.
+
+A third party derives its model from :class:`SeparationModel`, its streams from :class:`SeparationStream`, and its
+family from :class:`sam_audio.separator.families.SeparatorType`; command line, racks, candidates and editor ask
+what is declared there and nothing else.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from sam_audio.types import Samples
+import numpy as np
 
-if TYPE_CHECKING:
-    from sam_audio.separator.nano.engine import Engine
-    from sam_audio.separator.nano.stream import Overheard
+from sam_audio.errors import UserError
+from sam_audio.separator.families import NoOptions
+from sam_audio.types import Condition, Samples
 
 
-@runtime_checkable
-class Overhearing(Protocol):
-    """A stream with which somebody else can listen along."""
+class SeparationStream(ABC):
+    """Separates one recording, fed in order and in blocks of any size.
 
-    def overhear(self, engine: Engine, vectors: Samples) -> Overheard | None:
+    Every sample that goes in comes out once for each stem, in order, with a delay that the model chooses. The
+    output does not depend on how the input was cut into blocks.
+    """
+
+    @abstractmethod
+    def push(self, samples: Samples) -> Samples:
+        """Shapes: (channels, n) in, (N, channels, m) out; m may be 0 while the model waits for context."""
+
+    @abstractmethod
+    def finish(self) -> Samples:
+        """The samples that are still owed, (N, channels, m)."""
+
+    def overhear(self, engine: Any, vectors: Samples) -> Any:
         """What is heard from the start on of sounds with these vectors (P, 384), as the engine hears it; None if the
         stream does not listen with that. To be called before anything is pushed."""
-        ...
+        return None
+
+
+class Variant(NamedTuple):
+    """Another form of a model, for candidates: what reports call it, and the model."""
+
+    label: str
+    model: SeparationModel
+
+
+class SeparationModel(ABC):
+    """A model that can separate. The embedded and the official family both derive from this.
+
+    Attributes:
+        name: how reports and messages call it.
+        sample_rate: of the sound it takes and gives, in Hz.
+        takes: the fields of :class:`sam_audio.types.Condition`, beside the text, that it understands.
+        bends: whether another strength is worth trying as a candidate.
+        options: how it separates, a dataclass of its family (see `sam_audio.separator.families.SeparatorType`).
+        block_samples: samples to feed at a time where every millisecond counts; None for any number.
+    """
+
+    name: str
+    sample_rate: int
+    takes: frozenset[str] = frozenset({"anchors"})
+    bends: bool = True
+    options: Any = NoOptions()
+    block_samples: int | None = None
+
+    @abstractmethod
+    def encode(self, texts: list[str]) -> list[Condition]:
+        """Texts as conditions for :meth:`open`."""
+
+    @abstractmethod
+    def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
+        """Starts on a new recording at ``sample_rate`` Hz. Thread-safe: streams share only weights."""
+
+    def open_bent(
+        self, conditions: list[Condition], channels: int, strengths: Sequence[float]
+    ) -> SeparationStream:
+        """Starts on a new recording with S strengths at once: one stream of S * N stems, all of the first strength
+        first.
+
+        Models whose strength only bends what they have made anyway need not run S times.
+        """
+        return Beside([self.open(conditions, channels, strength) for strength in strengths])
+
+    def reads(self, text: str) -> bool:
+        """Whether it knows any word of a text."""
+        return True
+
+    def meant(self, text: str) -> str | None:
+        """What somebody may have meant who wrote words that it does not know."""
+        return None
+
+    def variants(self, n: int) -> list[Variant]:
+        """Up to ``n`` forms of this model that separate a little differently, itself first; they share its weights."""
+        return [Variant("", self)]
+
+    def with_options(self, options: Any) -> SeparationModel:
+        """The same weights with other options, of the kind of :attr:`options`.
+
+        Raises:
+            UserError: its options were decided when it was loaded.
+        """
+        raise UserError(f"the options of {self.name} are decided when it is loaded: give them there")
+
+    def live(self) -> SeparationModel:
+        """The same model with a short look-ahead.
+
+        Raises:
+            UserError: it cannot work live.
+        """
+        raise UserError(f"{self.name} cannot work live: use the nano model")
+
+    def emitted(self, pushed: int) -> int:
+        """How many samples of a stem are out after ``pushed`` went in, whatever they were.
+
+        Raises:
+            UserError: that depends on more than their number.
+        """
+        raise UserError(
+            f"{self.name} does not tell its delay, so it cannot work in blocks: give the rack the whole recording"
+        )
+
+    def remembering(self, file: Path) -> SeparationModel:
+        """The same model, which keeps in a file what its networks made of one recording, so that another strength runs
+        none of them; models that let go of nothing of that kind are as they are, and separate again."""
+        return self
+
+
+class Beside(SeparationStream):
+    """Several streams of one recording as one: all stems of the first come first. Those that are ahead wait."""
+
+    def __init__(self, streams: Sequence[SeparationStream]) -> None:
+        self._streams = list(streams)
+        self._ahead: list[Samples] = []
+
+    def push(self, samples: Samples) -> Samples:
+        return self._level([stream.push(samples) for stream in self._streams])
+
+    def finish(self) -> Samples:
+        return self._level([stream.finish() for stream in self._streams])
+
+    def overhear(self, engine: Any, vectors: Samples) -> Any:
+        for stream in self._streams:
+            overheard = stream.overhear(engine, vectors)
+            if overheard is not None:
+                return overheard
+        return None
+
+    def _level(self, stems: list[Samples]) -> Samples:
+        if self._ahead:
+            stems = [np.concatenate(pair, axis=-1) for pair in zip(self._ahead, stems, strict=True)]
+        ready = min(rows.shape[-1] for rows in stems)
+        self._ahead = [rows[..., ready:].copy() for rows in stems]
+        return np.concatenate([rows[..., :ready] for rows in stems])
+
+
+class Picked(SeparationStream):
+    """Some stems of a stream, in another order."""
+
+    def __init__(self, stream: SeparationStream, rows: Sequence[int]) -> None:
+        self._stream, self._rows = stream, list(rows)
+
+    def push(self, samples: Samples) -> Samples:
+        return self._stream.push(samples)[self._rows]
+
+    def finish(self) -> Samples:
+        return self._stream.finish()[self._rows]
+
+    def overhear(self, engine: Any, vectors: Samples) -> Any:
+        return self._stream.overhear(engine, vectors)
+
+
+class Shifted(SeparationStream):
+    """A stream that hears the recording later, and whose stems are brought forward again."""
+
+    def __init__(self, stream: SeparationStream, channels: int, n_samples: int) -> None:
+        self._stream = stream
+        self._silence = np.zeros((channels, n_samples), np.float32)
+        self._owed = n_samples  # of the stems, before the recording begins
+
+    def push(self, samples: Samples) -> Samples:
+        if self._silence.shape[-1] and samples.shape[-1]:
+            samples = np.concatenate([self._silence, samples], axis=-1)
+            self._silence = self._silence[:, :0]
+        return self._later(self._stream.push(samples))
+
+    def finish(self) -> Samples:
+        return self._later(self._stream.finish())
+
+    def _later(self, stems: Samples) -> Samples:
+        dropped = min(self._owed, stems.shape[-1])
+        self._owed -= dropped
+        return stems[..., dropped:]

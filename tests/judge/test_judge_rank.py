@@ -39,6 +39,8 @@ class LoudnessJudge:
 class SignEmbedder:
     """Words are directions; sounds too, by their sign."""
 
+    dim = None
+
     def embed_text(self, texts):
         return np.array([[1.0, 0.0] if text == "up" else [0.0, 1.0] for text in texts])
 

@@ -17,16 +17,17 @@ import soundfile
 import tiny
 
 import sam_audio.cli
-from sam_audio.conditioning.encode import Prompted
+from judge.rank import Ranker
+from sam_audio.conditioning.encode import encode
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import ModelError, OutputExistsError, PromptError, UserError
 from sam_audio.extending import registry as registry_module
 from sam_audio.extending.hookspecs import Caption, Option, hookimpl
 from sam_audio.extending.registry import Registry
 from sam_audio.extending.scaffold import new_plugin
-from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts import Prompt, resolve
-from sam_audio.separator import ModelOptions, load
+from sam_audio.separator import load
+from sam_audio.separator.families import SeparatorType
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,7 +198,7 @@ def test_what_is_not_there_is_one_sentence():
     found, _ = find()
     with pytest.raises(UserError, match="there is no exporter 'tape': .* remux"):
         found.get("exporters", "tape")
-    with pytest.raises(UserError, match="there is no separator 'grand': a plugin"):
+    with pytest.raises(UserError, match="there is no separator 'grand': use nano"):
         found.get("separators", "grand")
 
 
@@ -216,16 +217,21 @@ def test_hook_prompt_types(installed):
 
 
 def test_hook_separators(installed, model):
-    found = installed(point("s", separators=[thing("grand", load=lambda device: model)]))
-    assert found.get("separators", "grand").load("cpu") is model
+    class Grand(SeparatorType):
+        name = "grand"
+
+        def load(self, name, device, options):
+            return model
+
+    installed(point("s", separators=[Grand()]))
     assert load("grand") is model
     with pytest.raises(UserError, match="the model grand has no --steps"):
-        load("grand", options=ModelOptions(steps=4))
+        load("grand", options={"steps": 4})
     with pytest.raises(ModelError, match="use nano, grand, a .safetensors file"):
         load("petite")
 
 
-class Quietest:
+class Quietest(Ranker):
     """A ranker that likes silence."""
 
     sample_rate = 48_000
@@ -303,9 +309,7 @@ def test_hook_post_processors(installed, model, run):
     mixture = tiny.noise(2)
     parts = []
     for post in ([], [found.get("post_processors", "halve")]):
-        asked = Prompted(resolve(["dog"]), Recording(mixture, model, 48_000), post)
-        pairs = list(separate_blocks(asked, asked.encode(), [mixture], 48_000, 2))
-        parts.append(np.concatenate([part for _, part in pairs], axis=-1))
+        parts.append(tiny.separated(model, model.encode(["dog"]), mixture, post=post))
     np.testing.assert_allclose(parts[1][0], parts[0][0] / 2, atol=1e-6)
     np.testing.assert_allclose(parts[1].sum(axis=0), mixture, atol=1e-6)
     assert run("mix.wav", "-p", "dog", "--post", "halve")[0] == 0
@@ -317,7 +321,7 @@ def test_hook_post_processors(installed, model, run):
 def test_hook_text_normalisers(installed, model, run):
     words = {"chien": "dog"}
     installed(point("t", text_normalisers=[thing("french", normalise=lambda text: words.get(text, text))]))
-    (condition,) = Prompted(resolve(["chien"]), Recording(tiny.noise(1), model, 48_000)).encode()
+    (condition,) = encode(resolve(["chien"]), Recording(tiny.noise(1), model, 48_000))
     assert condition.name == "chien"
     np.testing.assert_allclose(condition.vector, model.encode(["dog"])[0].vector, atol=1e-6)
     assert run("mix.wav", "-p", "chien")[0] == 0
@@ -343,7 +347,7 @@ def run(monkeypatch, capfd, tmp_path, tiny_weights):
         monkeypatch.setattr("sys.argv", ["separate", *arguments, "--model", str(tiny_weights)])
         # the command remembers the options it found: look again
         command = sam_audio.cli.separate_app
-        monkeypatch.setattr(sam_audio.cli.PromptCommand, "_clues", None)
+        monkeypatch.setattr(sam_audio.cli.SeparateCommand, "_more", None)
         try:
             sam_audio.cli._run(command)
             code = 0
@@ -426,10 +430,10 @@ def test_a_new_plugin_is_made_installed_used_and_removed(tmp_path, tiny_weights)
 
     code = (
         "from sam_audio import Separator; from sam_audio.prompts import Prompt, resolve\n"
-        "from sam_audio.conditioning.encode import Prompted; from sam_audio.conditioning.source import Recording\n"
+        "from sam_audio.conditioning.encode import encode; from sam_audio.conditioning.source import Recording\n"
         f"model = Separator({str(tiny_weights)!r}, device='cpu').model\n"
-        "asked = Prompted(resolve([Prompt('dog', my_range='0-4000')]), Recording('mix.wav', model))\n"
-        "(condition,) = asked.encode(); print(condition.name, condition.masks)"
+        "asked = resolve([Prompt('dog', my_range='0-4000')])\n"
+        "(condition,) = encode(asked, Recording('mix.wav', model)); print(condition.name, condition.masks)"
     )
     python = command("-c", code, path=[site], cwd=tmp_path)
     assert python.stdout == "dog (Range(low_hz=0.0, high_hz=4000.0),)\n", python.stderr

@@ -77,7 +77,7 @@ def test_the_shortest_arrays(separator, frames):
 def test_silence_in_silence_out(separator):
     result = separator.separate(np.zeros((2, 10_000)), ["dog", "cat"], sample_rate=48_000)
     assert not any(stem.samples.any() for stem in (*result.stems.values(), result.residual))
-    assert result.report["level_db"] == {"dog": -120.0, "cat": -120.0}
+    assert {stem.name: stem.level_db for stem in result.report.stems} == {"dog": -120.0, "cat": -120.0}
 
 
 def test_equal_prompts_get_numbers(separator):
@@ -94,8 +94,8 @@ def test_levels_are_those_of_the_stems(separator):
     mixture = tiny.noise(2)
     result = separator.separate(mixture, ["dog"], sample_rate=48_000)
     level = 10 * np.log10(np.square(result.stems["dog"].samples).sum() / np.square(mixture).sum())
-    assert result.report["level_db"]["dog"] == pytest.approx(level, abs=0.01)
-    assert result.report["seconds"] == pytest.approx(mixture.shape[-1] / 48_000)
+    assert result.report.stem("dog").level_db == pytest.approx(level, abs=0.01)
+    assert result.report.seconds == pytest.approx(mixture.shape[-1] / 48_000)
 
 
 def test_progress(separator):
@@ -268,8 +268,8 @@ def test_stems_known_by_spans_alone_are_not_judged(judging):
     report = judging.separate(
         tiny.noise(1, 1.0), ["dog", Prompt(spans=[(0.2, 0.5)])], sample_rate=48_000
     ).report
-    assert report["scores"]["dog"] and report["scores"]["span"] is None
-    assert report["in_mixture"]["span"] is None
+    assert report.stem("dog").scores and report.stem("span").scores is None
+    assert report.stem("span").in_mixture is None
 
 
 # ---- judging and candidates ------------------------------------------------------------------------------
@@ -283,10 +283,10 @@ def judging(tiny_weights):
 
 def test_the_report_holds_scores(judging):
     report = judging.separate(tiny.noise(2, 1.0), ["dog", "absent cat"], sample_rate=48_000).report
-    assert list(report["scores"]["dog"]) == ["overall", "recall", "precision", "faithfulness", "present"]
-    assert report["in_mixture"] == {"dog": True, "absent cat": False}
-    assert report["judge"] == "fake"
-    assert "candidates" not in report
+    assert report.stem("dog").scores.overall > 1
+    assert [stem.in_mixture for stem in report.stems] == [True, False]
+    assert report.judge == "fake"
+    assert report.stem("dog").candidates == []
 
 
 def test_files_and_arrays_are_judged_alike(judging, tmp_path):
@@ -294,16 +294,15 @@ def test_files_and_arrays_are_judged_alike(judging, tmp_path):
     soundfile.write(tmp_path / "mix.wav", mixture.T, 44_100, "FLOAT")
     from_file = judging.separate(tmp_path / "mix.wav", ["dog"], candidates=2).report
     from_array = judging.separate(mixture, ["dog"], sample_rate=44_100, candidates=2).report
-    for key in ("scores", "candidates", "in_mixture"):
-        assert from_file[key] == from_array[key]
+    assert from_file.stems == from_array.stems
 
 
 def test_judging_may_be_left_out(judging, tiny_weights):
     mixture = tiny.noise(1, 0.3)
-    assert "scores" not in judging.separate(mixture, ["dog"], sample_rate=48_000, judge=False).report
+    assert judging.separate(mixture, ["dog"], sample_rate=48_000, judge=False).report.judge is None
     none = Separator(tiny_weights, device="cpu", judge=None)
     assert none.judge is None
-    assert "scores" not in none.separate(mixture, ["dog"], sample_rate=48_000).report
+    assert none.separate(mixture, ["dog"], sample_rate=48_000).report.stem("dog").scores is None
     with pytest.raises(UserError, match="judge"):
         none.separate(mixture, ["dog"], sample_rate=48_000, candidates=2)
 
@@ -314,9 +313,9 @@ def test_the_best_candidate_is_kept(judging):
     best = judging.separate(mixture, ["dog", "rain"], sample_rate=48_000, candidates=3)
     np.testing.assert_allclose(total(best), mixture, atol=1e-6)
     for name in ("dog", "rain"):
-        tried = best.report["candidates"][name]
-        assert [one["candidate"] for one in tried if one["chosen"]] == ["strength x0.7"]
-        assert best.report["scores"][name]["overall"] >= plain.report["scores"][name]["overall"]
+        tried = best.report.stem(name).candidates
+        assert [one.candidate for one in tried if one.chosen] == ["strength x0.7"]
+        assert best.report.stem(name).scores.overall >= plain.report.stem(name).scores.overall
 
 
 def test_a_judge_is_loaded_once_and_when_needed(tiny_weights, tmp_path, monkeypatch):

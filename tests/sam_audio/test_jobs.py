@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from sam_audio.errors import UserError
-from sam_audio.jobs import Job, JobOptions, read_jobs
-from sam_audio.render import RenderOptions
+from sam_audio.jobs import read_jobs
+from sam_audio.options import RenderOptions, options_of
+from sam_audio.plan import Job
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_every_option_can_be_set_and_the_others_stay(read):
         "candidates": 3,
         "tags": False,
     }
-    assert values.keys() == set(JobOptions.__struct_encode_fields__)
-    fields = dict(zip(JobOptions.__struct_encode_fields__, JobOptions.__struct_fields__, strict=True))
+    fields = {one.key: one.name for one in options_of(RenderOptions)}
+    assert values.keys() == fields.keys()
     (job,) = read({"mixture": "a", "track": "t", **values})
     assert job.track == "t"
     for key, value in values.items():

@@ -17,7 +17,8 @@ import tiny
 from sam_audio import Separator, UserError
 from sam_audio.io.target import FileTarget
 from sam_audio.made import output_set
-from sam_audio.render import RenderOptions
+from sam_audio.options import RenderOptions
+from sam_audio.plan import Job, plan
 
 SET = ["separated/mix/cat.wav", "separated/mix/dog.wav", "separated/mix/residual.wav"]
 ASK = ("-p", "dog", "-p", "cat")
@@ -252,13 +253,16 @@ def test_from_python(tiny_weights):
 
 
 def test_places_and_what_is_asked_are_told_apart():
+    def of(prompt, options, track=None):
+        return output_set(plan(Job("mix.wav", (prompt,), options, track)))
+
     write("mix.wav")
-    plain = output_set("mix.wav", ["dog"], None, RenderOptions())
-    assert plain == output_set("mix.wav", ["dog"], None, RenderOptions(overwrite=True, judge=False))
-    other = output_set("mix.wav", ["cat"], None, RenderOptions())
+    plain = of("dog", RenderOptions())
+    assert plain == of("dog", RenderOptions(overwrite=True, judge=False))
+    other = of("cat", RenderOptions())
     assert (plain.memory, plain.asked) == (other.memory, plain.asked) and plain.asked != other.asked
-    assert plain.memory != output_set("mix.wav", ["dog"], None, RenderOptions(out="else")).memory
-    assert plain.memory != output_set("mix.wav", ["dog"], None, RenderOptions(), "take").memory
+    assert plain.memory != of("dog", RenderOptions(out="else")).memory
+    assert plain.memory != of("dog", RenderOptions(), "take").memory
 
 
 # ---- folders ------------------------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ from tiny_judge import FakeJudge
 from judge.rank import JudgeRanker
 from sam_audio.errors import AudioWriteError, OutputExistsError, PromptError, UserError
 from sam_audio.io.target import FileTarget
-from sam_audio.render import RenderOptions, render, track_name
+from sam_audio.options import RenderOptions
+from sam_audio.plan import Job, plan, track_name
+from sam_audio.render import Company, render
 
 RATES = [8_000, 16_000, 22_050, 44_100, 48_000, 96_000]
 LSB = {"PCM_16": 2.0**-15, "PCM_24": 2.0**-23, "FLOAT": 1e-6}
@@ -44,7 +46,8 @@ def go(model, mix, tmp_path):
 
     def run(*prompts, source=mix, track=None, progress=None, **options):
         options = RenderOptions(**{"out": tmp_path / "out", **options})
-        return render(model, source, prompts or ["guitar"], options, track=track, progress=progress)
+        job = Job(str(source), prompts or ("guitar",), options, track)
+        return render(model, plan(job), Company(progress=progress))
 
     return run
 
@@ -270,7 +273,7 @@ def test_empty_prompts(go, prompts):
 
 def test_no_prompts(model, mix):
     with pytest.raises(PromptError):
-        render(model, mix, [], RenderOptions())
+        plan(Job(str(mix)))
 
 
 @pytest.mark.parametrize("folder", ["out", "mix.wav"])
@@ -319,10 +322,8 @@ def judged(model, mix, tmp_path):
 
     def run(*prompts, source=mix, judge=None, ranker=None, progress=None, **options):
         options = RenderOptions(**{"out": tmp_path / "out", **options})
-        judge = judge or FakeJudge()
-        return render(
-            model, source, prompts or ["guitar"], options, progress=progress, judge=judge, ranker=ranker
-        )
+        job = Job(str(source), prompts or ("guitar",), options)
+        return render(model, plan(job), Company(judge or FakeJudge(), ranker, progress=progress))
 
     return run
 
@@ -363,7 +364,9 @@ def test_what_is_removed_is_judged_too(judged, tmp_path):
 
 def test_the_options_can_say_no(model, mix, tmp_path):
     judge = FakeJudge()
-    report = render(model, mix, ["dog"], RenderOptions(out=tmp_path, judge=False), judge=judge)
+    report = render(
+        model, plan(Job(str(mix), ("dog",), RenderOptions(out=tmp_path, judge=False))), Company(judge)
+    )
     assert judge.heard == [] and report.judge is None
     assert (report.stems[0].scores, report.stems[0].in_mixture, report.absent) == (None, None, [])
 
@@ -417,8 +420,8 @@ def test_progress_counts_all_candidates(judged, mix):
     seen = []
     judged(candidates=2, progress=lambda done, total: seen.append((done, total)))
     frames = read(mix).shape[-1]
-    assert {total for _, total in seen} == {3 * frames}
-    assert seen == sorted(seen) and seen[-1][0] == 3 * frames
+    assert {total for _, total in seen} == {2 * frames}  # both come from one pass, and are separated again
+    assert seen == sorted(seen) and seen[-1][0] == 2 * frames
 
 
 def test_existing_files_are_found_before_candidates_are_made(judged):
@@ -439,7 +442,8 @@ def test_existing_files_are_found_before_candidates_are_made(judged):
 )
 def test_candidates_that_cannot_be(model, mix, tmp_path, options, says):
     with pytest.raises(UserError, match=says):
-        render(model, mix, ["dog"], RenderOptions(out=tmp_path / "out", **options), judge=FakeJudge())
+        job = Job(str(mix), ("dog",), RenderOptions(out=tmp_path / "out", **options))
+        render(model, plan(job), Company(FakeJudge()))
     assert not (tmp_path / "out").exists()
 
 

@@ -2,54 +2,100 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from peav.checkpoints import CheckpointError
 from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
+from sam_audio.separator.base import SeparationModel, Variant
+from sam_audio.separator.families import NanoOptions
 from sam_audio.separator.nano.bands import SAMPLE_RATE
-from sam_audio.separator.nano.engine import WEIGHTS, load_engine
-from sam_audio.separator.nano.stream import NanoStream
+from sam_audio.separator.nano.engine import WEIGHTS, Engine, load_engine
+from sam_audio.separator.nano.live import LiveModel
+from sam_audio.separator.nano.masker import Listening, Replayed, Window, Written
+from sam_audio.separator.nano.stream import NanoStream, emitted
 from sam_audio.types import Condition
 from sam_audio.vocabulary import meant
 
-PREDICT_SPANS = True
 
-
-class NanoSeparator:
-    """Loads the embedded weights once; serves any number of recordings and threads.
+class NanoSeparator(SeparationModel):
+    """The embedded networks; serves any number of recordings and threads.
 
     Args:
         weights: a checkpoint.
         device: where to compute.
-        predict_spans: whether PE-A-Frame nano first listens for when each prompt sounds.
+        options: how to separate.
     """
 
     sample_rate = SAMPLE_RATE
     takes = frozenset({"vector", "anchors", "masks", "against"})
 
-    def __init__(self, weights: Path = WEIGHTS, device: str = "cpu", predict_spans: bool = PREDICT_SPANS):
+    def __init__(
+        self, weights: Path = WEIGHTS, device: str = "cpu", options: NanoOptions | None = None
+    ) -> None:
         self.name = "nano" if weights == WEIGHTS else str(weights)
-        self.predict_spans = predict_spans
-        self.engine = load_engine(weights, device)
+        self.options = options or NanoOptions()
+        self._memory: Path | None = None  # of masks
+        self.engine: Engine = load_engine(weights, device)
         try:
             self.text_tower = TextTower.from_pretrained("nano")
         except CheckpointError as error:
             raise ModelError(str(error).rstrip(".")) from None
 
-    def encode(self, prompts: list[str]) -> list[Condition]:
-        """Text prompts as vectors of the joint space."""
-        vectors = self.text_tower.embed(prompts).numpy()
-        return [Condition(text, vector, text=text) for text, vector in zip(prompts, vectors, strict=True)]
+    def encode(self, texts: list[str]) -> list[Condition]:
+        """Texts as vectors of the joint space."""
+        vectors = self.text_tower.embed(texts).numpy()
+        return [Condition(text, vector, text=text) for text, vector in zip(texts, vectors, strict=True)]
 
-    def reads(self, prompt: str) -> bool:
-        """Whether it knows any word of a prompt."""
-        return self.text_tower.reads(prompt)
+    def reads(self, text: str) -> bool:
+        return self.text_tower.reads(text)
 
-    def meant(self, prompt: str) -> str | None:
-        """What somebody may have meant who wrote words that it does not know."""
-        return meant(prompt, self.text_tower.knows)
+    def meant(self, text: str) -> str | None:
+        return meant(text, self.text_tower.knows)
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
-        """Starts on a new recording."""
-        return NanoStream(self.engine, conditions, channels, strength, self.predict_spans)
+        return self.open_bent(conditions, channels, [strength])
+
+    def open_bent(self, conditions: list[Condition], channels: int, strengths: Sequence[float]) -> NanoStream:
+        """One pass of the networks, whatever the number of strengths."""
+        return NanoStream(self.window(conditions), conditions, channels, strengths)
+
+    def window(self, conditions: list[Condition]) -> Window:
+        """What makes the masks of one recording."""
+        listening = Listening(self.engine, conditions, self.options.predict_spans)
+        if self._memory is None:
+            return listening
+        complete = self._memory.is_file()
+        return Replayed(self._memory, len(conditions)) if complete else Written(listening, self._memory)
+
+    def emitted(self, pushed: int) -> int:
+        return emitted(pushed)
+
+    def variants(self, n: int) -> list[Variant]:
+        """As it is, and with predicted spans if it is without, or the other way round."""
+        listens = self.options.predict_spans
+        label = "no predicted spans" if listens else "predicted spans"
+        return [
+            Variant("", self),
+            Variant(label, self.with_options(replace(self.options, predict_spans=not listens))),
+        ]
+
+    def with_options(self, options: NanoOptions) -> NanoSeparator:
+        return self._twin(options=options)
+
+    def live(self) -> LiveModel:
+        return LiveModel(self, self.window)
+
+    def remembering(self, file: Path) -> NanoSeparator:
+        """Masks are written to the file, or, when it is complete, taken from there."""
+        return self._twin(_memory=file)
+
+    def _twin(self, **changes: Any) -> NanoSeparator:
+        """The same networks with other attributes."""
+        twin = copy.copy(self)
+        vars(twin).update(changes)
+        return twin

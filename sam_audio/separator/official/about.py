@@ -17,10 +17,10 @@ from peav.official.config import CONFIGS
 from peav.official.parts import unset
 from sam_audio import models as catalogue
 from sam_audio.errors import ModelError
+from sam_audio.separator.families import OfficialOptions
 from sam_audio.separator.official.config import SAMAudioConfig
 from sam_audio.separator.official.memory import RUNTIME_BYTES, needed, weight_bytes
 from sam_audio.separator.official.model import SAMAudio
-from sam_audio.separator.official.separator import WINDOW_S
 from sam_audio.separator.official.source import as_model_error
 from sam_audio.separator.official.weights import vision_sizes
 
@@ -135,7 +135,7 @@ def _requirements(kind: str, config: Any) -> dict[str, Any]:
             "with": {},
         }
     codec = config.audio_codec
-    n_frames = round(WINDOW_S * codec.sample_rate / codec.hop)
+    n_frames = round(OfficialOptions.window_s * codec.sample_rate / codec.hop)
     memory = {}
     for name, dtype in DTYPES.items():
         with unset():

@@ -1,4 +1,4 @@
-"""Official models behind the interface of all separators (`sam_audio.types.SeparationModel`).
+"""Official models behind the interface of all separators (`sam_audio.separator.base.SeparationModel`).
 
 Sections of the recording go through three stages, each of which keeps only what the next one still needs:
 
@@ -10,7 +10,7 @@ What is cut at a section's end is decoded and encoded with enough context that n
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sam_audio.errors import UserError
+from sam_audio.separator.base import SeparationModel, SeparationStream, Variant
+from sam_audio.separator.families import OfficialOptions
 from sam_audio.separator.official.anchors import AnchorLike, lay_out
 from sam_audio.separator.official.conditioning import Conditioning
 from sam_audio.separator.official.lift import MaskLift
@@ -28,9 +30,6 @@ from sam_audio.separator.official.model import SAMAudio, seeded_message
 from sam_audio.separator.official.ode import METHODS, Solver
 from sam_audio.types import Condition, Samples
 
-WINDOW_S = 30.0
-OVERLAP_S = 5.0
-
 
 @dataclass(frozen=True)
 class TextCondition(Condition):
@@ -39,43 +38,17 @@ class TextCondition(Condition):
     tokens: Samples | None = None
 
 
-@dataclass(frozen=True)
-class OfficialOptions:
-    """How an official model separates.
-
-    Args:
-        steps: of the solver.
-        method: ``midpoint``, ``euler`` or ``rk4``.
-        seed: of the noise that the flow starts from.
-        raw: stems are the model's own mono estimates, on every channel, instead of masked mixtures.
-        watermark: as published, estimates carry a watermark. Stems that are not raw are made of the mixture and only
-            as loud as the estimates: a detector will hardly find the mark in them.
-        window_s, overlap_s: longer recordings are solved in windows that overlap.
-        windows_at_once: windows that are solved together; more take more memory, and sound differs less between them.
-        memory_bytes: for the whole process; decides how many prompts are evaluated together. None for all.
-    """
-
-    steps: int = 16
-    method: str = "midpoint"
-    seed: int = 0
-    raw: bool = False
-    watermark: bool = True
-    window_s: float = WINDOW_S
-    overlap_s: float = OVERLAP_S
-    windows_at_once: int = 1
-    memory_bytes: int | None = None
-
-    def check(self) -> None:
-        """Raises UserError for values that cannot be."""
-        if self.steps < 1:
-            raise UserError(f"{self.steps} solver steps are too few: use 1 or more")
-        if self.method not in METHODS:
-            raise UserError(f"there is no solver {self.method!r}: use {', '.join(METHODS)}")
-        if self.windows_at_once < 1 or not 0 < 2 * self.overlap_s <= self.window_s:
-            raise UserError("windows have to overlap by more than nothing and less than half of their length")
+def check(options: OfficialOptions) -> None:
+    """Raises UserError for values that cannot be."""
+    if options.steps < 1:
+        raise UserError(f"{options.steps} solver steps are too few: use 1 or more")
+    if options.method not in METHODS:
+        raise UserError(f"there is no solver {options.method!r}: use {', '.join(METHODS)}")
+    if options.windows_at_once < 1 or not 0 < 2 * options.overlap_s <= options.window_s:
+        raise UserError("windows have to overlap by more than nothing and less than half of their length")
 
 
-class OfficialSeparator:
+class OfficialSeparator(SeparationModel):
     """An official model that serves any number of recordings and threads.
 
     Args:
@@ -85,34 +58,42 @@ class OfficialSeparator:
     """
 
     takes = frozenset({"anchors", "video"})
+    bends = False  # candidates differ by their noise, which says more
 
     def __init__(self, model: SAMAudio, name: str, options: OfficialOptions | None = None):
         self.model = model
         self.name = name
         self.options = options or OfficialOptions()
-        self.options.check()
+        check(self.options)
         self.sample_rate = model.sample_rate
 
     @classmethod
     def load(
-        cls,
-        name: str,
-        device: str = "cpu",
-        revision: str | None = None,
-        dtype: str = "float32",
-        options: OfficialOptions | None = None,
+        cls, name: str, device: str = "cpu", options: OfficialOptions | None = None
     ) -> OfficialSeparator:
         """Loads a model by folder or hub id; see `SAMAudio.from_pretrained`."""
-        return cls(SAMAudio.from_pretrained(name, revision, device=device, dtype=dtype), name, options)
+        options = options or OfficialOptions()
+        model = SAMAudio.from_pretrained(name, options.revision, device=device, dtype=options.dtype)
+        return cls(model, name, options)
 
-    def encode(self, prompts: list[str]) -> list[Condition]:
-        """Text prompts as conditions for `open`."""
-        if not prompts:
-            return []
-        features, valid = self.model.text_encoder(prompts)
+    def variants(self, n: int) -> list[Variant]:
+        """One for each noise."""
+        seeds = range(self.options.seed, self.options.seed + n)
         return [
-            TextCondition(prompt, None, text=prompt, tokens=tokens[real].cpu().numpy())
-            for prompt, tokens, real in zip(prompts, features, valid, strict=True)
+            Variant(f"seed {seed}", self.with_options(replace(self.options, seed=seed))) for seed in seeds
+        ]
+
+    def with_options(self, options: OfficialOptions) -> OfficialSeparator:
+        return OfficialSeparator(self.model, self.name, options)
+
+    def encode(self, texts: list[str]) -> list[Condition]:
+        """Text prompts as conditions for `open`."""
+        if not texts:
+            return []
+        features, valid = self.model.text_encoder(texts)
+        return [
+            TextCondition(text, None, text=text, tokens=tokens[real].cpu().numpy())
+            for text, tokens, real in zip(texts, features, valid, strict=True)
         ]
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> OfficialStream:
@@ -120,8 +101,8 @@ class OfficialSeparator:
         return OfficialStream(self, conditions, channels, strength)
 
 
-class OfficialStream:
-    """Separates one recording (see `sam_audio.types.SeparationStream`). Axes: N stems, C channels, T latent frames."""
+class OfficialStream(SeparationStream):
+    """Separates one recording. Axes: N stems, C channels, T latent frames."""
 
     def __init__(
         self, separator: OfficialSeparator, conditions: list[Condition], channels: int, strength: float

@@ -26,10 +26,10 @@ from peav import checkpoints
 from peav.nano.audio import FRAME, SCALES, AudioTower
 from peav.nano.precision import autocast
 from sam_audio.io.target import whole_file
+from sam_audio.separator.families import NanoOptions
 from sam_audio.separator.nano.bands import HOP, N_BANDS, features, stft, to_bands
 from sam_audio.separator.nano.engine import WEIGHTS, load_tower, network_of
 from sam_audio.separator.nano.listening import Asked, conditions_of, frame_logits, hear
-from sam_audio.separator.nano.model import PREDICT_SPANS
 from sam_audio.separator.nano.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.nano.rivals import Candidates
 from sam_audio.training.data import labels as label_table
@@ -568,7 +568,7 @@ def validation_set(bank_dir: Path, recipe: Recipe, n_batches: int = 24) -> list[
             mixtures.append(mixture)
         arrays = collate(mixtures, rows, recipe, mixer.rng)
         arrays["tracks"][:] = 0
-        arrays["tracks"][:, :, 1] = PREDICT_SPANS
+        arrays["tracks"][:, :, 1] = NanoOptions.predict_spans
         arrays["vector_valid"][:] = True
         arrays["together"][:] = False
         batches.append(heard(arrays, tower))

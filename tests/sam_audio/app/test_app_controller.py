@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sam_audio.app import controller, masks, mixdown, project, views
+from sam_audio.app import controller, mixdown, project, views
 from sam_audio.app.controller import MIXTURE, Editor, Settings, Shared
 from sam_audio.app.listen import Heard, Label, _distinct, labels, what_is_in
 from sam_audio.app.media import EXCERPT_S, excerpt, playable
@@ -277,14 +277,6 @@ def test_another_strength_needs_no_network(editor, separator, monkeypatch):
     editor.do(project.set_strength, 1.5)
     assert editor.separation().wait(20).state == DONE, editor.separation().problem
     np.testing.assert_array_equal(read(editor.stems.files["guitar"]), plain.stems["guitar"].samples)
-
-
-def test_models_that_keep_their_masks_to_themselves_are_left_alone(separator, tmp_path):
-    class Other:
-        model = object()
-
-    assert masks.with_memory(Other, tmp_path / "a") is Other
-    assert masks.with_memory(separator, tmp_path / "a").model.name == separator.model.name
 
 
 def test_cancel_and_try_again(editor):

@@ -306,7 +306,7 @@ def test_two_odd_names_do_not_collide(cli):
 
 
 def test_stems_keep_tags_and_time_code(cli):
-    from test_io_chunks import bext, cue, frames_of
+    from chunk_bytes import bext, cue, frames_of
 
     from sam_audio.io import AudioWriter
     from sam_audio.io.tags import Metadata, read_metadata
@@ -481,14 +481,14 @@ def write_jobs(*jobs: dict) -> str:
 def test_a_job_that_fails_by_a_bug_does_not_stop_the_others(cli, monkeypatch, verbose):
     from sam_audio.api import Separator
 
-    render = Separator.render
+    render = Separator.render_plan
 
-    def failing(self, source, *arguments, **more):
-        if source == "a.wav":
+    def failing(self, planned, *arguments, **more):
+        if planned.job.mixture == "a.wav":
             raise TypeError("unhashable\ntype")
-        return render(self, source, *arguments, **more)
+        return render(self, planned, *arguments, **more)
 
-    monkeypatch.setattr(Separator, "render", failing)
+    monkeypatch.setattr(Separator, "render_plan", failing)
     result = cli(write("a.wav"), "gone.wav", write("b.wav"), "-p", "dog", "--report", "r.json", *verbose)
     assert result.code == 1
     summary = json.loads(Path("r.json").read_text())

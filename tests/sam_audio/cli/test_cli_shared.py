@@ -7,8 +7,8 @@ import doctest
 import pytest
 
 from sam_audio.cli import shared
-from sam_audio.cli.shared import size_bytes
 from sam_audio.errors import UserError
+from sam_audio.options import size_bytes
 
 
 def test_doctests():

@@ -30,6 +30,7 @@ from sam_audio.evaluation.judging import (
     read_sound,
     score,
 )
+from sam_audio.separator.base import SeparationModel
 
 RATE = 16_000
 
@@ -195,7 +196,7 @@ def test_choosing_among_candidates():
     assert choosing(contrary, sets).rows[2]["mean"] == pytest.approx(first["mean"])
 
 
-class Sharing:
+class Sharing(SeparationModel):
     """A model that divides the mixture among the prompts of a call."""
 
     name, sample_rate = "sharing", 48_000

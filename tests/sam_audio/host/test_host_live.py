@@ -17,13 +17,15 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from sam_audio.errors import UserError
-from sam_audio.host.live import FileSource, LiveModel, LiveOptions, run_live
+from sam_audio.host.live import FileSource, run_live
 from sam_audio.io import open_audio
+from sam_audio.separator.base import SeparationModel
+from sam_audio.separator.nano.live import LiveModel, LiveOptions
 
 
 @pytest.fixture(scope="module")
 def live(model):
-    return LiveModel(model, LiveOptions(context=32))
+    return LiveModel(model, model.window, LiveOptions(context=32))
 
 
 def stems(live, mixture, block=None, prompts=("guitar", "dog")):
@@ -171,10 +173,9 @@ def test_options_are_checked():
 
 def test_the_delay_holds_for_a_while_at_other_rates():
     """The converters' blocks drift against those of the network: the latest comes after some seconds."""
-    from sam_audio.host.live import LiveModel
-    from sam_audio.host.stage import stage_latency
+    from sam_audio.separation import latency
 
-    class Clock:
+    class Clock(SeparationModel):
         block_samples, sample_rate, name = LiveModel.block_samples, 48_000, "clock"
         options = LiveOptions()
         emitted = LiveModel.emitted
@@ -182,8 +183,8 @@ def test_the_delay_holds_for_a_while_at_other_rates():
         def encode(self, prompts): ...
         def open(self, conditions, channels, strength=1.0): ...
 
-    assert stage_latency(Clock(), 48_000) < 0.13 * 48_000
-    assert 7_300 <= stage_latency(Clock(), 44_100) < 0.2 * 44_100  # 4 s of playing it through found less
+    assert latency(Clock(), 48_000) < 0.13 * 48_000
+    assert 7_300 <= latency(Clock(), 44_100) < 0.2 * 44_100  # 4 s of playing it through found less
 
 
 def test_a_machine_that_is_too_slow_ends_with_a_sentence_and_no_thread():

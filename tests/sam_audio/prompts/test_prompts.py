@@ -10,15 +10,15 @@ import pytest
 import soundfile
 import tiny
 
-from sam_audio.conditioning.encode import Prompted
+from sam_audio.conditioning import encode as encoding
 from sam_audio.conditioning.priors import BETWEEN, REST, HarmonicPrior
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import PromptError, UserError
 from sam_audio.extending.hookspecs import Option
-from sam_audio.pipeline import separate_blocks
 from sam_audio.prompts import Prompt, resolve
 from sam_audio.prompts.spans import Spans
 from sam_audio.prompts.times import parse_span, parse_time, read_labels
+from sam_audio.separator.base import SeparationModel
 from sam_audio.types import Anchor, Condition, Grid, Span
 
 RATE = 48_000
@@ -175,7 +175,7 @@ def test_what_cannot_be_understood_is_one_sentence(prompts, clues, says):
 
 def encode(model, prompts, seconds=10.0, clues=None, **part):
     recording = Recording(np.zeros((1, round(seconds * 100))), model, 100, **part)
-    return Prompted(ask(prompts, clues), recording).encode()
+    return encoding.encode(ask(prompts, clues), recording)
 
 
 @pytest.mark.parametrize("key", ["like", "hum", "midi", "labels", "mask", "region", "point"])
@@ -255,7 +255,7 @@ def test_labels_are_for_the_prompt_of_their_text(model, tmp_path):
 
 
 def test_a_model_that_does_not_take_a_clue_says_so(model):
-    other = SimpleNamespace(name="grand", sample_rate=RATE, encode=model.encode)
+    other = SimpleNamespace(name="grand", sample_rate=RATE, encode=model.encode, takes=SeparationModel.takes)
     assert encode(other, ["dog@1-2"])[0].anchors
     with pytest.raises(UserError, match="grand takes no masks: leave --below out"):
         encode(other, [Prompt("dog", below=5)])
@@ -305,8 +305,7 @@ def test_stems_of_masks_sum_to_the_mixture(model, strength):
         replace(cat, against=(dog.vector,)),
         Condition("low", None, masks=(Below(5_000),)),
     ]
-    pairs = list(separate_blocks(model, conditions, [mixture], 44_100, 2, strength))
-    parts = np.concatenate([parts for _, parts in pairs], axis=-1)
+    parts = tiny.separated(model, conditions, mixture, 44_100, strength=strength)
     np.testing.assert_allclose(parts.sum(axis=0), mixture, atol=1e-6)
     energies = np.square(parts, dtype=np.float64).sum(axis=(1, 2))
     assert energies[:-1].max() <= 1.01 * np.square(mixture, dtype=np.float64).sum()

@@ -54,7 +54,7 @@ def encode(path, **clues):
         seen.append(frames.numpy())
         return np.eye(384, dtype=np.float32)[0]
 
-    recording = Recording(path, None)
+    recording = Recording(path, SimpleNamespace(takes=frozenset({"vector"})))
     recording.embedder = lambda: SimpleNamespace(embed_frames=embed)
     ((kind, value),) = resolve(Prompt(**clues), registry=SimpleNamespace(all=lambda hook: [Region()]))[
         0

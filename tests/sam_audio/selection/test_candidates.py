@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import doctest
-from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,9 +13,12 @@ from tiny_judge import FakeJudge
 
 from judge.rank import JudgeRanker, SoundActivityRanker
 from sam_audio.errors import UserError
-from sam_audio.pipeline import separate_blocks
+from sam_audio.io.arrays import ArrayRecording
 from sam_audio.selection import candidates as module
-from sam_audio.selection.candidates import Candidate, Choice, Recording, best_of, candidates, choose
+from sam_audio.selection.candidates import Candidate, Choice, Pass, candidates, choose
+from sam_audio.separator.base import SeparationModel, SeparationStream
+from sam_audio.separator.families import NanoOptions, OfficialOptions
+from sam_audio.separator.official.separator import OfficialSeparator
 from sam_audio.types import Anchor, Condition, Span
 
 VECTOR = np.eye(1, 384, dtype=np.float32)[0]
@@ -23,7 +26,7 @@ A, B = Condition("a", VECTOR, text="a"), Condition("b", VECTOR, text="b")
 SPANS_ONLY = Condition("span", None, (Anchor(Span(0, 1)),))
 
 
-class GainStream:
+class GainStream(SeparationStream):
     """Gives prompt n the mixture times gain / (n + 1), after a delay."""
 
     def __init__(self, gains: list[float], delay: int):
@@ -40,10 +43,11 @@ class GainStream:
         return self.gains * self.held
 
 
-class GainModel:
-    name, sample_rate = "gain", 48_000
+class GainModel(SeparationModel):
+    sample_rate = 48_000
 
     def __init__(self, gain: float, delay: int = 0):
+        self.name = f"gain {gain}"
         self.gain, self.delay, self.opened = gain, delay, []
 
     def encode(self, prompts):
@@ -54,18 +58,23 @@ class GainModel:
         return GainStream([self.gain / (n + 1) for n in range(len(conditions))], self.delay)
 
 
-def recording(samples: np.ndarray, size: int = 7_000, rate: int = 48_000) -> Recording:
-    def blocks():
-        for start in range(0, samples.shape[-1], size):
-            yield samples[:, start : start + size]
+def way(gain: float, delay: int = 0, shift_s: float = 0.0) -> Candidate:
+    return Candidate(Pass(f"gain {gain}", GainModel(gain, delay), shift_s))
 
-    return Recording(blocks, rate, len(samples), samples.shape[-1])
+
+def recording(samples: np.ndarray, rate: int = 48_000) -> ArrayRecording:
+    return ArrayRecording(samples, rate)
 
 
 def separated(model, conditions, samples, rate: int = 48_000, strength: float = 1.0) -> np.ndarray:
-    blocks = recording(samples, rate=rate).blocks()
-    parts = [p for _, p in separate_blocks(model, conditions, blocks, rate, len(samples), strength)]
-    return np.concatenate(parts, axis=-1)
+    """By a model, a candidate, or a choice."""
+    if isinstance(model, SeparationModel):
+        return tiny.separated(model, conditions, samples, rate, strength=strength)
+    if isinstance(model, Candidate):
+        stream = model.run.open(conditions, len(samples), [model.strength(strength)])
+        return tiny.separated(model.run.model, conditions, samples, rate, stream=stream)
+    stream = model.open(conditions, len(samples), strength)
+    return tiny.separated(model.ways[0].run.model, conditions, samples, rate, stream=stream)
 
 
 def test_doctests():
@@ -88,43 +97,29 @@ def test_nano_has_strengths_spans_and_shifts(model):
         "strength x0.7, shift 10 ms",
     ]
     assert len({way.label for way in ways}) == 24
-    assert ways[0].model is model and model.predict_spans
-    assert not ways[3].model.predict_spans and ways[3].model.engine is model.engine
-    assert (ways[0].name, ways[0].sample_rate) == (model.name, model.sample_rate)
+    assert ways[0].run.model is model and model.options.predict_spans
+    other = ways[3].run.model
+    assert not other.options.predict_spans and other.engine is model.engine
+    assert ways[0].run is ways[2].run and ways[3].run is ways[5].run  # one pass for all strengths
 
 
 def test_spans_are_predicted_where_they_were_left_out(model):
-    import copy
-
-    listening = copy.copy(model)
-    listening.predict_spans = False
+    listening = model.with_options(NanoOptions(predict_spans=False))
     way = candidates(listening, 4)[3]
-    assert way.label == "strength x1, predicted spans" and way.model.predict_spans
+    assert way.label == "strength x1, predicted spans" and way.run.model.options.predict_spans
 
 
-def test_a_model_that_only_asks_differently_is_looked_into(model):
-    from sam_audio.conditioning.encode import Prompted
-
-    asked = Prompted([], SimpleNamespace(model=model, start_s=0.0))
-    way = candidates(asked, 4)[3]
-    assert isinstance(way.model, Prompted) and not way.model.model.predict_spans
-    assert asked.model is model and model.predict_spans
-
-
-def test_official_models_have_noises():
-    from sam_audio.separator.official.separator import OfficialOptions
-
-    official = GainModel(1)
-    official.options = OfficialOptions(seed=5)
+def test_official_models_have_noises(tmp_path):
+    official = OfficialSeparator(
+        tiny_official.load(tiny_official.write(tmp_path)), "tiny", OfficialOptions(seed=5)
+    )
     ways = candidates(official, 40)
     assert [way.label for way in ways[:3]] == ["seed 5", "seed 6", "seed 7"]
-    assert [way.model.options.seed for way in ways] == list(range(5, 45))
+    assert [way.run.model.options.seed for way in ways] == list(range(5, 45))
     assert official.options.seed == 5
 
 
 def test_noises_make_other_stems_and_one_choice(tmp_path):
-    from sam_audio.separator.official.separator import OfficialOptions, OfficialSeparator
-
     official = OfficialSeparator(
         tiny_official.load(tiny_official.write(tmp_path)), "tiny", OfficialOptions(steps=2)
     )
@@ -134,11 +129,11 @@ def test_noises_make_other_stems_and_one_choice(tmp_path):
     stems = [separated(way, conditions, mixture, official.sample_rate)[0] for way in ways]
     np.testing.assert_array_equal(stems[0], separated(official, conditions, mixture, official.sample_rate)[0])
     assert np.abs(stems[0] - stems[1]).max() > 1e-5
-    choice, rated = choose(ways, conditions, recording(mixture, rate=official.sample_rate), FakeJudge())
+    choice = choose(ways, conditions, recording(mixture, rate=official.sample_rate), FakeJudge())
     parts = separated(choice, conditions, mixture, official.sample_rate)
     np.testing.assert_array_equal(parts[0], stems[choice.chosen[0]])
     np.testing.assert_allclose(parts.sum(axis=0), mixture, atol=1e-6)
-    assert rated[0][0].scores.present == 0.9  # asked by its words
+    assert choice.rated[0][0].scores.present == 0.9  # asked by its words
 
 
 def test_other_models_have_strengths_and_shifts():
@@ -167,14 +162,14 @@ def test_the_first_candidate_is_the_model_itself(model):
 def test_strengths_stay_within_limits(strength, expected):
     gain = GainModel(1)
     for way in candidates(gain, 3):
-        way.open([A], 1, strength)
+        way.run.open([A], 1, [way.strength(strength)])
     assert [s for _, s in gain.opened] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("delay", [0, 100, 10_000, 200_000])
 def test_a_shift_moves_what_the_model_hears_and_not_the_stems(delay):
     gain = GainModel(0.5, delay)
-    way = Candidate("shifted", gain, shift_s=0.010)
+    way = Candidate(Pass("shifted", gain, 0.010))
     spoken = Condition("a", VECTOR, text="a", anchors=(Anchor(Span(1.0, 2.0)), Anchor(Span(3.0, 4.0), False)))
     mixture = tiny.noise(2, 1.0)
     np.testing.assert_array_equal(separated(way, [spoken], mixture)[0], 0.5 * mixture)
@@ -189,7 +184,7 @@ def test_a_shift_changes_masks_a_little(model):
     mixture = tiny.noise(1, 1.0)
     conditions = model.encode(["dog"])
     plain, shifted = (
-        separated(Candidate("", model, shift_s=shift), conditions, mixture)[0] for shift in (0.0, 0.01)
+        separated(Candidate(Pass("", model, shift)), conditions, mixture)[0] for shift in (0.0, 0.01)
     )
     difference = np.abs(plain - shifted).max()
     assert 1e-6 < difference < 0.5 * np.abs(mixture).max()
@@ -204,7 +199,7 @@ def test_priors_are_told_of_a_shift():
     from sam_audio.types import Grid
 
     prior, gain = Remembers(), GainModel(1)
-    Candidate("", gain, shift_s=0.01).open([Condition("a", None, masks=(prior,))], 1)
+    Pass("", gain, 0.01).open([Condition("a", None, masks=(prior,))], 1, [1.0])
     gain.opened[0][0][0].masks[0].gains(np.zeros((1, 1, 1)), Grid(48_000, 960, 1025, 0, 1, 3.0))
     assert prior.start_s == pytest.approx(2.99)
 
@@ -215,52 +210,58 @@ def test_priors_are_told_of_a_shift():
 def test_each_stem_gets_its_best():
     """The judge likes a share of 0.4: of stem a (gain) another candidate than of stem b (gain / 2)."""
     judge = FakeJudge(lambda share: 5 - abs(share - 0.4))
-    ways = [Candidate(f"gain {g}", GainModel(g, delay)) for g, delay in ((0.1, 0), (0.4, 999), (0.8, 50_000))]
+    ways = [way(*given) for given in ((0.1, 0), (0.4, 999), (0.8, 50_000))]
     mixture = tiny.noise(2, 3.0)
-    choice, rated = choose(ways, [A, B], recording(mixture), judge)
-    assert [[one.candidate for one in tried if one.chosen] for tried in rated] == [["gain 0.4"], ["gain 0.8"]]
-    assert [one.score for one in rated[0]] == pytest.approx([4.7, 5.0, 4.6], abs=1e-3)
-    assert rated[0][1].scores.recall == 2.0
+    choice = choose(ways, [A, B], recording(mixture), judge)
+    assert [[one.candidate for one in tried if one.chosen] for tried in choice.rated] == [
+        ["strength x1, gain 0.4"],
+        ["strength x1, gain 0.8"],
+    ]
+    assert [one.score for one in choice.rated[0]] == pytest.approx([4.7, 5.0, 4.6], abs=1e-3)
+    assert choice.rated[0][1].scores.recall == 2.0
     parts = separated(choice, [A, B], mixture)
     np.testing.assert_allclose(parts[0], 0.4 * mixture, atol=1e-6)
     np.testing.assert_allclose(parts[1], 0.8 / 2 * mixture, atol=1e-6)
     np.testing.assert_allclose(parts.sum(axis=0), mixture, atol=1e-6)
-    assert len(ways[0].model.opened) == 1  # what was not chosen is not computed again
+    assert len(ways[0].run.model.opened) == 1  # what was not chosen is not computed again
 
 
 def test_one_winner_needs_one_stream():
-    ways = [Candidate("", GainModel(g)) for g in (0.2, 0.9)]
-    choice, _ = choose(ways, [A, B], recording(tiny.noise(1, 1.0)), FakeJudge())
+    ways = [way(g) for g in (0.2, 0.9)]
+    choice = choose(ways, [A, B], recording(tiny.noise(1, 1.0)), FakeJudge())
     assert choice.chosen == [1, 1]
-    assert isinstance(choice.open([A, B], 1), GainStream)
+    choice.open([A, B], 1)
+    assert [len(way.run.model.opened) for way in ways] == [1, 2]
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_chosen_stems_and_residual_sum_to_the_mixture(model, rate):
     mixture = tiny.noise(2, 1.1, rate)
     conditions = model.encode(["dog", "rain", "speech"])
-    choice = Choice(candidates(model, 7), [0, 6, 3])
+    choice = Choice(candidates(model, 7), [0, 6, 3], [])
     parts = separated(choice, conditions, mixture, rate)
     np.testing.assert_allclose(parts.sum(axis=0), mixture, atol=1e-6)
     for n, k in enumerate(choice.chosen):
-        alone = separated(choice.candidates[k], conditions, mixture, rate)[n]
+        alone = separated(choice.ways[k], conditions, mixture, rate)[n]
         np.testing.assert_allclose(parts[n], alone, atol=1e-6)
 
 
 def test_what_cannot_be_judged_gets_the_first():
-    ways = [Candidate("", GainModel(g)) for g in (0.2, 0.9)]
-    choice, rated = choose(ways, [SPANS_ONLY, B], recording(tiny.noise(1, 1.0)), FakeJudge())
+    ways = [way(g) for g in (0.2, 0.9)]
+    choice = choose(ways, [SPANS_ONLY, B], recording(tiny.noise(1, 1.0)), FakeJudge())
     assert choice.chosen == [0, 1]
-    assert [one.score for one in rated[0]] == [None, None]
+    assert [one.score for one in choice.rated[0]] == [None, None]
 
 
 def test_a_ranker_decides_instead():
-    ways = [Candidate("", GainModel(g)) for g in (0.9, 0.2)]
+    ways = [way(g) for g in (0.9, 0.2)]
     quiet = JudgeRanker(FakeJudge(lambda share: -share))
-    choice, rated = choose(ways, [A], recording(tiny.noise(1, 2.0)), FakeJudge(), ranker=quiet)
+    choice = choose(ways, [A], recording(tiny.noise(1, 2.0)), FakeJudge(), ranker=quiet)
     assert choice.chosen == [1]
-    assert [one.score for one in rated[0]] == pytest.approx([-0.9, -0.2], abs=1e-3)
-    assert rated[0][0].scores.overall == pytest.approx(4.6, abs=1e-3)  # the judge is heard all the same
+    assert [one.score for one in choice.rated[0]] == pytest.approx([-0.9, -0.2], abs=1e-3)
+    assert choice.rated[0][0].scores.overall == pytest.approx(
+        4.6, abs=1e-3
+    )  # the judge is heard all the same
 
 
 def test_spans_reach_a_ranker_window_by_window():
@@ -275,7 +276,7 @@ def test_spans_reach_a_ranker_window_by_window():
         "a", VECTOR, text="a", anchors=(Anchor(Span(0.5, 1.25)), Anchor(Span(2.0, 3.0), False))
     )
     ranker = Remembers()
-    choose([Candidate("", GainModel(1))], [spoken], recording(tiny.noise(1, 3.0)), FakeJudge(), ranker=ranker)
+    choose([way(1)], [spoken], recording(tiny.noise(1, 3.0)), FakeJudge(), ranker=ranker)
     assert ranker.seen == [[(0.5, 1.0)], [(0.0, 0.25)], []]
 
 
@@ -298,34 +299,51 @@ def test_candidates_are_separated_one_after_another():
             stream.finish = finished
             return stream
 
-    ways = [Candidate("", Counted(g)) for g in (0.1, 0.2, 0.3)]
+    ways = [Candidate(Pass("", Counted(g))) for g in (0.1, 0.2, 0.3)]
     choose(ways, [A], recording(tiny.noise(1, 2.0)), FakeJudge())
     assert (most, len(alive)) == (1, 0)
 
 
-def test_best_of_one_is_the_model():
-    gain = GainModel(1)
-    best = best_of(gain, 1, [A, B], recording(tiny.noise(1, 0.1)), None)
-    assert best.model is gain and best.rated == [[], []]
+def test_strengths_of_one_pass_run_the_networks_once(model, monkeypatch):
+    windows, listen = [], model.engine.listen
+    monkeypatch.setattr(model.engine, "listen", lambda *given: windows.append(given) or listen(*given))
+    conditions, mixture = model.encode(["dog"]), tiny.noise(1, 1.0)
+    choose(candidates(model, 3), conditions, recording(mixture), FakeJudge())
+    assert len(windows) == 1
 
 
-def test_best_of_several_needs_a_judge():
+def test_strengths_at_once_are_those_one_by_one(model):
+    mixture, conditions = tiny.noise(2, 17.0), model.encode(["dog", "rain"])
+    strengths = [1.0, 0.4, 1.7]
+    together = model.open_bent(conditions, 2, strengths)
+    parts = tiny.separated(model, conditions * 3, mixture, stream=together)
+    for n, strength in enumerate(strengths):
+        alone = separated(model, conditions, mixture, strength=strength)
+        np.testing.assert_array_equal(parts[2 * n : 2 * n + 2], alone[:2])
+
+
+def test_somebody_has_to_choose():
     with pytest.raises(UserError, match="judge"):
-        best_of(GainModel(1), 2, [A], recording(tiny.noise(1, 0.1)), None)
+        choose(candidates(GainModel(1), 2), [A], recording(tiny.noise(1, 0.1)), None)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_progress_goes_on_through_all_passes(known):
+    class Unknown(NamedTuple):
+        blocks: Any
+        sample_rate: int = 48_000
+        channels: int = 1
+        frames: None = None
+
     seen = []
-    source = recording(tiny.noise(1, 1.0))
-    n = source.frames
-    if not known:
-        source = Recording(source.blocks, 48_000, 1, None)
-    best = best_of(
-        GainModel(1), 3, [A], source, FakeJudge(), progress=lambda done, total: seen.append((done, total))
-    )
-    best.progress(n, source.frames)
-    assert {total for _, total in seen} == {4 * n if known else None}
+    samples = tiny.noise(1, 1.0)
+    n = samples.shape[-1]
+    source = recording(samples)
+    source = source if known else Unknown(source.blocks)
+    ways = candidates(GainModel(1), 4)
+    choose(ways, [A], source, FakeJudge(), progress=lambda done, total: seen.append((done, total)))
+    assert module.passes_of(ways) == 2
+    assert {total for _, total in seen} == {3 * n if known else None}
     if known:
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-        assert seen[-1][0] == 4 * n
+        assert seen[-1][0] == 2 * n

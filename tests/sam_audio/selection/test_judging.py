@@ -16,11 +16,10 @@ from judge.nano import NanoJudge
 from judge.report import in_mixture, presence, print_table
 from judge.types import AXES, Judgement
 from sam_audio.errors import AudioReadError, ModelError
-from sam_audio.pipeline import separate_blocks
 from sam_audio.selection import judging
 from sam_audio.selection.judging import Pair, StemJudge, judge_files, judge_prompt, load_judge
 from sam_audio.separator.official.separator import TextCondition
-from sam_audio.types import Anchor, Condition, Span
+from sam_audio.types import Anchor, Block, Condition, Span
 
 VECTOR = np.eye(1, 384, dtype=np.float32)[0]
 SPANS = Condition("span", None, (Anchor(Span(0, 1)),))
@@ -68,9 +67,7 @@ def test_nano_is_the_default_where_it_is_installed(monkeypatch):
     ],
 )
 def test_what_a_judge_is_asked(condition, vector_dim, expected):
-    judge = FakeJudge()
-    judge.vector_dim = vector_dim
-    asked = judge_prompt(judge, condition)
+    asked = judge_prompt(vector_dim, condition)
     assert asked is expected or asked == expected
 
 
@@ -85,7 +82,7 @@ def test_stems_are_heard_in_mono_at_the_judges_rate(rate, channels):
     stems = np.stack([0.5 * mixture, 0.25 * mixture, mixture])
     listener = StemJudge(judge, [Condition("a", VECTOR, text="a"), Condition("b", VECTOR, text="b")])
     for start in range(0, mixture.shape[-1], 5_000):
-        listener.push(mixture[:, start : start + 5_000], stems[..., start : start + 5_000], rate)
+        listener.write(Block(mixture[:, start : start + 5_000], stems[..., start : start + 5_000], rate))
     half, quarter = listener.finish()
     assert (half.overall, quarter.overall) == pytest.approx((3, 2), abs=1e-3)
     assert [n for n, _ in judge.heard[:2]] == [16_000, 16_000]  # its windows of a second
@@ -95,19 +92,19 @@ def test_what_cannot_be_asked_is_not_judged():
     judge = FakeJudge()
     mixture = tiny.noise(1, 1.0)
     listener = StemJudge(judge, [SPANS, Condition("dog", VECTOR, text="dog")])
-    listener.push(mixture, np.stack([mixture, 0.5 * mixture]), 48_000)
+    listener.write(Block(mixture, np.stack([mixture, 0.5 * mixture]), 48_000))
     nothing, dog = listener.finish()
     assert nothing is None and dog.overall == pytest.approx(3)
     assert {tuple(prompts) for _, prompts in judge.heard} == {("dog",)}
     alone = StemJudge(judge, [SPANS])
-    alone.push(mixture, mixture[None], 48_000)
+    alone.write(Block(mixture, mixture[None], 48_000))
     assert alone.finish() == [None]
 
 
 def test_a_judge_that_gives_up_is_no_disaster():
     listener = StemJudge(FakeJudge(fails="the sound is too odd"), [Condition("dog", VECTOR, text="dog")])
     for _ in range(5):
-        listener.push(tiny.noise(1, 1.0), tiny.noise(1, 1.0)[None], 48_000)
+        listener.write(Block(tiny.noise(1, 1.0), tiny.noise(1, 1.0)[None], 48_000))
     assert listener.finish() == [None]
     assert listener.problem == "the sound is too odd"
 
@@ -136,10 +133,7 @@ def test_what_a_separation_hears_is_not_listened_to_again(model, listened, tmp_p
     judge = NanoJudge(tiny_judge.save(tmp_path / "j.safetensors"), model.engine)
     mixture, conditions = tiny.noise(channels, 20.0), model.encode(["dog", "rain"])
     listener = StemJudge(judge, conditions)
-    for _ in separate_blocks(
-        model, conditions, [mixture[:, :300_001], mixture[:, 300_001:]], 48_000, channels, judges=[listener]
-    ):
-        pass
+    tiny.separated(model, conditions, mixture, sinks=[listener])
     found = listener.finish()
     assert listener.problem is None and all(1 <= one.overall <= 5 for one in found)
     assert len(listened) == windows
@@ -149,8 +143,7 @@ def test_stems_of_another_rate_are_judged_at_the_recordings(model, tmp_path):
     judge = FakeJudge(sample_rate=16_000)
     mixture, conditions = tiny.noise(1, 3.0, 8_000), model.encode(["dog"])
     listener = StemJudge(judge, conditions)
-    for _ in separate_blocks(model, conditions, [mixture], 8_000, 1, judges=[listener]):
-        pass
+    tiny.separated(model, conditions, mixture, 8_000, sinks=[listener])
     assert listener.finish()[0] is not None and sum(n for n, _ in judge.heard) == pytest.approx(48_000, abs=4)
 
 

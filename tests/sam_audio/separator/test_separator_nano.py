@@ -11,10 +11,11 @@ import torch
 
 from peav.nano import precision
 from sam_audio.errors import ModelError, UserError
-from sam_audio.separator import ModelOptions, load
+from sam_audio.separator import load
 from sam_audio.separator.nano import engine
 from sam_audio.separator.nano.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE
-from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES, alone, opinion
+from sam_audio.separator.nano.overhearing import alone, opinion
+from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES
 from sam_audio.separator.nano.synthesis import band_energies, hedged, share_out, spectra
 from sam_audio.types import Anchor, Condition, Span
 
@@ -330,7 +331,7 @@ def test_models_that_are_not_there_are_named(name, says):
 @pytest.fixture(scope="module")
 def listening(tiny_weights):
     """A separator that asks PE-A-Frame nano when each prompt sounds."""
-    return load(str(tiny_weights), options=ModelOptions(predict_spans=True))
+    return load(str(tiny_weights), options={"predict_spans": True})
 
 
 def test_blocks_do_not_matter_when_spans_are_predicted(listening, long_sound):
@@ -366,7 +367,7 @@ def test_predicted_spans_are_where_the_sound_is(listening, monkeypatch):
 
 def test_options_of_other_models_are_refused(tiny_weights):
     with pytest.raises(UserError, match="no --steps"):
-        load(str(tiny_weights), options=ModelOptions(steps=4))
+        load(str(tiny_weights), options={"steps": 4})
 
 
 def test_casting_once_changes_nothing(tiny_weights, monkeypatch):

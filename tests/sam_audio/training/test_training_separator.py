@@ -14,9 +14,9 @@ import torch
 
 from peav import checkpoints
 from peav.nano.audio import FRAME_LEVEL, AudioTower
+from sam_audio.separator.families import NanoOptions
 from sam_audio.separator.nano.bands import features
 from sam_audio.separator.nano.engine import network_of
-from sam_audio.separator.nano.model import PREDICT_SPANS
 from sam_audio.separator.nano.network import Conditions, Response
 from sam_audio.separator.nano.rivals import N_CANDIDATES
 from sam_audio.training.data.examples import Examples, build_examples, load_examples
@@ -404,7 +404,7 @@ def test_validation_is_the_same_every_time_and_leaves_text_only(bank_dir, vector
     for a, b in zip(one, two, strict=True):
         for name in a:
             torch.testing.assert_close(a[name], b[name], atol=0, rtol=0)
-        assert (a["tracks"][:, :, 1] == PREDICT_SPANS).all() and a["vector_valid"].all()
+        assert (a["tracks"][:, :, 1] == NanoOptions.predict_spans).all() and a["vector_valid"].all()
         assert not a["tracks"][:, :, [0, 2, 3]].any()
     state = load_state(Path("none"), RECIPE)
     scores = validate(state.ema, one, vectors, tower)

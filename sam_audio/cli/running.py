@@ -1,0 +1,77 @@
+"""Doing what was planned, one after another; what fails does not keep the others from being done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sam_audio.cli.planned import Failure, check_plan
+from sam_audio.errors import UserError
+from sam_audio.made import output_set
+
+if TYPE_CHECKING:
+    from judge.rank import Ranker
+    from sam_audio.api import Separator
+    from sam_audio.cli.console import Console
+    from sam_audio.extending.hookspecs import Exporter, PostProcessor
+    from sam_audio.plan import Plan
+
+
+def separate_all(
+    work: Sequence[Plan | Failure],
+    load: Callable[[], tuple[Separator, Ranker | None]],
+    how: dict[str, Any],
+    console: Console,
+    exporters: Sequence[Exporter] = (),
+    post: Sequence[PostProcessor] = (),
+) -> tuple[dict[str, Any], bool]:
+    """Does every plan.
+
+    Args:
+        load: what separates and what chooses among candidates, called when first needed.
+        how: what decides, beside the jobs, what comes out.
+
+    Returns:
+        The summary, and whether something failed in a way that it must not.
+    """
+    files: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
+    loaded: tuple[Separator, Ranker | None] | None = None
+    loading = bug = False
+    names = [exporter.name for exporter in exporters]
+    for number, one in enumerate(work):
+        mixture = one.mixture if isinstance(one, Failure) else one.job.mixture
+        try:
+            if isinstance(one, Failure):
+                raise one.error
+            made = output_set(one, how)
+            if one.options.skip_existing and made.is_whole(names):
+                skipped.append({"mixture": mixture, "paths": [str(path) for path in made.paths]})
+                console.skipped(mixture)
+                continue
+            check_plan(one, exporters)
+            if loaded is None:
+                loading = True
+                loaded = load()
+                loading = False
+            separator, ranker = loaded
+            with console.progress(mixture, number, len(work)) as progress:
+                done = separator.render_plan(one, made, post=post, ranker=ranker, progress=progress)
+            files.append(done.as_dict())
+            console.done(done)
+            n_warnings = len(done.warnings)
+            for exporter in exporters:
+                exported = [str(path) for path in exporter.export(done, one.options.replaces)]
+                files[-1].setdefault("exports", {})[exporter.name] = exported
+                console.made(exported)
+            if exporters:
+                made.remember_exports(files[-1]["exports"])
+            files[-1]["warnings"] = list(done.warnings)
+            console.warn(done.warnings[n_warnings:])
+        except Exception as error:
+            if loading or isinstance(error, BrokenPipeError):
+                raise  # without a model nothing can be done, and without a reader nothing is wanted
+            bug = bug or not isinstance(error, UserError)
+            errors.append({"mixture": mixture, "message": console.error(error, mixture)})
+    return {"files": files, "skipped": skipped, "errors": errors}, bug

@@ -1,0 +1,163 @@
+"""Where the masks of a window come from: from what is heard in it, or from a file in which they were kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from sam_audio.separator.nano.bands import HOP, N_BANDS, SAMPLE_RATE
+from sam_audio.separator.nano.engine import Engine, Heard, Question
+from sam_audio.separator.nano.overhearing import Overheard
+from sam_audio.separator.nano.synthesis import Spectrum, band_energies, hedged
+from sam_audio.types import Condition, Samples
+
+
+class Window:
+    """Makes the masks of one recording, window after window in order."""
+
+    def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
+        """Masks of all N prompts in a window of T frames, (N, N_BANDS, T) in 0..1.
+
+        Args:
+            sound: (C, n) at 48 kHz.
+            spectrum: of it, (C, T, N_BINS).
+            first_frame: counted from the start of the recording.
+        """
+        raise NotImplementedError
+
+    def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
+        """See :meth:`sam_audio.separator.base.SeparationStream.overhear`."""
+        return None
+
+    def settle(self, n_frames: int, last: bool) -> None:
+        """The first frames of the window will not change; the others overlap with the next window."""
+
+    def finish(self) -> None:
+        """After the last window."""
+
+
+class Listening(Window):
+    """Listens to each window once, and asks for the prompts.
+
+    Args:
+        engine: what listens.
+        conditions: N prompts.
+        predict_spans: whether the audio tower says when the prompts sound.
+    """
+
+    def __init__(self, engine: Engine, conditions: list[Condition], predict_spans: bool) -> None:
+        self._engine = engine
+        self._masker = Masker(conditions, predict_spans)
+        self._overheard: Overheard | None = None
+
+    def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
+        energies = band_energies(spectrum)
+        heard = self._engine.listen(sound, energies)
+        if self._overheard is not None:
+            self._overheard.hear(heard)
+        return self._masker.masks(heard, energies, first_frame)
+
+    def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
+        if engine is self._engine:
+            self._overheard = Overheard(vectors)
+        return self._overheard
+
+    def settle(self, n_frames: int, last: bool) -> None:
+        if self._overheard is not None:
+            self._overheard.settle(n_frames, last)
+
+
+class Written(Window):
+    """Another's masks, kept in a file, which appears under its name when it is complete."""
+
+    def __init__(self, inner: Window, file: Path) -> None:
+        self._inner, self._path = inner, file
+        self._part: BinaryIO | None = None
+
+    def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
+        masks = self._inner.masks(sound, spectrum, first_frame)
+        if self._part is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._part = self._path.with_suffix(".part").open("wb")
+        self._part.write(masks.tobytes())
+        return masks
+
+    def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
+        return self._inner.overhear(engine, vectors)
+
+    def settle(self, n_frames: int, last: bool) -> None:
+        self._inner.settle(n_frames, last)
+
+    def finish(self) -> None:
+        if self._part is not None:
+            self._part.close()
+            os.replace(self._part.name, self._path)
+
+
+class Replayed(Window):
+    """Masks of N prompts from such a file: no network runs."""
+
+    def __init__(self, file: Path, n_prompts: int) -> None:
+        self._path, self._n_prompts = file, n_prompts
+        self._file: BinaryIO | None = None
+
+    def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
+        self._file = self._file or self._path.open("rb")
+        shape = self._n_prompts, N_BANDS, spectrum.shape[1]
+        values = np.frombuffer(self._file.read(4 * int(np.prod(shape))), np.float32)
+        return values.reshape(shape).copy()
+
+    def finish(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class Masker:
+    """Turns what was heard into the masks of N prompts."""
+
+    def __init__(self, conditions: list[Condition], listen: bool) -> None:
+        self._conditions = conditions
+        # what is not wanted is asked for too, after the N prompts, and taken out of their masks
+        unwanted = [Condition(c.name, vector) for c in conditions for vector in c.against]
+        self._asked = [*conditions, *unwanted]
+        self._unknown = [  # the network can know nothing of them
+            n
+            for n, c in enumerate(conditions)
+            if c.vector is None and not c.anchors and (c.masks or c.against)
+        ]
+        nothing = np.zeros(384, np.float32)
+        vectors = [nothing if c.vector is None else c.vector for c in self._asked]
+        known = [c.vector is not None for c in self._asked]
+        self.question = Question(np.array(vectors, np.float32), np.array(known), listen=listen)
+
+    def masks(self, heard: Heard, energies: Samples, first_frame: int) -> Samples:
+        """Masks in a window that begins at a frame of the recording, (N, N_BANDS, T): hedged, and without what is not
+        wanted."""
+        question = replace(self.question, spans=self._spans(first_frame, energies.shape[-1]))
+        masks = heard.masks(question)
+        masks[self._unknown] = 0
+        n = len(self._conditions)
+        wanted, unwanted = (hedged(part, energies) for part in (masks[:n], masks[n:]))
+        wanted[self._unknown] = 1  # the priors decide
+        row = 0
+        for mask, condition in zip(wanted, self._conditions, strict=True):
+            for _ in condition.against:
+                mask *= 1 - unwanted[row]
+                row += 1
+        return wanted
+
+    def _spans(self, first_frame: int, n_frames: int) -> Samples | None:
+        """Where the prompts are marked to sound and not to sound in a window, (N, 2, T)."""
+        if not any(condition.anchors for condition in self._conditions):
+            return None
+        spans = np.zeros((len(self._asked), 2, n_frames), np.float32)
+        for n, condition in enumerate(self._asked):
+            for anchor in condition.anchors:
+                start = round(anchor.span.start_s * SAMPLE_RATE / HOP) - first_frame
+                stop = round(anchor.span.end_s * SAMPLE_RATE / HOP) - first_frame
+                spans[n, 0 if anchor.present else 1, max(start, 0) : max(stop, 0)] = 1
+        return spans

@@ -46,7 +46,15 @@ app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(plugins.app, name="plugins")
-OPTIONAL = ("judge", "rack", "session", "live")  # modules that may be left out of an installation
+OPTIONAL = (
+    "judge",
+    "rack",
+    "session",
+    "live",
+    "batch",
+    "catalogue",
+    "serve",
+)  # modules that may be left out of an installation
 for _name in OPTIONAL:
     if find_spec(f"sam_audio.cli.{_name}") is not None:
         _module = import_module(f"sam_audio.cli.{_name}")

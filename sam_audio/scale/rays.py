@@ -1,0 +1,177 @@
+"""The engine on a Ray cluster: Ray Data streams items through a pool of actors, each with one model.
+
+Ray starts an actor anew when it dies, and gives it the blocks that were lost; the ledger, a small actor of the
+driver, counts how often an item was begun, so that one that kills every worker is given up, and knows what was
+finished of a block that is done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sam_audio.errors import MissingExtraError, UserError
+from sam_audio.scale.inputs import Item
+from sam_audio.scale.work import Assignment, Row, Work
+
+MOST_BLOCKS = 4096  # of a run: each costs the scheduler something
+POLL_S = 0.5
+
+
+def load_ray() -> Any:
+    """The module, quiet.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine
+    # below `uv run` Ray would have every worker build an environment of its own, from the network
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("--engine ray needs Ray, which is not installed", "scale") from None
+    return ray
+
+
+class Ledger:
+    """What has been begun and finished in this run, by track."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, int] = {}
+        self._rows: dict[str, Row] = {}
+        self._fresh: list[Row] = []
+
+    def begin(self, track: str) -> tuple[int, bool]:
+        """How often the item was begun, this time included, and whether it was finished already."""
+        if track not in self._rows:
+            self._begun[track] = self._begun.get(track, 0) + 1
+        return self._begun[track], track in self._rows
+
+    def finish(self, row: Row) -> None:
+        if row["track"] not in self._rows:
+            self._rows[row["track"]] = {}  # that it is finished is all that is asked
+            self._fresh.append(row)
+
+    def take(self) -> list[Row]:
+        """The rows that nobody has taken yet."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+
+class _Actor:
+    """A worker of the pool: a callable class, as Ray Data takes them."""
+
+    def __init__(self, work: Work, ledger: Any) -> None:
+        self.work, self.ledger = work, ledger
+        self.do = work.load()
+
+    def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        for source, track, prompts, content in zip(*(block[name] for name in _COLUMNS), strict=True):
+            item = Item(str(source), str(track), tuple(str(prompts).split("\n")) if prompts else ())
+            begun, is_finished = ray.get(self.ledger.begin.remote(item.track))
+            if is_finished:
+                continue
+            if begun > self.work.retries + 1:
+                died = "its worker died each time, perhaps for lack of memory"
+                row = self.work.failed(item, died, begun - 1)
+            else:
+                row = self.do(Assignment(item, str(content) or None))
+            ray.get(self.ledger.finish.remote(row))
+        return {"finished": [len(block["track"])]}
+
+
+_COLUMNS = "source", "track", "prompts", "content"
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Workers on a Ray cluster.
+
+    Args:
+        workers: None for as many as the cluster has room for.
+        threads: processors of each.
+        gpus: of each.
+        address: of the cluster; None starts one on this machine, which ends with the process.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    gpus: float = 0.0
+    address: str | None = None
+
+    def run(self, work: Work, assignments: Iterable[Assignment]) -> Generator[Row, None, None]:
+        ray = load_ray()
+        blocks = list(_blocks(assignments))
+        if not blocks:
+            return
+        self._join(ray)
+        try:
+            ledger = ray.remote(num_cpus=0)(Ledger).remote()
+            with ThreadPoolExecutor(1) as executor:
+                ended = executor.submit(self._drive, ray, work, ledger, blocks)
+                while not ended.done():
+                    yield from ray.get(ledger.take.remote()) or [{}]
+                    time.sleep(POLL_S)
+                ended.result()
+                yield from ray.get(ledger.take.remote())
+        finally:
+            ray.shutdown()
+
+    def _join(self, ray: Any) -> None:
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        try:
+            if self.address is not None:
+                ray.init(address=self.address, **quiet)
+            else:
+                # at least as many processors as the workers want, whatever the machine has
+                processors = max(os.cpu_count() or 1, (self.workers or 1) * self.threads)
+                ray.init(num_cpus=processors, include_dashboard=False, **quiet)
+        except Exception as error:  # each way of not getting there has its own
+            told = " ".join(str(error).split())[:300]
+            raise UserError(f"the Ray cluster cannot be reached ({told}): check --address") from None
+
+    def _drive(self, ray: Any, work: Work, ledger: Any, blocks: list[dict[str, list[str]]]) -> None:
+        """Streams the blocks through the pool."""
+        import pyarrow
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        data = ray.data.from_arrow([pyarrow.table(block) for block in blocks])
+        n_workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // self.threads)
+        options: dict[str, Any] = {"num_cpus": self.threads}
+        if self.gpus:
+            options["num_gpus"] = self.gpus
+        done = data.map_batches(
+            _Actor,
+            fn_constructor_args=(work, ledger),
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=2),
+            **options,
+        )
+        for _ in done.iter_internal_ref_bundles():
+            pass
+
+
+def _blocks(assignments: Iterable[Assignment]) -> Iterator[dict[str, list[str]]]:
+    """Items as columns, in blocks of one as long as there are few."""
+    listed = list(assignments)
+    size = -(-len(listed) // MOST_BLOCKS) or 1
+    for first in range(0, len(listed), size):
+        some = listed[first : first + size]
+        yield {
+            "source": [one.item.source for one in some],
+            "track": [one.item.track for one in some],
+            "prompts": ["\n".join(one.item.prompts) for one in some],  # which have no line breaks
+            "content": [one.content or "" for one in some],
+        }

@@ -1,0 +1,97 @@
+"""``sam-audio batch`` with a tiny model: what it writes, and what it says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+from sam_audio.io import read_audio
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("one", "deep/two")):
+        path = tmp_path / "library" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tiny.noise(seed=seed).T, 48_000, subtype="FLOAT")
+    return tmp_path / "library"
+
+
+def asked(cli, out, question):
+    return json.loads(cli("catalogue", "query", out, question, "-f", "json").out)["rows"]
+
+
+def test_separate(library, cli, tiny_weights):
+    arguments = (
+        "batch",
+        "library",
+        "-p",
+        "dog",
+        "-p",
+        "rain",
+        "-o",
+        "out",
+        "--workers",
+        1,
+        "--model",
+        tiny_weights,
+    )
+    (library / "bad.wav").write_text("no sound")
+    done = cli(*arguments, "--retries", 0)
+    assert done.code == 2
+    assert "2 done, 0 skipped, 1 failed" in done.out
+    assert "bad.wav is a text file" in done.err
+    for track in ("one", "deep/two"):
+        mixture, _ = read_audio(library / f"{track}.wav")
+        stems = [read_audio(f"out/{track}/{name}.wav")[0] for name in ("dog", "rain", "residual")]
+        np.testing.assert_allclose(sum(stems), mixture, atol=1e-6)
+    (library / "bad.wav").unlink()
+    again = cli(*arguments, "--json", "-q")
+    assert again.code == 0
+    assert {key: json.loads(again.out)[key] for key in ("done", "skipped", "failed")} == {
+        "done": 0,
+        "skipped": 2,
+        "failed": 0,
+    }
+    rows = asked(cli, "out", "SELECT * FROM stems WHERE prompt IS NOT NULL")
+    assert [(row["track"], row["path"]) for row in rows] == [
+        (track, f"{track}/{name}.wav") for track in ("deep/two", "one") for name in ("dog", "rain")
+    ]
+    for row in rows:
+        assert 1 <= row["precision"] <= 5 and 0 <= row["present"] <= 1 and row["level_db"] < 0
+        assert all(0 <= span["start_s"] < span["end_s"] <= 1.4 for span in row["spans"])
+
+
+def test_locate_and_embed(library, cli):
+    assert cli("batch", "library", "--task", "locate", "-p", "rain", "-o", "when", "--workers", 1).code == 0
+    events = asked(cli, "when", "SELECT track, events FROM items")
+    assert [row["track"] for row in events] == ["deep/two", "one"]
+    assert all(event["prompt"] == "rain" for row in events for event in row["events"])
+    assert cli("batch", "library", "--task", "embed", "-o", "vectors", "--workers", 1).code == 0
+    vectors = json.loads(cli("catalogue", "query", "vectors", "SELECT vector FROM items", "-f", "json").out)[
+        "rows"
+    ]
+    np.testing.assert_allclose([np.linalg.norm(row["vector"]) for row in vectors], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "no recordings are given"),
+        (["library"], "no place for the outputs"),
+        (["library", "-o", "out"], "nothing is asked for"),
+        (["library", "-o", "out", "--task", "embed", "-p", "rain"], "takes no prompts"),
+        (["library", "-o", "out", "--task", "caption"], "no captioner is installed"),
+        (["library", "-o", "out", "-p", "rain", "--address", "x:1"], "--engine ray"),
+        (["library", "-o", "out", "-p", "rain", "--mode", "both"], "is not a mode"),
+        (["library", "-o", "out", "-p", "rain", "--model", "no.safetensors"], "does not exist"),
+        (["nowhere", "-o", "out", "-p", "rain"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_done(library, refused, arguments, says):
+    assert says in refused("batch", *arguments)

@@ -1,0 +1,201 @@
+"""Disks and stores, also such as answer 500, hang, or change what they hold."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from sam_audio.errors import AudioReadError, AudioWriteError, UserError
+from sam_audio.scale import locking
+from sam_audio.scale.stores import DiskFolder, Patience, fetch, open_folder, version_of
+
+QUICK = Patience(timeout_s=0.5, attempts=3, pause_s=0.01)
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A bucket on a server of this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("sounds")
+        yield "s3://sounds"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(params=["disk", "s3", "memory"])
+def folder(request, tmp_path):
+    if request.param == "s3":
+        return open_folder(f"{request.getfixturevalue('s3')}/{tmp_path.name}", QUICK)
+    if request.param == "memory":
+        return open_folder(f"memory://{tmp_path.name}", QUICK)
+    return open_folder(str(tmp_path / "out"))
+
+
+def test_what_is_put_is_there(folder):
+    with folder.staging() as staging:
+        (staging / "x").write_bytes(b"first")
+        folder.put(staging / "x", "track/stem.wav")
+        (staging / "x").write_bytes(b"second")
+        folder.put(staging / "x", "track/stem.wav")
+    assert not staging.exists()
+    assert folder.read("track/stem.wav") == b"second"
+    assert folder.size_bytes("track/stem.wav") == 6
+    assert folder.size_bytes("track/other.wav") is None
+    folder.write("track/notes", b"n")
+    assert folder.names("track") == ["track/notes", "track/stem.wav"]
+    assert folder.names("nowhere") == []
+    folder.remove("track/notes")
+    folder.remove("track/notes")
+    assert folder.names("track") == ["track/stem.wav"]
+    with pytest.raises(FileNotFoundError):
+        folder.read("track/notes")
+
+
+def test_a_name_is_created_once(folder):
+    assert folder.create("lock", b"mine")
+    assert not folder.create("lock", b"yours")
+    assert folder.read("lock") == b"mine"
+
+
+def test_one_run_at_a_time(folder):
+    with (
+        locking.locked(folder),
+        pytest.raises(AudioWriteError, match="in use by another run"),
+        locking.locked(folder),
+    ):
+        pass
+    with locking.locked(folder):
+        pass
+
+
+def test_the_lock_of_the_dead_is_free(folder, monkeypatch):
+    if isinstance(folder, DiskFolder):
+        pytest.skip("the kernel's")
+    with locking.locked(folder):
+        held = folder.read(locking.LOCK)
+    folder.write(locking.LOCK, held.replace(str(os.getpid()).encode(), b"4194303"))
+    with locking.locked(folder):  # this machine knows that process 4194303 is none
+        pass
+    folder.write(locking.LOCK, held.replace(b'"host": "', b'"host": "another-'))
+    with pytest.raises(AudioWriteError, match="another-"), locking.locked(folder):
+        pass
+    monkeypatch.setattr(locking, "STALE_S", 0.0)
+    with locking.locked(folder):
+        pass
+
+
+def test_recordings_come_from_s3(s3, tmp_path):
+    folder = open_folder(f"{s3}/in", QUICK)
+    folder.write("a.wav", b"sound")
+    source = fetch(f"{s3}/in/a.wav", tmp_path, QUICK)
+    assert (source.path.name, source.path.read_bytes()) == ("a.wav", b"sound")
+    assert source.version == version_of(f"{s3}/in/a.wav")
+    folder.write("a.wav", b"other")
+    assert source.version != version_of(f"{s3}/in/a.wav")
+
+
+def test_http_takes_no_outputs():
+    with pytest.raises(UserError, match="takes no outputs"):
+        open_folder("https://example.org/out")
+
+
+# ---- a store with bad days ------------------------------------------------------------------------------
+
+
+class Moody(BaseHTTPRequestHandler):
+    """Answers each request as the next of its server's moods says; well, when there are no more."""
+
+    body = b"sound" * 1000
+
+    def do_HEAD(self):
+        self.answer(False)
+
+    def do_GET(self):
+        self.answer(True)
+
+    def answer(self, with_body):
+        mood = self.server.moods.pop(0) if self.server.moods else "well"
+        if mood == "hang":
+            time.sleep(2)
+        if mood in ("500", "404"):
+            self.send_error(int(mood))
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.send_header("ETag", self.server.tag)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(self.body[: 100 if mood == "cut" else None])
+            if mood == "stall":
+                time.sleep(2)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def moody():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    server.moods, server.tag = [], "one"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def url(server):
+    return f"http://127.0.0.1:{server.server_port}/a.wav"
+
+
+@pytest.mark.parametrize(
+    "moods", [["500"], ["hang"], ["well", "500", "500"], ["well", "cut"], ["500", "well", "cut"]]
+)
+def test_a_store_that_fails_now_and_then(moody, tmp_path, moods):
+    moody.moods = list(moods)
+    assert fetch(url(moody), tmp_path, QUICK).path.read_bytes() == Moody.body
+
+
+@pytest.mark.parametrize("mood", ["500", "hang", "cut"])
+def test_a_store_that_is_down_is_one_sentence(moody, tmp_path, mood):
+    moody.moods = [mood] * 100
+    begun = time.monotonic()
+    with pytest.raises(AudioReadError, match="cannot be read .*: try again later"):
+        fetch(url(moody), tmp_path, QUICK)
+    assert time.monotonic() - begun < 15
+
+
+def test_what_is_not_there_is_asked_for_once(moody, tmp_path):
+    moody.moods = ["404"] * 3
+    with pytest.raises(AudioReadError, match="does not exist"):
+        fetch(url(moody), tmp_path, QUICK)
+
+
+def test_too_large(moody, tmp_path):
+    with pytest.raises(AudioReadError, match="is larger than"):
+        fetch(url(moody), tmp_path, QUICK, most_bytes=1000)
+
+
+def test_a_file_that_is_replaced_meanwhile(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"one")
+    source = fetch(str(path), tmp_path, QUICK)
+    source.check_unchanged()
+    path.write_bytes(b"longer")
+    with pytest.raises(AudioReadError, match="changed while it was read"):
+        source.check_unchanged()

@@ -247,7 +247,7 @@ def inner_name(name: str, what: str) -> PurePosixPath:
 
 
 def _keys(kind: type) -> tuple[str, ...]:
-    if issubclass(kind, Document):
+    if issubclass(kind, msgspec.Struct):
         return kind.__struct_encode_fields__
     return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
 

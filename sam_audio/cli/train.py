@@ -1,14 +1,30 @@
-"""``sam-audio train``: from recordings to shipped weights."""
+"""``sam-audio train``: from recordings to shipped weights, and recipes to train your own."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(help="Train the nano models.", no_args_is_help=True)
+
+class _Group(TyperGroup):
+    """``train --recipe NAME ...`` is ``train recipe --recipe NAME ...``: a group's own options could not be followed by
+    key=value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and any(arg.split("=")[0] == "--recipe" for arg in args):
+            args = ["recipe", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    help="Train the nano models, or by a recipe: sam-audio train --recipe NAME [key=value ...].",
+    no_args_is_help=True,
+    cls=_Group,
+)
 
 
 @app.callback()
@@ -17,6 +33,51 @@ def _group() -> None:
 
 
 DataDir = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of manifest.tsv.gz.")]
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """The recipes there are."""
+    from sam_audio.training.recipe import names
+
+    recipes = names()
+    width = max(map(len, recipes))
+    for name, about in recipes.items():
+        typer.echo(f"{name:{width}}  {about}")
+
+
+@app.command("recipe", hidden=True)
+def by_recipe(
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="See sam-audio train list.")],
+    changes: Annotated[
+        Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="What to do otherwise.")
+    ] = None,
+    run: Annotated[
+        Optional[Path],
+        typer.Option(metavar="DIR", help="Where state, curves and weights go.", show_default="cache folder"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print parameters, memory and cost.")
+    ] = False,
+) -> None:
+    """Train by a recipe; goes on from the state in the run's folder. Under torchrun all processes learn together."""
+    import os
+
+    from sam_audio.paths import cache_dir
+    from sam_audio.training import recipe as recipes
+
+    settings = recipes.load(recipe, changes or ())
+    if dry_run:
+        from sam_audio.training.estimate import estimate
+
+        typer.echo(str(estimate(settings, int(os.environ.get("WORLD_SIZE", 1)))))
+        return
+    from sam_audio.training.trainer import train
+
+    name = Path(recipe).stem if recipe.endswith(".toml") else recipe.replace("/", "-")
+    folder = run or cache_dir() / "runs" / "-".join(filter(None, (name, settings.stage)))
+    for path in train(recipes.task_of(settings), settings, folder).files:
+        typer.echo(str(path))
 
 
 @app.command("data")

@@ -27,7 +27,7 @@ from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.mixing import Mixer
 from sam_audio.training.data.tower_batches import SceneStream, Terms, build_terms, collate, scene
 from sam_audio.training.log import append_row, short
-from sam_audio.training.recipes.separator import stop_signals
+from sam_audio.training.stopping import stop_signals
 from sam_audio.training.yamnet import Yamnet, load_yamnet
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +46,7 @@ from sam_audio.training.losses import (
 )
 from sam_audio.training.optimizer import MuonAdamW
 from sam_audio.training.parallel import Team, team_of
+from sam_audio.training.stopping import STOP_SIGNALS, stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,6 @@ class Recipe:
 
 
 RECIPES = {"nano": Recipe()}
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LARGE = 4096  # weights that are worth storing in int8
 SEEDS_APART = 10_000_019  # of two processes: neither gets to where another began
 
@@ -477,18 +476,6 @@ def _learn(team: Team, bank_dir: Path, run_dir: Path, hours: float, recipe: Reci
         state.save(state_path)
         _report(run_dir, state, running, validate(state.ema, validation, vectors, tower))
     return state
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and Ctrl-C instead of dying of them, so that the state can be saved first."""
-    received: list[int] = []
-    before = [signal.signal(number, lambda n, _: received.append(n)) for number in STOP_SIGNALS]
-    try:
-        yield received
-    finally:
-        for number, handler in zip(STOP_SIGNALS, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _outlive_signals(_worker: int) -> None:

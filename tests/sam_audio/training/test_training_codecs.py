@@ -8,7 +8,13 @@ from sam_audio.errors import ModelError
 from sam_audio.training.codecs import load_codec
 
 DESCRIPT = {
-    **{"encoder_dim": 8, "encoder_rates": [2, 4], "latent_dim": 16, "decoder_dim": 32, "decoder_rates": [4, 2]},
+    **{
+        "encoder_dim": 8,
+        "encoder_rates": [2, 4],
+        "latent_dim": 16,
+        "decoder_dim": 32,
+        "decoder_rates": [4, 2],
+    },
     **{"n_codebooks": 2, "codebook_size": 16, "codebook_dim": 4, "sample_rate": 8000},
 }
 

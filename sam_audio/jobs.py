@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache, reduce
+from functools import lru_cache, reduce
 from operator import or_
 from pathlib import Path
 from types import UnionType
@@ -29,16 +29,20 @@ from sam_audio.errors import UserError
 from sam_audio.options import OptionField, RenderOptions, options_of
 from sam_audio.plan import Job
 from sam_audio.prompts import Prompt
+from sam_audio.separator.families import SeparatorType
 
 _WHAT = "a job file, one JSON object a line"
 
 
-@cache
 def _line_type() -> tuple[Any, dict[str, OptionField]]:
     """A line of a job file: what to do, and all options under the names of the command line; and those of models."""
     from sam_audio.extending.registry import registry
 
-    families = registry().all("separators")
+    return _line_of(tuple(registry().all("separators")))
+
+
+@lru_cache(maxsize=1)
+def _line_of(families: tuple[SeparatorType, ...]) -> tuple[Any, dict[str, OptionField]]:
     of_models = {one.name: one for family in families for one in options_of(family.options)}
     options = {one.name: one for one in options_of(RenderOptions)} | of_models
     line = msgspec.defstruct(

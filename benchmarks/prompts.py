@@ -260,7 +260,7 @@ def pictures() -> dict[str, list[np.ndarray]]:
     from sam_audio.errors import UserError
     from sam_audio.io.pictures import read_picture
     from sam_audio.training.data.collect import locate
-    from sam_audio.training.recipes.video import HELD_OUT, read_pictures
+    from sam_audio.training.data.pictures import HELD_OUT, read_pictures
 
     found: dict[str, list[np.ndarray]] = {}
     members = read_pictures(DATA / "images.tsv.gz")

@@ -7,13 +7,12 @@ Rankers only give scores. They hear everything at their ``sample_rate``, and tak
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from judge.types import Judge, Prompt
+from judge.types import Judge, Prompt, Ranker
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.types import Samples, Span
 
@@ -23,39 +22,6 @@ if TYPE_CHECKING:
 FRAME_S = 0.01  # of which a level is taken
 SILENCE_DB = -40.0  # below the loudest frame
 PAUSE_S = 0.25  # shorter silences are part of the sound
-
-
-class Ranker(ABC):
-    """Scores candidates; of two, the one with the higher score is better.
-
-    Attributes:
-        sample_rate: of candidates and mixture, in Hz.
-        vector_dim: D of prompts that are vectors of its own space; None if it takes texts only.
-    """
-
-    sample_rate: int
-    vector_dim: int | None = None
-
-    @abstractmethod
-    def rank(
-        self,
-        candidates: Sequence[Samples],
-        mixture: Samples,
-        prompt: Prompt,
-        spans: Sequence[Span] | None = None,
-    ) -> Samples:
-        """Scores (K,) float32.
-
-        Args:
-            candidates: K separations of the mixture, (n,) each.
-            mixture: (n,) float32, mono.
-            prompt: what was asked for: a text, or a vector of the ranker's own space.
-            spans: where it was said to be, if it was.
-
-        Raises:
-            AudioReadError: the sounds do not fit the ranker or each other.
-            PromptError: the ranker does not understand such a prompt.
-        """
 
 
 class JudgeRanker(Ranker):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sam_audio.types import Samples
+from sam_audio.types import Samples, Span
 
 AXES = ("overall", "recall", "precision", "faithfulness")
 
@@ -70,3 +70,36 @@ class Judge(ABC):
         """What judges the windows of one recording, in order and all of them, by what its separation (a
         `sam_audio.separator.base.SeparationStream`) hears; None if it has to listen for itself."""
         return None
+
+
+class Ranker(ABC):
+    """Scores candidates; of two, the one with the higher score is better.
+
+    Attributes:
+        sample_rate: of candidates and mixture, in Hz.
+        vector_dim: D of prompts that are vectors of its own space; None if it takes texts only.
+    """
+
+    sample_rate: int
+    vector_dim: int | None = None
+
+    @abstractmethod
+    def rank(
+        self,
+        candidates: Sequence[Samples],
+        mixture: Samples,
+        prompt: Prompt,
+        spans: Sequence[Span] | None = None,
+    ) -> Samples:
+        """Scores (K,) float32.
+
+        Args:
+            candidates: K separations of the mixture, (n,) each.
+            mixture: (n,) float32, mono.
+            prompt: what was asked for: a text, or a vector of the ranker's own space.
+            spans: where it was said to be, if it was.
+
+        Raises:
+            AudioReadError: the sounds do not fit the ranker or each other.
+            PromptError: the ranker does not understand such a prompt.
+        """

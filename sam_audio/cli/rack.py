@@ -100,7 +100,8 @@ def plugins(
     from dataclasses import asdict
 
     from sam_audio.cli.shared import complain, show, show_json
-    from sam_audio.host.chains import effect_names, load_pedalboard
+    from sam_audio.host.chains import effect_names
+    from sam_audio.host.effects import load_pedalboard
     from sam_audio.host.scan import plugin_folders, scan
 
     load_pedalboard()

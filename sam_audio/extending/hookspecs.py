@@ -17,7 +17,7 @@ import pluggy
 from sam_audio.separator.families import SeparatorType
 
 if TYPE_CHECKING:
-    from judge.rank import Ranker
+    from judge.types import Ranker
     from sam_audio.conditioning.source import Recording
     from sam_audio.report import RenderReport
     from sam_audio.separator.base import SeparationStream

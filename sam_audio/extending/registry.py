@@ -21,7 +21,7 @@ from sam_audio.extending.hookspecs import GROUP, HOOKS, Hooks, Option, PromptTyp
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-BUILT_IN = "sam-audio"
+_OWN = "sam-audio"  # the distribution of the package itself
 _METHODS = {
     "prompt_types": ("parse", "encode"),
     "separators": ("load",),
@@ -64,22 +64,26 @@ class Registry:
     """All that the package and its plugins provide.
 
     Args:
-        entry_points: of the plugins; modules of the package itself come before them.
+        entry_points: of the plugins and of the package itself, whose things come first.
         warn: told in one sentence of a plugin that is left out.
 
     Raises:
-        UserError: two plugins provide things of one name, or options of one flag.
+        UserError: two plugins provide things of one name, or options of one flag; the package's own plugin is not
+            installed or cannot be used.
     """
 
     def __init__(self, entry_points: Iterable[EntryPoint], warn: Callable[[str], None]) -> None:
-        from sam_audio import builtin
-
-        self.plugins = [Plugin(BUILT_IN, BUILT_IN, "", _collect(builtin))]
-        for point in entry_points:
-            plugin = self._load(point)
-            self.plugins.append(plugin)
-            if plugin.problem is not None:
-                warn(f"the plugin {plugin.name} is disabled: {plugin.problem}")
+        found = [self._load(point) for point in entry_points]
+        own = [plugin for plugin in found if plugin.distribution == _OWN]
+        if not own:
+            raise UserError("the installation of sam-audio lacks its own plugin: reinstall it")
+        self.plugins = own + [plugin for plugin in found if plugin.distribution != _OWN]
+        for plugin in self.plugins:
+            if plugin.problem is None:
+                continue
+            if plugin.distribution == _OWN:
+                raise UserError(f"the installation of sam-audio is broken ({plugin.problem}): reinstall it")
+            warn(f"the plugin {plugin.name} is disabled: {plugin.problem}")
         self._by_name = {hook: self._named(hook) for hook in HOOKS}
         self._check_options()
 

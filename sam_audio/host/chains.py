@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from sam_audio.documents import Document, converted, shown, structured
-from sam_audio.errors import MissingExtraError, UserError
+from sam_audio.errors import UserError
 from sam_audio.host.automation import Automation
+from sam_audio.host.effects import load_pedalboard, parameters
+from sam_audio.host.scan import examine
 from sam_audio.io.buffer import SampleQueue
 from sam_audio.types import Samples
 
@@ -46,21 +47,6 @@ class _Plugin(Document):
     name: str | None = None
     preset: str | None = None
     parameters: dict[str, Knob] = {}
-
-
-def load_pedalboard() -> Any:
-    """The module pedalboard.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import pedalboard
-    except ImportError:
-        raise MissingExtraError(
-            "effects and plugins need pedalboard, which is not installed", "daw"
-        ) from None
-    return pedalboard
 
 
 def effect_names() -> list[str]:
@@ -138,8 +124,6 @@ def load_plugin(path: Path, name: str | None = None) -> Any:
     Raises:
         UserError: it is not there, is broken, or crashes.
     """
-    from sam_audio.host.scan import examine
-
     report = examine(path)
     if report.error is not None:
         raise UserError(report.error)
@@ -168,36 +152,6 @@ def load_preset(plugin: Any, path: Path) -> None:
         plugin.load_preset(str(path))
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise UserError(f"{path.name} does not suit {plugin_name(plugin)}: {_one_line(error)}") from None
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One knob: ``value`` in ``unit``; ``minimum`` and ``maximum`` where the plugin tells them."""
-
-    name: str
-    value: Any
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-_UNITS = {"db": "dB", "hz": "Hz", "ms": "ms", "seconds": "s", "semitones": "semitones"}
-
-
-def parameters(effect: Any) -> list[Parameter]:
-    """What can be set, by name and with units."""
-    if hasattr(effect, "parameters"):
-        return [_plugin_parameter(effect, name, value) for name, value in effect.parameters.items()]
-    names = [n for n, kind in inspect.getmembers(type(effect), lambda v: isinstance(v, property))]
-    names = [n for n in names if not n.startswith("_") and n not in ("is_effect", "is_instrument", "plugins")]
-    return [Parameter(n, getattr(effect, n), _UNITS.get(n.rsplit("_", 1)[-1], "")) for n in names]
-
-
-def _plugin_parameter(effect: Any, name: str, knob: Any) -> Parameter:
-    limits = [x if isinstance(x, (int, float)) else None for x in knob.range[:2]]
-    low, high = limits if len(limits) == 2 else (None, None)
-    # pedalboard gives values that carry their knob along: plain ones are wanted
-    return Parameter(name, knob.type(getattr(effect, name)), knob.label or "", low, high)
 
 
 def set_parameter(effect: Any, name: str, value: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio.errors import UserError
+from sam_audio.host.effects import load_pedalboard, parameters
 
 TIMEOUT_S = 60.0
 SUFFIXES = (".vst3", ".component")
@@ -82,8 +83,6 @@ def scan(folders: Iterable[Path] | None = None, timeout_s: float = TIMEOUT_S) ->
 
 def examine(path: Path, timeout_s: float = TIMEOUT_S) -> PluginReport:
     """What a child process finds in a plugin file; never raises for a bad one."""
-    from sam_audio.host.chains import load_pedalboard
-
     load_pedalboard()
     if not path.exists():
         return PluginReport(
@@ -128,8 +127,6 @@ def _death(code: int) -> str:
 
 def _child(path: str) -> None:
     """In the child process: loads every plugin of the file and prints what there is."""
-    from sam_audio.host.chains import load_pedalboard, parameters
-
     pedalboard = load_pedalboard()
     kind = pedalboard.AudioUnitPlugin if path.lower().endswith(".component") else pedalboard.VST3Plugin
     plugins = []

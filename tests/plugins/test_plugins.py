@@ -18,6 +18,7 @@ import tiny
 
 import sam_audio.cli
 from judge.rank import Ranker
+from sam_audio import builtin
 from sam_audio.conditioning.encode import encode
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import ModelError, OutputExistsError, PromptError, UserError
@@ -56,6 +57,13 @@ def _without_arguments(things):
     return hook
 
 
+def own(load=lambda: builtin):
+    """The entry point of the package itself."""
+    made = Point("sam-audio", load)
+    made.dist.name = "sam-audio"
+    return made
+
+
 def point(name, **hooks):
     return Point(name, lambda: module(**hooks))
 
@@ -80,7 +88,7 @@ def thing(name, **methods):
 def find(*points):
     """The registry of these plugins, and what it warned of."""
     warnings = []
-    return Registry(points, warnings.append), warnings
+    return Registry([*points, own()], warnings.append), warnings
 
 
 @pytest.fixture
@@ -88,7 +96,7 @@ def installed(monkeypatch):
     """Makes the process see these plugins and no others."""
 
     def install(*points):
-        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: list(points))
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [*points, own()])
         registry_module.reset()
         return registry_module.registry()
 
@@ -105,6 +113,13 @@ def test_the_package_is_its_own_first_plugin():
     assert [kind.name for kind in found.all("prompt_types")] == ["span", "region"]
     assert [one.name for one in found.all("exporters")] == ["remux"]
     assert not warnings
+
+
+def test_without_its_own_plugin_nothing_goes():
+    with pytest.raises(UserError, match="lacks its own plugin: reinstall it"):
+        Registry([point("loud", prompt_types=[Loud()])], pytest.fail)
+    with pytest.raises(UserError, match=r"broken \(ImportError: No module named missing\): reinstall it"):
+        Registry([own(cannot_be_imported)], pytest.fail)
 
 
 def test_what_a_plugin_provides_is_listed():
@@ -366,7 +381,9 @@ def test_options_of_plugins_are_in_the_help(installed, run):
 
 
 def test_a_broken_plugin_is_one_warning(installed, run, monkeypatch):
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Point("gone", cannot_be_imported)])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [Point("gone", cannot_be_imported), own()]
+    )
     registry_module.reset()
     code, _, err = run("mix.wav", "-p", "dog")
     assert code == 0

@@ -23,6 +23,7 @@ from sam_audio.io.target import whole_file
 from sam_audio.separator.nano.engine import load_tower
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
 from sam_audio.training.data.mixing import Pools
+from sam_audio.training.data.pictures import HELD_OUT, picture_features, read_pictures
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +90,6 @@ def _sounds(bank_dir: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _pictures(data_dir: Path) -> Iterator[tuple[str, np.ndarray]]:
-    from sam_audio.training.recipes.video import HELD_OUT, picture_features, read_pictures
-
     tower = VideoTower.from_pretrained("nano")
     pictures = read_pictures(data_dir / "images.tsv.gz")
     stored = picture_features(pictures, data_dir, tower.backbone, n_views=0)

@@ -22,9 +22,9 @@ from sam_audio.host.chains import (
     load_plugin,
     load_preset,
     make_effect,
-    parameters,
     set_parameter,
 )
+from sam_audio.host.effects import parameters
 from sam_audio.host.files import find_rack, load_rack, ready_made
 from sam_audio.host.scan import examine, find_plugins, scan
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sam_audio.extending.hookspecs import Exporter, PromptType, RankerType, SeparatorType, hookimpl
+from sam_audio.captioning.captioners import PictureTagger, Tagger
+from sam_audio.extending.hookspecs import Captioner, Exporter, PromptType, RankerType, SeparatorType, hookimpl
 from sam_audio.prompts.region import Region
 from sam_audio.prompts.spans import Spans
 from sam_audio.remux import Remux
@@ -28,3 +29,8 @@ def rankers() -> list[RankerType]:
 @hookimpl
 def exporters() -> list[Exporter]:
     return [Remux()]
+
+
+@hookimpl
+def captioners() -> list[Captioner]:
+    return [Tagger(), PictureTagger()]

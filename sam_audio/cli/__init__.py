@@ -16,6 +16,7 @@ import typer
 
 from sam_audio.cli import (
     classify,
+    data,
     editor,
     embed,
     evaluate,
@@ -44,6 +45,7 @@ app.command("embed")(embed.embed)
 app.command("app")(editor.editor)  # a module called app would hide the name above
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(plugins.app, name="plugins")
 OPTIONAL = (

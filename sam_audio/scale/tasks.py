@@ -245,7 +245,9 @@ def captioners(names: Sequence[str] | None = None) -> list[Any]:
     """
     from sam_audio.extending.registry import registry
 
-    found = {one.name: one for one in registry().all("captioners")}
+    # those of pictures hear nothing
+    hearing = (one for one in registry().all("captioners") if not getattr(one, "pictures", False))
+    found = {one.name: one for one in hearing}
     if not found:
         raise UserError("no captioner is installed: install a plugin that brings one, see docs/plugins.md")
     for name in names or ():

@@ -1,0 +1,1 @@
+"""Captioners that come with the package; see the hook of that name."""

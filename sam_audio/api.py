@@ -43,7 +43,8 @@ class Separator:
             folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
         threads: how many CPU threads to use; None leaves torch's own choice.
-        options: of the model, such as `sam_audio.separator.families.OfficialOptions`, or a dict of some of them.
+        options: of the model, such as `sam_audio.separator.official.options.OfficialOptions`, or a dict of some of
+            them.
         judge: what says how good stems are: ``nano``, a path, a hub id, or a judge; loaded when first needed.
             ``auto`` is nano where its weights are installed; None for none.
 

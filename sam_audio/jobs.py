@@ -29,7 +29,7 @@ from sam_audio.errors import UserError
 from sam_audio.options import OptionField, RenderOptions, options_of
 from sam_audio.plan import Job
 from sam_audio.prompts import Prompt
-from sam_audio.separator.families import SeparatorType
+from sam_audio.separator.family import SeparatorType
 
 _WHAT = "a job file, one JSON object a line"
 

@@ -85,6 +85,11 @@ def options_of(kind: type) -> Iterator[OptionField]:
             yield OptionField(one.name, types[one.name], one.default, declared)
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """Of what has none."""
+
+
 def size_bytes(size: str, what: str = "a size") -> int:
     """How many bytes a size like 8GB, 500MB or 2.5g is; units are decimal. ``what`` it should be is for the message.
 

@@ -7,7 +7,7 @@ import numpy as np
 from sam_audio.extending.hookspecs import hookimpl
 from sam_audio.options import option
 from sam_audio.separator.base import SeparationModel, SeparationStream, Variant
-from sam_audio.separator.families import SeparatorType
+from sam_audio.separator.family import SeparatorType
 from sam_audio.types import Condition
 
 

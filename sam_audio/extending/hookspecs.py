@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pluggy
 
-from sam_audio.separator.families import SeparatorType
+from sam_audio.separator.family import SeparatorType
 
 if TYPE_CHECKING:
     from judge.types import Ranker

@@ -11,7 +11,7 @@ from sam_audio.options import options_of
 
 if TYPE_CHECKING:
     from sam_audio.separator.base import SeparationModel
-    from sam_audio.separator.families import SeparatorType
+    from sam_audio.separator.family import SeparatorType
 
 
 def load(name: str, device: str = "cpu", options: Any = None) -> SeparationModel:
@@ -21,8 +21,8 @@ def load(name: str, device: str = "cpu", options: Any = None) -> SeparationModel
         name: ``nano``, the path of a safetensors file with weights of the nano network, an official model: its hub id
             (``facebook/sam-audio-small``) or folder, or what a plugin calls its model.
         device: ``cpu``, ``cuda``, ``mps``.
-        options: of the model's family, such as `sam_audio.separator.families.OfficialOptions`, or a dict of some
-            of them.
+        options: of the model's family, such as `sam_audio.separator.official.options.OfficialOptions`, or a dict
+            of some of them.
 
     Raises:
         ModelError: there is no such model, or its file is damaged or of another kind.

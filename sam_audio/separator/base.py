@@ -1,7 +1,7 @@
 """What a separator is: models declare here what they can, with defaults for what most of them cannot.
 
 A third party derives its model from :class:`SeparationModel`, its streams from :class:`SeparationStream`, and its
-family from :class:`sam_audio.separator.families.SeparatorType`; command line, racks, candidates and editor ask
+family from :class:`sam_audio.separator.family.SeparatorType`; command line, racks, candidates and editor ask
 what is declared there and nothing else.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.separator.families import NoOptions
+from sam_audio.options import NoOptions
 from sam_audio.types import Condition, Samples
 
 
@@ -55,7 +55,7 @@ class SeparationModel(ABC):
         sample_rate: of the sound it takes and gives, in Hz.
         takes: the fields of :class:`sam_audio.types.Condition`, beside the text, that it understands.
         bends: whether another strength is worth trying as a candidate.
-        options: how it separates, a dataclass of its family (see `sam_audio.separator.families.SeparatorType`).
+        options: how it separates, a dataclass of its family (see `sam_audio.separator.family.SeparatorType`).
         block_samples: samples to feed at a time where every millisecond counts; None for any number.
     """
 

@@ -28,7 +28,7 @@ from sam_audio.extending.registry import Registry
 from sam_audio.extending.scaffold import new_plugin
 from sam_audio.prompts import Prompt, resolve
 from sam_audio.separator import load
-from sam_audio.separator.families import SeparatorType
+from sam_audio.separator.family import SeparatorType
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,8 @@ from sam_audio.extending import registry as registry_module
 from sam_audio.extending.separator_checks import check_separator
 from sam_audio.separator import load
 from sam_audio.separator.base import SeparationModel, SeparationStream
-from sam_audio.separator.families import OfficialOptions, SeparatorType
+from sam_audio.separator.family import SeparatorType
+from sam_audio.separator.official.options import OfficialOptions
 from sam_audio.separator.official.separator import OfficialSeparator
 
 

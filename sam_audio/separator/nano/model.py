@@ -12,11 +12,11 @@ from peav.checkpoints import CheckpointError
 from peav.nano.text import TextTower
 from sam_audio.errors import ModelError
 from sam_audio.separator.base import SeparationModel, Variant
-from sam_audio.separator.families import NanoOptions
 from sam_audio.separator.nano.bands import SAMPLE_RATE
 from sam_audio.separator.nano.engine import WEIGHTS, Engine, load_engine
 from sam_audio.separator.nano.live import LiveModel
 from sam_audio.separator.nano.masker import Listening, Replayed, Window, Written
+from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.stream import NanoStream, emitted
 from sam_audio.types import Condition
 from sam_audio.vocabulary import meant

@@ -17,10 +17,10 @@ from peav.official.config import CONFIGS
 from peav.official.parts import unset
 from sam_audio import models as catalogue
 from sam_audio.errors import ModelError
-from sam_audio.separator.families import OfficialOptions
 from sam_audio.separator.official.config import SAMAudioConfig
 from sam_audio.separator.official.memory import RUNTIME_BYTES, needed, weight_bytes
 from sam_audio.separator.official.model import SAMAudio
+from sam_audio.separator.official.options import OfficialOptions
 from sam_audio.separator.official.source import as_model_error
 from sam_audio.separator.official.weights import vision_sizes
 

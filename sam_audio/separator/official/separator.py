@@ -20,7 +20,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sam_audio.errors import UserError
 from sam_audio.separator.base import SeparationModel, SeparationStream, Variant
-from sam_audio.separator.families import OfficialOptions
 from sam_audio.separator.official.anchors import AnchorLike, lay_out
 from sam_audio.separator.official.conditioning import Conditioning
 from sam_audio.separator.official.lift import MaskLift
@@ -28,6 +27,7 @@ from sam_audio.separator.official.long import BlendedVelocity, Continuation, Win
 from sam_audio.separator.official.memory import rows_within
 from sam_audio.separator.official.model import SAMAudio, seeded_message
 from sam_audio.separator.official.ode import METHODS, Solver
+from sam_audio.separator.official.options import OfficialOptions
 from sam_audio.types import Condition, Samples
 
 

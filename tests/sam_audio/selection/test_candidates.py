@@ -17,7 +17,8 @@ from sam_audio.io.arrays import ArrayRecording
 from sam_audio.selection import candidates as module
 from sam_audio.selection.candidates import Candidate, Choice, Pass, candidates, choose
 from sam_audio.separator.base import SeparationModel, SeparationStream
-from sam_audio.separator.families import NanoOptions, OfficialOptions
+from sam_audio.separator.nano.options import NanoOptions
+from sam_audio.separator.official.options import OfficialOptions
 from sam_audio.separator.official.separator import OfficialSeparator
 from sam_audio.types import Anchor, Condition, Span
 

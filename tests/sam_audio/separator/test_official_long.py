@@ -11,10 +11,10 @@ import tiny_official
 import torch
 
 from sam_audio.errors import UserError
-from sam_audio.separator.families import OfficialOptions
 from sam_audio.separator.official.lift import MaskLift, soft_masks
 from sam_audio.separator.official.long import BlendedVelocity, Continuation, Windows, blend_weights
 from sam_audio.separator.official.ode import Solver
+from sam_audio.separator.official.options import OfficialOptions
 from sam_audio.separator.official.separator import OfficialSeparator
 from sam_audio.types import Anchor, Condition, MaskedVideo, Span
 

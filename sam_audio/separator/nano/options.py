@@ -1,0 +1,20 @@
+"""Options of nano."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sam_audio.options import option
+
+
+@dataclass(frozen=True)
+class NanoOptions:
+    """How nano separates.
+
+    Args:
+        predict_spans: whether PE-A-Frame nano listens for when each prompt sounds, and tells the separator.
+    """
+
+    predict_spans: bool = option(
+        True, "Nano: first listen for when each prompt sounds.", off="no_predict_spans"
+    )

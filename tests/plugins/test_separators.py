@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ import sam_audio.cli
 from sam_audio import Separator
 from sam_audio.errors import ModelError, UserError
 from sam_audio.extending import registry as registry_module
+from sam_audio.extending.hookspecs import GROUP
 from sam_audio.extending.separator_checks import check_separator
 from sam_audio.separator import load
 from sam_audio.separator.base import SeparationModel, SeparationStream
@@ -31,7 +33,8 @@ def toy(monkeypatch):
     point = SimpleNamespace(
         name="toy", dist=SimpleNamespace(name="sam-audio-toy", version="1"), load=lambda: toy_separator
     )
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
+    installed = [*entry_points(group=GROUP, name="sam-audio"), point]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: installed)
     monkeypatch.setattr(sam_audio.cli.SeparateCommand, "_more", None)
     registry_module.reset()
     yield

@@ -293,7 +293,8 @@ class DiskFolder:
             os.replace(file, path)
 
     def write(self, name: str, data: bytes) -> None:
-        with whole_file(self._path(name)) as file:
+        path = self._path(name)
+        with whole_file(path) as file, writing(str(path)):
             file.write(data)
 
     def create(self, name: str, data: bytes) -> bool:

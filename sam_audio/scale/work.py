@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ UNCHANGED = "unchanged"  # status of an item whose recording has another time bu
 STOPPED = "stopped"  # of one whose outputs cannot be written, which no other item's can be either
 
 Row = dict[str, Any]
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,8 @@ class Work:
                 try:
                     row = once(assignment)
                 except Exception as error:
-                    row = {"status": FAILED, "error": told(error)}
-                    if isinstance(error, AudioWriteError):
-                        row["status"] = STOPPED
+                    full = isinstance(error, AudioWriteError) or getattr(error, "errno", None) in _NO_ROOM
+                    row = {"status": STOPPED if full else FAILED, "error": told(error)}
                 row["attempts"] = attempt
                 if row["status"] in (DONE, UNCHANGED):
                     break

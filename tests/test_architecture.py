@@ -71,6 +71,7 @@ FLOORS = [
     ["sam_audio.export", "sam_audio.finding", "sam_audio.host"],
     ["sam_audio.captioning"],
     ["sam_audio.scale", "sam_audio.remux"],
+    ["sam_audio.service"],
     ["sam_audio.builtin", "sam_audio.extending.scaffold", "sam_audio.extending.separator_checks"],
     ["sam_audio.training"],
     ["sam_audio.evaluation"],
@@ -107,7 +108,6 @@ IMPORTS = {name: files_imported(name) for name in FILES}
 
 # still to be mended; nothing may be added
 UPWARD = {
-    ("sam_audio.scale.tasks", "sam_audio"),
     ("sam_audio.training.captions.engine", "sam_audio.evaluation.metrics"),
 }
 

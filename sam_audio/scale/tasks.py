@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sam_audio import __version__
 from sam_audio.errors import ModelError, PromptError, UserError
 from sam_audio.finding.spans import Event, SpanOptions, find_events
 
@@ -65,7 +65,7 @@ def how(task: Task) -> str:
     """Digest of what decides what comes out, beside the recording and the prompts."""
     settings = {one.name: getattr(task, one.name) for one in fields(task)}  # type: ignore[arg-type]
     deciding = {key: _known(value) for key, value in settings.items() if key not in _DECIDE_NOTHING}
-    text = json.dumps([task.name, __version__, deciding], sort_keys=True, default=str)
+    text = json.dumps([task.name, version("sam-audio"), deciding], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -97,7 +97,8 @@ class SeparateTask:
     takes_prompts = True
 
     def load(self) -> Do:
-        from sam_audio import RenderOptions, Separator
+        from sam_audio.api import Separator
+        from sam_audio.options import RenderOptions
 
         separator = Separator(self.model, self.device, self.threads, judge=self.judge)
         settings = {**self.options, "judge": self.judge is not None, "filename": "{stem}.{ext}"}

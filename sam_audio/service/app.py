@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from sam_audio import __version__
 from sam_audio.errors import UserError
 from sam_audio.naming import check_prompts
 from sam_audio.service.doors import Door
@@ -30,6 +30,7 @@ from sam_audio.service.running import Runner, output_path
 from sam_audio.service.settings import Settings
 from sam_audio.service.uris import allowed_prefix
 
+VERSION = version("sam-audio")
 WAIT_S = 60.0
 EVENT_S, BEAT_S = 0.3, 10.0
 MIN_FREE_BYTES = 200_000_000  # of the disk, which others need too
@@ -129,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await run_in_threadpool(runner.stop)
 
-    app = FastAPI(title="sam-audio", version=__version__, lifespan=life, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="sam-audio", version=VERSION, lifespan=life, docs_url="/docs", redoc_url=None)
     app.state.service = Service(settings, queue, runner, counters)
     app.include_router(routes)
     app.add_middleware(Door, settings=settings)
@@ -178,7 +179,7 @@ routes = APIRouter()
 def health(here: Here) -> dict[str, str]:
     if here.runner.stopping.is_set():
         raise HTTPException(503, "the service is stopping")
-    return {"state": "well", "version": __version__}
+    return {"state": "well", "version": VERSION}
 
 
 @routes.get("/metrics", include_in_schema=False)

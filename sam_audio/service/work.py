@@ -65,7 +65,7 @@ class _Models:
 
     @cached_property
     def separator(self) -> Any:
-        from sam_audio import Separator
+        from sam_audio.api import Separator
 
         own = self.settings
         return Separator(own.model, own.device, own.threads, judge=own.judge)
@@ -140,7 +140,7 @@ def _measure(path: Path, settings: Settings, n_outputs: int) -> None:
 
 
 def _separate(models: _Models, assigned: Assigned, tell: Tell) -> dict[str, Any]:
-    from sam_audio import RenderOptions
+    from sam_audio.options import RenderOptions
 
     asked = assigned.request
     names = "format", "mode", "strength"

@@ -67,7 +67,7 @@ def test_separate(library, cli, tiny_weights):
         assert all(0 <= span["start_s"] < span["end_s"] <= 1.4 for span in row["spans"])
 
 
-def test_locate_and_embed(library, cli):
+def test_locate_embed_and_caption(library, cli):
     assert cli("batch", "library", "--task", "locate", "-p", "rain", "-o", "when", "--workers", 1).code == 0
     events = asked(cli, "when", "SELECT track, events FROM items")
     assert [row["track"] for row in events] == ["deep/two", "one"]
@@ -77,6 +77,9 @@ def test_locate_and_embed(library, cli):
         "rows"
     ]
     np.testing.assert_allclose([np.linalg.norm(row["vector"]) for row in vectors], 1, atol=1e-5)
+    assert cli("batch", "library", "--task", "caption", "-o", "captions", "--workers", 1).code == 0
+    captions = asked(cli, "captions", "SELECT unnest(captions).captioner AS captioner FROM items")
+    assert {row["captioner"] for row in captions} == {"tagger"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_locate_and_embed(library, cli):
         (["library"], "no place for the outputs"),
         (["library", "-o", "out"], "nothing is asked for"),
         (["library", "-o", "out", "--task", "embed", "-p", "rain"], "takes no prompts"),
-        (["library", "-o", "out", "--task", "caption"], "no captioner is installed"),
+        (["library", "-o", "out", "--task", "caption", "-p", "rain"], "takes no prompts"),
         (["library", "-o", "out", "-p", "rain", "--address", "x:1"], "--engine ray"),
         (["library", "-o", "out", "-p", "rain", "--mode", "both"], "is not a mode"),
         (["library", "-o", "out", "-p", "rain", "--model", "no.safetensors"], "does not exist"),

@@ -1,24 +1,30 @@
-"""Libraries on Ray and on disks that are full: workers and drivers are killed, and nothing is lost or done twice.
+"""Libraries on Ray, disks that are full, and the service: processes are killed, and nothing is lost or done twice.
 
 ``pytest -m scale``; takes minutes. What the local engine does about faults is in tests/sam_audio/scale.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import soundfile
+import tiny
 
 from sam_audio.errors import AudioWriteError
 from sam_audio.scale.catalogue import ask
 from sam_audio.scale.locking import locked
 from sam_audio.scale.stores import open_folder
+from sam_audio.service.client import Client, ServiceError
+from sam_audio.service.jobs import Queue
 
 pytestmark = [
     pytest.mark.scale,
@@ -170,3 +176,147 @@ def test_a_read_only_disk_is_one_sentence(tmp_path, library, small_disk):
     with start(tmp_path, "local", library, small_disk / "out") as driver:
         _, errors = driver.communicate(timeout=60)
     assert "AudioWriteError" in errors and "read-only" in errors.lower()
+
+
+# ---- the service ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mixture") / "mix.wav"
+    soundfile.write(path, tiny.noise(seconds=20).T, 48_000, subtype="FLOAT")
+    return path
+
+
+@contextmanager
+def serving(data, weights, *options):
+    """``sam-audio serve`` in a process of its own; gives process and client."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = "import sam_audio.cli as cli; cli.main()"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "serve",
+        "--data",
+        data,
+        "--port",
+        port,
+        "--threads",
+        1,
+        "--model",
+        weights,
+    ]
+    with subprocess.Popen([*map(str, command), *map(str, options)], stderr=subprocess.DEVNULL) as process:
+        try:
+            client = Client(f"http://127.0.0.1:{port}")
+            wait_until(lambda: is_up(client))
+            yield process, client
+        finally:
+            process.kill()
+
+
+def is_up(client):
+    try:
+        client.job("0" * 32)
+    except ServiceError as error:
+        return error.status == 404
+
+
+def digests(client, job, folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in client.download(job, folder)}
+
+
+def test_a_service_that_is_killed_loses_no_job(tmp_path, tiny_weights, mixture):
+    data = tmp_path / "service"
+    with serving(data, tiny_weights) as (process, client):
+        jobs = [client.separate(mixture, ["dog"]) for _ in range(3)]
+        wait_until(lambda: client.job(jobs[0].id).state == "running")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with serving(data, tiny_weights) as (_, client):
+        done = [client.wait(client.job(job.id)) for job in jobs]
+        whole = [digests(client, job, tmp_path / job.id) for job in done]
+    assert all(one == whole[0] for one in whole)
+    assert done[0].attempts == 2
+
+
+def test_a_service_that_is_told_to_stop_finishes_or_queues_again(tmp_path, tiny_weights, mixture):
+    data = tmp_path / "service"
+    with serving(data, tiny_weights, "--grace", 0) as (process, client):
+        jobs = [client.separate(mixture, ["dog"]) for _ in range(2)]
+        wait_until(lambda: client.job(jobs[0].id).state == "running")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    queue = Queue(data / "queue.sqlite3")
+    assert [queue.get(job.id).state for job in jobs] == ["queued", "queued"]
+    assert queue.get(jobs[0].id).attempts == 0  # that it was broken off is no fault of its own
+    assert not list((data / "outputs").iterdir())
+    with serving(data, tiny_weights) as (process, client):
+        wait_until(lambda: client.job(jobs[0].id).state == "running")
+        process.send_signal(signal.SIGTERM)  # with time to finish
+        process.wait(timeout=60)
+    states = [Queue(data / "queue.sqlite3").get(job.id).state for job in jobs]
+    assert states[0] == "done" and states[1] in ("queued", "done")
+
+
+def test_a_worker_of_the_service_that_is_killed_is_replaced(tmp_path, tiny_weights, mixture):
+    with serving(tmp_path / "service", tiny_weights) as (process, client):
+        job = client.separate(mixture, ["dog"])
+        wait_until(lambda: client.job(job.id).state == "running")
+        for child in children_of(process.pid):
+            os.kill(child, signal.SIGKILL)
+        assert client.wait(job).attempts == 2
+
+
+def children_of(pid):
+    """The workers: those children that were spawned to work."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        listed += (task / "children").read_text().split()
+    return [int(one) for one in set(listed) if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def test_a_full_disk_refuses_uploads_in_one_sentence(tiny_weights, mixture, small_disk):
+    with serving(small_disk / "service", tiny_weights) as (_, client):
+        with pytest.raises(ServiceError, match="there is no room") as refused:
+            client.separate(mixture, ["dog"])
+        assert refused.value.status == 507
+
+
+def test_ray_serve_gives_the_same(tmp_path, tiny_weights, mixture):
+    with serving(tmp_path / "alone", tiny_weights) as (_, client):
+        alone = answers(client, mixture, tmp_path / "a")
+    from sam_audio.scale.rays import load_ray
+    from sam_audio.service.deployment import deploy
+    from sam_audio.service.settings import Settings
+
+    ray = load_ray()
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    try:
+        from ray import serve
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        settings = Settings(tmp_path / "ray", model=str(tiny_weights), threads=1)
+        serve.run(deploy(settings, replicas=2))
+        assert answers(Client(f"http://127.0.0.1:{port}"), mixture, tmp_path / "b") == alone
+    finally:
+        ray.shutdown()
+
+
+def answers(client, mixture, folder):
+    """What a service says to everything that can be asked, without ids and times."""
+    stems = client.wait(client.separate(mixture, ["dog", "rain"]))
+    files = digests(client, stems, folder)
+    report = {key: value for key, value in stems.result.items() if key != "elapsed_s"}
+    located = client.wait(client.locate(mixture, ["dog"])).result
+    judged = client.wait(client.judge(mixture, folder / "dog.wav", "dog")).result
+    embedded = client.wait(client.embed(mixture, ["dog"])).result
+    with pytest.raises(ServiceError) as refused:
+        client.separate(mixture, [])
+    return files, report, located, judged, embedded, refused.value.status

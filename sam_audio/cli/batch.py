@@ -191,15 +191,16 @@ def _told(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
 
 
 def _lines() -> Callable[[int, int, str], None]:
-    begun = said = time.monotonic()
-    first: int | None = None
+    first: tuple[int, float] | None = None
+    said = time.monotonic()
 
     def tell(done: int, total: int, name: str) -> None:
         nonlocal said, first
         now = time.monotonic()
-        first = done if first is None else first  # what was skipped before took no time
-        if now - said >= _SAY_S and done > first:
-            left_s = (now - begun) / (done - first) * (total - done)
+        if first is None and done:
+            first = done, now  # what was skipped before took no time, nor did the models' loading
+        elif first is not None and now - said >= _SAY_S and done > first[0]:
+            left_s = (now - first[1]) / (done - first[0]) * (total - done)
             print(f"{done} of {total}, {left_s / 60:.0f} min left", file=sys.stderr)
             said = now
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -80,6 +81,33 @@ def test_locate_embed_and_caption(library, cli):
     assert cli("batch", "library", "--task", "caption", "-o", "captions", "--workers", 1).code == 0
     captions = asked(cli, "captions", "SELECT unnest(captions).captioner AS captioner FROM items")
     assert {row["captioner"] for row in captions} == {"tagger"}
+
+
+def test_from_a_store_to_a_store(library, cli, tiny_weights, s3):
+    """Recordings, outputs, catalogue and lock on a server that speaks S3."""
+    system = fsspec.filesystem("s3")
+    system.put(str(library), "sounds/library", recursive=True)
+    arguments = (
+        "batch",
+        f"{s3}/library",
+        "-p",
+        "dog",
+        "-o",
+        f"{s3}/stems",
+        "--workers",
+        1,
+        "--model",
+        tiny_weights,
+    )
+    assert "2 done, 0 skipped, 0 failed" in cli(*arguments).out
+    found = sorted(system.find("sounds/stems"))
+    assert [name for name in found if "_catalogue" not in name] == [
+        f"sounds/stems/{track}/{name}.wav" for track in ("deep/two", "one") for name in ("dog", "residual")
+    ]
+    assert sum("_catalogue" in name for name in found) == 1  # and the lock is gone
+    assert len(asked(cli, f"{s3}/stems", "SELECT * FROM stems")) == 4
+    system.pipe_file("sounds/library/one.wav", (library / "deep/two.wav").read_bytes())
+    assert "1 done, 1 skipped, 0 failed" in cli(*arguments).out
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,15 @@ def test_names_of_files_stay_in_the_folder(store, tmp_path):
     path = fetch_uri(f"{store}.hidden%2f", [store], tmp_path, 1000)
     assert path.parent == tmp_path and not path.name.startswith(".")
     assert uris.fetch_uri(store, [store], tmp_path, 1000).name == "recording"
+
+
+def test_from_s3(s3, tmp_path):
+    import fsspec
+
+    fsspec.filesystem("s3").pipe_file("sounds/in/a.wav", b"sound")
+    path = fetch_uri(f"{s3}/in/a.wav", [f"{s3}/in/"], tmp_path, 1000)
+    assert (path.name, path.read_bytes()) == ("a.wav", b"sound")
+    with pytest.raises(UserError, match="larger than"):
+        fetch_uri(f"{s3}/in/a.wav", [f"{s3}/in/"], tmp_path, 3)
+    with pytest.raises(UserError, match="may not read"):
+        fetch_uri(f"{s3}/other/a.wav", [f"{s3}/in/"], tmp_path, 1000)

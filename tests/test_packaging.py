@@ -1,0 +1,60 @@
+"""What is shipped beside the package: that it names what there is."""
+
+from __future__ import annotations
+
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from sam_audio.cli import app
+
+ROOT = Path(__file__).parent.parent
+
+
+def commands(group, name="sam-audio"):
+    for inner, command in group.commands.items():
+        if command.hidden:
+            continue
+        yield from (
+            commands(command, f"{name} {inner}") if hasattr(command, "commands") else [f"{name} {inner}"]
+        )
+
+
+def test_the_manual_page_has_every_command():
+    made = runpy.run_path(str(ROOT / "docs/man/make.py"))["page"]()
+    for page in (made, (ROOT / "docs/man/sam-audio.1").read_text()):
+        for name in commands(get_command(app)):
+            assert f".SS {name.replace('-', chr(92) + '-')}" in page, f"{name}: run docs/man/make.py"
+
+
+def test_the_service_s_options_in_the_container_are_the_command_s():
+    serve = get_command(app).commands["serve"]
+    known = {flag for parameter in serve.params for flag in parameter.opts}
+    service = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]["service"]
+    entry = next(
+        line
+        for line in (ROOT / "deploy/Dockerfile").read_text().splitlines()
+        if line.startswith("ENTRYPOINT")
+    )
+    given = [*yaml.safe_load(entry.removeprefix("ENTRYPOINT ")), *service["command"]]
+    assert given[:2] == ["sam-audio", "serve"]
+    assert {word for word in given if word.startswith("--")} <= known
+
+
+def test_the_container_installs_extras_that_there_are():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    wanted = text.partition('".[')[2].partition("]")[0].split(",")
+    assert wanted and set(wanted) <= extras.keys()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github/workflows").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_workflows_have_limits(path):
+    jobs = yaml.safe_load(path.read_text())["jobs"]
+    assert jobs and all("timeout-minutes" in job for job in jobs.values())

@@ -280,6 +280,7 @@ def children_of(pid):
 
 
 def test_a_full_disk_refuses_uploads_in_one_sentence(tiny_weights, mixture, small_disk):
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     with serving(small_disk / "service", tiny_weights) as (_, client):
         with pytest.raises(ServiceError, match="there is no room") as refused:
             client.separate(mixture, ["dog"])

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -148,6 +149,11 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(UserError)
     async def told(request: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 422)
+
+    @app.exception_handler(sqlite3.Error)
+    async def stuck(request: Request, error: sqlite3.Error) -> JSONResponse:
+        detail = f"the queue cannot be used ({error}): ask again later"
+        return JSONResponse({"detail": detail}, 503, {"retry-after": "30"})
 
     return app
 

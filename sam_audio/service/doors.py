@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 OPEN_PATHS = ("/v1/health",)
 UPLOADS = "/v1/uploads"
 MOST_JSON_BYTES = 1_000_000
+PASS_BY_S = 2.0
 _NOBODY = "nobody"
 
 
@@ -59,15 +61,24 @@ class Door:
             refusal.headers["www-authenticate"] = "Bearer"
         else:
             refusal = self._refused_body(scope, headers)
+        body = _Body(receive, self.settings, self._most_bytes(scope))
         if refusal is not None:
+            if client is not None:
+                await body.pass_by()
             refusal.headers["connection"] = "close"  # nobody reads what else it would send
             await refusal(scope, receive, send)
             return
         scope.setdefault("state", {})["client"] = client
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await body.pass_by()
+            await send(message)
+
         try:
-            await self.app(scope, self._bounded(scope, receive), send)
+            await self.app(scope, body.receive, answer)
         except HTTPException as broken:  # the body, where nobody else has caught it
-            await _refusal(broken.status_code, broken.detail)(scope, receive, send)
+            await _refusal(broken.status_code, broken.detail)(scope, receive, answer)
 
     def _most_bytes(self, scope: Scope) -> int:
         return self.settings.most_upload_bytes if scope["path"] == UPLOADS else MOST_JSON_BYTES
@@ -83,30 +94,44 @@ class Door:
             return _refusal(413, _too_large(self._most_bytes(scope)))
         return None
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Receives a body as long as it keeps to the limits; what comes afterwards is waited for."""
-        most_bytes, silence_s = self._most_bytes(scope), self.settings.upload_silence_s
-        begun, n_bytes, complete = time.monotonic(), 0, False
 
-        async def bounded() -> Message:
-            nonlocal n_bytes, complete
-            if complete:  # a disconnection, which may come late
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), silence_s)
-            except TimeoutError:
-                raise HTTPException(408, f"nothing came for {silence_s:g} s: send it again") from None
-            if message["type"] == "http.request":
-                n_bytes += len(message.get("body", b""))
-                complete = not message.get("more_body", False)
-            if n_bytes > most_bytes:
-                raise HTTPException(413, _too_large(most_bytes))
-            taken_s = time.monotonic() - begun
-            if not complete and taken_s > silence_s and n_bytes / taken_s < self.settings.least_upload_rate:
-                raise HTTPException(408, "the upload is too slow: send it again over another line")
-            return message
+class _Body:
+    """The body of a request, which is received as long as it keeps to the limits."""
 
-        return bounded
+    def __init__(self, receive: Receive, settings: Settings, most_bytes: int) -> None:
+        self._receive, self._settings, self._most_bytes = receive, settings, most_bytes
+        self._begun, self._n_bytes, self._over = time.monotonic(), 0, False
+
+    async def receive(self) -> Message:
+        if self._over:  # a disconnection, which may come late
+            return await self._receive()
+        silence_s = self._settings.upload_silence_s
+        try:
+            message = await asyncio.wait_for(self._receive(), silence_s)
+        except TimeoutError:
+            raise self._broken(408, f"nothing came for {silence_s:g} s: send it again") from None
+        if message["type"] == "http.request":
+            self._n_bytes += len(message.get("body", b""))
+        self._over = not message.get("more_body", False)
+        if self._n_bytes > self._most_bytes:
+            raise self._broken(413, _too_large(self._most_bytes))
+        taken_s = time.monotonic() - self._begun
+        slow = taken_s > silence_s and self._n_bytes / taken_s < self._settings.least_upload_rate
+        if slow and not self._over:
+            raise self._broken(408, "the upload is too slow: send it again over another line")
+        return message
+
+    def _broken(self, status: int, detail: str) -> HTTPException:
+        self._over = status == 408  # who was too slow once is not waited for again
+        return HTTPException(status, detail, {"connection": "close"})
+
+    async def pass_by(self) -> None:
+        """Takes the rest of a body that nobody wants, for a moment: who still sends does not hear the answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PASS_BY_S):
+                while not self._over:
+                    message = await self._receive()
+                    self._over = not message.get("more_body", False)
 
 
 def _too_large(most_bytes: int) -> str:

@@ -19,6 +19,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sam_audio.errors import AudioWriteError
+from sam_audio.io.target import writing
+
 LEASE_S = 30.0
 MOST_ATTEMPTS = 3
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -70,10 +73,16 @@ class Queue:
         self._path = path
         self._local = threading.local()
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._changing() as db:
-            for statement in _TABLES.split(";"):
-                db.execute(statement)
+        with writing(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._changing() as db:
+                for statement in _TABLES.split(";"):
+                    db.execute(statement)
+        except sqlite3.Error as error:
+            raise AudioWriteError(
+                f"{path} cannot be used as a queue ({error}): choose another folder"
+            ) from None
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -197,11 +206,12 @@ class Queue:
             )
 
     def requeue_lost(self) -> int:
-        """Queues jobs again whose owner is dead; fails those that were begun MOST_ATTEMPTS times; how many."""
+        """Queues jobs again whose owner, whoever that is, is dead or has not renewed them; fails those that were begun
+        MOST_ATTEMPTS times. How many there were."""
         running = self._db.execute(
             "SELECT id, owner, beat_at, attempts FROM jobs WHERE state = 'running'"
         ).fetchall()
-        lost = [row for row in running if row[1] != self.owner and not _lives(row[1], row[2])]
+        lost = [row for row in running if not _lives(row[1], row[2])]
         for job_id, owner, _, attempts in lost:
             with self._changing() as db:
                 if attempts >= MOST_ATTEMPTS:

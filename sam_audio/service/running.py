@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -65,18 +66,22 @@ class Runner:
         while not self.stopping.wait(TIDY_S):
             try:
                 self.tidy()
-            except OSError:
+            except (OSError, sqlite3.Error):
                 continue  # a disk that is full, or a file that went; the next round looks again
 
     def _serve(self) -> None:
         worker = Worker(ServiceWork(self.settings).load, passes_progress=True)
         try:
             while not self.stopping.is_set():
-                job = self.queue.claim()
-                if job is None:
-                    self.stopping.wait(POLL_S)
-                else:
-                    self._do(worker, job)
+                try:
+                    job = self.queue.claim()
+                    if job is not None:
+                        self._do(worker, job)
+                        continue
+                except (OSError, sqlite3.Error):
+                    # a full disk: nobody renews the job, so it is queued again when there is room
+                    self.stopping.wait(BEAT_S)
+                self.stopping.wait(POLL_S)
         finally:
             worker.close()
 

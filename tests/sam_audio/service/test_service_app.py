@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import io
 import socket
+import sqlite3
 import threading
 import time
 import zipfile
@@ -111,6 +112,18 @@ def test_no_room(settings):
     client = talk(replace(settings, most_data_bytes=3))
     assert client.post("/v1/uploads", content=b"four").status_code == 201
     assert client.post("/v1/uploads", content=b"more").status_code == 507
+
+
+def test_a_queue_that_is_stuck(settings, monkeypatch):
+    client = talk(settings)
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(client.app.state.service.queue, "add", full)
+    answer = client.post("/v1/embed", json={"texts": ["dog"]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert "disk is full" in answer.json()["detail"]
 
 
 def test_too_many_jobs(settings):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from sam_audio.errors import AudioWriteError
 from sam_audio.service import jobs
 from sam_audio.service.jobs import Queue
 
@@ -135,3 +136,9 @@ def test_what_is_old_is_forgotten_but_not_what_is_needed(queue):
     assert (queue.stored_bytes(), queue.get(waiting.id).state) == (10, "queued")
     queue.cancel(waiting.id)
     assert queue.forget(time.time() + 1) == ([waiting.id], ["u" * 32])
+
+
+def test_a_folder_that_takes_no_queue(tmp_path):
+    (tmp_path / "q").mkdir()
+    with pytest.raises(AudioWriteError, match="cannot be used as a queue"):
+        Queue(tmp_path / "q")

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +20,9 @@ from sam_audio.scale.processes import Worker, WorkerDied
 from sam_audio.scale.stores import Folder, open_folder, version_of
 from sam_audio.scale.tasks import check_asked, how
 from sam_audio.scale.work import STOPPED, UNCHANGED, Assignment, Row, Work
+
+LOOKERS = 32  # at what is done already: a store takes its time over each request
+LOOKED_AT_ONCE = 1000
 
 
 class Engine(Protocol):
@@ -77,16 +81,20 @@ def run_batch(
         catalogue = Catalogue(folder)
         summary = Summary()
 
+        def state_of(item: Item) -> Assignment | None:
+            found = known.get(item.track)
+            if found is None or not _is_whole(found, item, digest, folder):
+                return Assignment(item)
+            return None if _same_version(found, item, work) else Assignment(item, found.content)
+
         def assignments() -> Iterator[Assignment]:
-            for item in listed:
-                found = known.get(item.track)
-                whole = found is not None and _is_whole(found, item, digest, folder)
-                if found is None or not whole:
-                    yield Assignment(item)
-                elif not _same_version(found, item, work):
-                    yield Assignment(item, found.content)
-                else:
-                    summary.skipped += 1
+            with ThreadPoolExecutor(LOOKERS) as pool:
+                for first in range(0, len(listed), LOOKED_AT_ONCE):
+                    for assignment in pool.map(state_of, listed[first : first + LOOKED_AT_ONCE]):
+                        if assignment is None:
+                            summary.skipped += 1
+                        else:
+                            yield assignment
 
         def finished() -> int:
             return summary.done + summary.skipped + summary.failed

@@ -176,7 +176,8 @@ def known_tracks(folder: Folder) -> dict[str, Known]:
     ]
     table = _latest(_read(folder, _parts(folder), columns))
     known = {}
-    for row in table.to_pylist():
+    rows = (row for batch in table.to_batches(max_chunksize=PART_ROWS) for row in batch.to_pylist())
+    for row in rows:
         if row["status"] == DONE:
             outputs = tuple((stem["path"], stem["bytes"]) for stem in row["stems"] or [])
             prompts = tuple(row["prompts"] or ())

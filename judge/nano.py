@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from judge import WEIGHTS
 from judge.scales import scores_of_absent
-from judge.types import Judge, Judgement, JudgeWindow, Prompt
+from judge.types import Judge, Judgement, JudgeWindow, StemPrompt
 from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
@@ -116,7 +116,7 @@ class JudgeNetwork(nn.Module):
 
 
 @dataclass
-class Mixture:
+class MixtureWindow:
     """One window of a mixture, before any stem is known.
 
     ``samples`` (n,), n a multiple of FRAME; its ``spectrum`` (N_BINS, T); energies of its bands (N_BANDS, T); and what
@@ -129,7 +129,7 @@ class Mixture:
     heard: Opinion
 
     @classmethod
-    def of(cls, samples: Tensor, heard: Callable[[Samples], Opinion]) -> Mixture:
+    def of(cls, samples: Tensor, heard: Callable[[Samples], Opinion]) -> MixtureWindow:
         """``heard`` tells what is heard in a mixture with these energies."""
         spectrum = stft(samples)[..., :-1]
         energies = to_bands(power(spectrum))
@@ -151,14 +151,16 @@ class Given(NamedTuple):
     facts: Tensor
 
 
-def listen(engine: Engine, samples: Tensor, vectors: Samples) -> Mixture:
+def listen(engine: Engine, samples: Tensor, vectors: Samples) -> MixtureWindow:
     """Listens to one window of a mixture, (n,), for prompts with these vectors (P, 384)."""
-    return Mixture.of(
+    return MixtureWindow.of(
         samples, lambda energies: opinion(engine.listen(samples[None].numpy(), energies), alone(vectors))
     )
 
 
-def compare(engine: Engine, mixed: Mixture, stems: Tensor, rows: Sequence[int], vectors: Samples) -> Given:
+def compare(
+    engine: Engine, mixed: MixtureWindow, stems: Tensor, rows: Sequence[int], vectors: Samples
+) -> Given:
     """All that the network is given of N stems of one mixture.
 
     Args:
@@ -252,7 +254,9 @@ class NanoJudge(Judge):
         # windows of a recording ask for the same again
         self._embed = lru_cache(maxsize=256)(self._embed_text)
 
-    def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
+    def judge(
+        self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[StemPrompt]
+    ) -> list[Judgement]:
         """Judges each stem by its prompt; a prompt is text or a vector of the joint space.
 
         Shapes: mixture (n,) and each stem (n,), float32, mono, at 48 kHz. Long sound is judged in windows (see
@@ -282,7 +286,7 @@ class NanoJudge(Judge):
         running.push(np.stack([mixture, *stems]).astype(np.float32, copy=False))
         return running.finish()
 
-    def along(self, stream: SeparationStream, prompts: Sequence[Prompt]) -> JudgeWindow | None:
+    def along(self, stream: SeparationStream, prompts: Sequence[StemPrompt]) -> JudgeWindow | None:
         """Judges window after window by what a separation hears on its way, where that listens with the same engine:
         nothing is then listened to twice."""
         vectors = self._vectors(prompts)
@@ -291,11 +295,11 @@ class NanoJudge(Judge):
             return None
         return lambda mixture, stems: self._judge_window(mixture, stems, vectors, overheard)
 
-    def _vectors(self, prompts: Sequence[Prompt]) -> Samples:
+    def _vectors(self, prompts: Sequence[StemPrompt]) -> Samples:
         """(N, 384)."""
         return np.array([self._vector(prompt) for prompt in prompts], np.float32).reshape(-1, self.vector_dim)
 
-    def _vector(self, prompt: Prompt) -> Samples:
+    def _vector(self, prompt: StemPrompt) -> Samples:
         if isinstance(prompt, str):
             return self._embed(prompt)
         if np.shape(prompt) != (self.vector_dim,):
@@ -323,7 +327,11 @@ class NanoJudge(Judge):
             return [judgement(_PERFECT if is_silent(stem) else _WRONG, 0.0) for stem in stems]
         samples = F.pad(torch.from_numpy(mixture), padding)
         # once, however many stems there are
-        mixed = listen(self.engine, samples, vectors) if told is None else Mixture.of(samples, lambda _: told)
+        mixed = (
+            listen(self.engine, samples, vectors)
+            if told is None
+            else MixtureWindow.of(samples, lambda _: told)
+        )
         parts = F.pad(torch.from_numpy(stems), padding)
         judgements = []
         for start in range(0, len(parts), AT_ONCE):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from judge.types import AXES, Judge, Judgement, Prompt
+from judge.types import AXES, Judge, Judgement, StemPrompt
 from peav.checkpoints import CheckpointError
 from peav.official import hub
 from peav.official.audio import frame_mask
@@ -361,7 +361,9 @@ class OfficialJudge(Judge):
         )
         return cls(model, SAMAudioJudgeProcessor.from_pretrained(name_or_folder, revision=revision))
 
-    def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
+    def judge(
+        self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[StemPrompt]
+    ) -> list[Judgement]:
         """See `judge.types.Judge`; the prompts have to be texts."""
         if len(stems) != len(prompts):
             raise PromptError(f"there are {len(stems)} stems but {len(prompts)} prompts: give one for each")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from judge.types import Judge, Prompt, Ranker
+from judge.types import Judge, Ranker, StemPrompt
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.types import Samples, Span
 
@@ -35,7 +35,7 @@ class JudgeRanker(Ranker):
         self,
         candidates: Sequence[Samples],
         mixture: Samples,
-        prompt: Prompt,
+        prompt: StemPrompt,
         spans: Sequence[Span] | None = None,
     ) -> Samples:
         """See `Ranker.rank`."""
@@ -43,7 +43,7 @@ class JudgeRanker(Ranker):
         return np.array([judgement.overall for judgement in judgements], np.float32)
 
 
-class Embedder(Protocol):
+class JointSpace(Protocol):
     """Puts words and sounds into one space of D dimensions; ``dim`` is D, None if only vectors can tell."""
 
     @property
@@ -66,7 +66,7 @@ class SimilarityRanker(Ranker):
         sample_rate: of the sounds it takes, in Hz.
     """
 
-    def __init__(self, embedder: Embedder, sample_rate: int = 48_000) -> None:
+    def __init__(self, embedder: JointSpace, sample_rate: int = 48_000) -> None:
         self.embedder = embedder
         self.sample_rate = sample_rate
         self.vector_dim = embedder.dim
@@ -75,7 +75,7 @@ class SimilarityRanker(Ranker):
         self,
         candidates: Sequence[Samples],
         mixture: Samples | None,
-        prompt: Prompt,
+        prompt: StemPrompt,
         spans: Sequence[Span] | None = None,
     ) -> Samples:
         """See `Ranker.rank`; the mixture does not matter."""
@@ -111,7 +111,7 @@ class SoundActivityRanker(Ranker):
         self,
         candidates: Sequence[Samples],
         mixture: Samples | None,
-        prompt: Prompt | None,
+        prompt: StemPrompt | None,
         spans: Sequence[Span] | None = None,
     ) -> Samples:
         """See `Ranker.rank`; mixture and prompt do not matter."""
@@ -179,7 +179,7 @@ class Ensemble(Ranker):
         self,
         candidates: Sequence[Samples],
         mixture: Samples,
-        prompt: Prompt,
+        prompt: StemPrompt,
         spans: Sequence[Span] | None = None,
     ) -> Samples:
         """See `Ranker.rank`."""
@@ -190,7 +190,7 @@ class Ensemble(Ranker):
         self,
         candidates: Sequence[Samples],
         mixture: Samples,
-        prompt: Prompt,
+        prompt: StemPrompt,
         spans: Sequence[Span] | None = None,
     ) -> dict[str, Samples]:
         """What each ranker says before it is weighted, (K,) by name; for reports."""

@@ -11,7 +11,7 @@ from sam_audio.types import Samples, Span
 
 AXES = ("overall", "recall", "precision", "faithfulness")
 
-Prompt: TypeAlias = str | Samples  # a text, or a vector (D,) of the judge's joint space
+StemPrompt: TypeAlias = str | Samples  # a text, or a vector (D,) of the judge's joint space
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Judge(ABC):
     vector_dim: int | None = None
 
     @abstractmethod
-    def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
+    def judge(
+        self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[StemPrompt]
+    ) -> list[Judgement]:
         """One judgement for each stem.
 
         Args:
@@ -66,7 +68,7 @@ class Judge(ABC):
             PromptError: a prompt is of a kind that this judge does not understand, or one is missing.
         """
 
-    def along(self, stream: Any, prompts: Sequence[Prompt]) -> JudgeWindow | None:
+    def along(self, stream: Any, prompts: Sequence[StemPrompt]) -> JudgeWindow | None:
         """What judges the windows of one recording, in order and all of them, by what its separation (a
         `sam_audio.separator.base.SeparationStream`) hears; None if it has to listen for itself."""
         return None
@@ -88,7 +90,7 @@ class Ranker(ABC):
         self,
         candidates: Sequence[Samples],
         mixture: Samples,
-        prompt: Prompt,
+        prompt: StemPrompt,
         spans: Sequence[Span] | None = None,
     ) -> Samples:
         """Scores (K,) float32.

@@ -13,7 +13,7 @@ from judge.rank import Ranker
 from judge.report import in_mixture
 from judge.types import Judge
 from sam_audio.conditioning.encode import encode
-from sam_audio.conditioning.source import Recording as Source
+from sam_audio.conditioning.source import Recording
 from sam_audio.extending.hookspecs import PostProcessor
 from sam_audio.io import (
     AudioReader,
@@ -30,7 +30,7 @@ from sam_audio.plan import Output, Plan
 from sam_audio.report import RenderReport, StemReport
 from sam_audio.selection.candidates import candidates, choose, passes_of, share_of
 from sam_audio.selection.judging import StemJudge
-from sam_audio.separation import Quantiser, Recording, Sink, run
+from sam_audio.separation import Quantiser, Readable, Sink, run
 from sam_audio.separator.base import SeparationModel
 from sam_audio.sinks import Files, Levels, Told
 from sam_audio.types import Condition, Progress
@@ -77,7 +77,7 @@ def render(
     ) as reader:
         spec = resolve_output(options.format, options.depth, reader)
         report = _report(model, planned, reader)
-        source = Source(job.mixture, model, start_s=options.start_s, duration_s=options.duration_s)
+        source = Recording(job.mixture, model, start_s=options.start_s, duration_s=options.duration_s)
         conditions = encode(planned.requests, source)
         with WriterGroup() as group:
             metadata = _metadata(reader, planned, report)
@@ -108,7 +108,7 @@ def separate_into(
     sinks: Sequence[Sink],
     model: SeparationModel,
     conditions: list[Condition],
-    recording: Recording,
+    recording: Readable,
     options: SeparationOptions,
     report: RenderReport,
     company: Company,

@@ -24,7 +24,7 @@ Quantiser = Callable[[Samples], Samples]
 BLOCK_S = 0.5  # fed at a time to models that do not mind
 
 
-class Recording(Protocol):
+class Readable(Protocol):
     """A recording that can be read more than once: a file (`sam_audio.io.AudioReader`) or an array.
 
     Attributes:
@@ -170,7 +170,7 @@ class Separation:
 def run(
     model: SeparationModel,
     conditions: list[Condition],
-    recording: Recording,
+    recording: Readable,
     sinks: Sequence[Sink],
     *,
     strength: float = 1.0,

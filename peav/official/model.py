@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from peav.official import naming
 from peav.official.config import PEAudioVideoConfig
 from peav.official.fusion import FusionEncoder
-from peav.official.parts import Builders, Head, Heard, Logit, PartedModel, check_mask, shared_builders
+from peav.official.parts import AudioFeatures, Builders, Head, Logit, PartedModel, check_mask, shared_builders
 from peav.official.transformer import TowerOutput
 from peav.official.video import VideoEncoder
 from peav.official.vision import VisionTower
@@ -268,7 +268,7 @@ class PEAudioVideo(PartedModel):
         valid_mask = None if valid_mask is None else valid_mask.to(features.device).bool()
         return Seen(features, valid_mask, self.part("video")(features, valid_mask))
 
-    def _fuse(self, heard: Heard, seen: Seen) -> TowerOutput:
+    def _fuse(self, heard: AudioFeatures, seen: Seen) -> TowerOutput:
         fusion: FusionEncoder = self.part("fusion")
         states = heard.output.last_hidden_state, seen.output.last_hidden_state
         if len(states[0]) != len(states[1]):

@@ -60,7 +60,7 @@ class Logit(nn.Module):
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioFeatures:
     """What the audio tower makes of sound."""
 
     codec_features: Tensor  # (B, T, C)
@@ -184,7 +184,7 @@ class PartedModel(nn.Module):
 
     def _hear(
         self, input_values: Tensor | None, padding_mask: Tensor | None, input_features: Tensor | None
-    ) -> Heard:
+    ) -> AudioFeatures:
         """Runs the audio tower on waveforms (B, 1, n) with a mask of samples, or on codec features (B, T, C) with a
         mask of frames."""
         padding_mask = self._here(padding_mask)
@@ -209,7 +209,7 @@ class PartedModel(nn.Module):
             latents = input_features
             mask = None if padding_mask is None else padding_mask.bool()
         latents = self._vectors(latents)
-        return Heard(latents, mask, self.part("audio")(latents, mask))
+        return AudioFeatures(latents, mask, self.part("audio")(latents, mask))
 
     def _read(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Hidden states of texts, (B, L, D); the text's own vector comes first."""

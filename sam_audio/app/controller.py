@@ -39,7 +39,7 @@ from sam_audio.session import (
 
 if TYPE_CHECKING:
     from sam_audio.api import Separator
-    from sam_audio.conditioning.embedding import Locator
+    from sam_audio.conditioning.embedding import FrameEncoder
     from sam_audio.finding.spans import Spectrogram
 
 MIXTURE = "mixture"  # the track of the recording itself
@@ -84,7 +84,7 @@ class Shared:
         atexit.register(self.close)  # the server may end while visitors are there
         self._lock = threading.Lock()
         self._separators: OrderedDict[str, Separator] = OrderedDict()
-        self._locator: Locator | None = None
+        self._locator: FrameEncoder | None = None
         self._sweeper: threading.Thread | None = None
 
     def separator(self, model: str) -> Separator:
@@ -102,7 +102,7 @@ class Shared:
             self._separators.move_to_end(model)
             return self._separators[model]
 
-    def locator(self) -> Locator:
+    def locator(self) -> FrameEncoder:
         from sam_audio.conditioning.embedding import load_frame_encoder
 
         with self._lock:
@@ -387,7 +387,7 @@ class Editor:
 
     # ---- listening and looking -----------------------------------------------------------------------
 
-    def listening(self, start: bool = False) -> Task[list[listen.Heard]] | None:
+    def listening(self, start: bool = False) -> Task[list[listen.Found]] | None:
         """What is in the recording; None until it is started."""
         current = self.project.media
         if current is None:

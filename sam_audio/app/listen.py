@@ -17,7 +17,7 @@ from sam_audio.types import Samples
 from sam_audio.vocabulary import load_labels
 
 if TYPE_CHECKING:
-    from sam_audio.conditioning.embedding import Locator
+    from sam_audio.conditioning.embedding import FrameEncoder
 
 MOST_SOUNDS = 8
 _OPTIONS = SpanOptions(threshold=0.5, release=0.3, min_duration_s=0.2, merge_gap_s=0.4)
@@ -35,7 +35,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Found:
     """A sound in a recording: how certain (0..1), and when, as (start, end) in seconds."""
 
     name: str
@@ -58,8 +58,8 @@ def labels() -> tuple[Label, ...]:
 
 
 def what_is_in(
-    path: Path, locator: Locator, seconds: float, progress: Callable[[int, int | None], None]
-) -> list[Heard]:
+    path: Path, locator: FrameEncoder, seconds: float, progress: Callable[[int, int | None], None]
+) -> list[Found]:
     """The sounds that are most certainly in a recording, the most certain first.
 
     Args:
@@ -79,19 +79,19 @@ def what_is_in(
     return _distinct([_heard(one, row, seconds) for one, row in zip(known, activity, strict=True)])
 
 
-def _heard(label: Label, row: np.ndarray, seconds: float) -> tuple[Label, Heard]:
+def _heard(label: Label, row: np.ndarray, seconds: float) -> tuple[Label, Found]:
     best = np.partition(row, -min(_CERTAIN_FRAMES, len(row)))[-_CERTAIN_FRAMES:]
     score = float(best.mean()) / 255
     if score < _OPTIONS.threshold / 2:
-        return label, Heard(label.name, score, ())
+        return label, Found(label.name, score, ())
     probabilities: Samples = (row / 255).astype(np.float32)
     spans = find_spans(probabilities, 48_000 / FRAME, _OPTIONS, seconds)
-    return label, Heard(label.name, round(score, 3), tuple((s.start_s, s.end_s) for s in spans))
+    return label, Found(label.name, round(score, 3), tuple((s.start_s, s.end_s) for s in spans))
 
 
-def _distinct(found: list[tuple[Label, Heard]]) -> list[Heard]:
+def _distinct(found: list[tuple[Label, Found]]) -> list[Found]:
     """The most certain ones, without those that are most likely the same sound under another name."""
-    kept: list[tuple[Label, Heard]] = []
+    kept: list[tuple[Label, Found]] = []
     for label, heard in sorted(found, key=lambda pair: -pair[1].score):
         if heard.spans and not any(_same(label, heard, *other) for other in kept):
             kept.append((label, heard))
@@ -100,12 +100,12 @@ def _distinct(found: list[tuple[Label, Heard]]) -> list[Heard]:
     return [heard for _, heard in kept]
 
 
-def _same(label: Label, heard: Heard, other_label: Label, other: Heard) -> bool:
+def _same(label: Label, heard: Found, other_label: Label, other: Found) -> bool:
     alike = (
         label.kind == other_label.kind or label.name in other_label.alike or other_label.name in label.alike
     )
     return alike and _common_s(heard, other) >= _SAME * min(heard.seconds, other.seconds)
 
 
-def _common_s(one: Heard, other: Heard) -> float:
+def _common_s(one: Found, other: Found) -> float:
     return sum(max(0.0, min(b, d) - max(a, c)) for a, b in one.spans for c, d in other.spans)

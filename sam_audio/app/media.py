@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +26,6 @@ _COLUMNS = 900  # peaks of an excerpt: more than the widest page has pixels
 _OVERVIEW_COLUMNS = 800
 _MOST_HZ = 48_000  # of an excerpt
 _CHUNK = 1 << 20
-Progress = Callable[[int, int | None], None]
 
 
 def receive(source: BinaryIO, name: str, folder: Path, most_bytes: int) -> Path:

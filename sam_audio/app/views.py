@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sam_audio.app.controller import AXES, MIXTURE, Stems
-from sam_audio.app.listen import Heard
+from sam_audio.app.listen import Found
 from sam_audio.app.media import Excerpt
 from sam_audio.app.project import Media, Project
 from sam_audio.finding.spans import Spectrogram
@@ -145,7 +145,7 @@ def tracks(
     return rows
 
 
-def lane(heard: Heard, seconds: float) -> str:
+def lane(heard: Found, seconds: float) -> str:
     """When a sound happens, as a strip of HTML with a description for those who do not see it."""
     spans = "; ".join(f"{clock(a)} to {clock(b)}" for a, b in heard.spans[:12])
     pieces = "".join(

@@ -42,7 +42,7 @@ def load_embedder(name: str = "nano", device: str = "cpu") -> Embedder:
         return Embedder(str(name), *load_audio_video(name, device=device))
 
 
-def load_frame_encoder(name: str = "nano", device: str = "cpu") -> Locator:
+def load_frame_encoder(name: str = "nano", device: str = "cpu") -> FrameEncoder:
     """PE-A-Frame by name ("nano"), hub id or folder.
 
     Raises:
@@ -51,7 +51,7 @@ def load_frame_encoder(name: str = "nano", device: str = "cpu") -> Locator:
     from peav import load_audio_frame
 
     with _as_model_error():
-        return Locator(str(name), *load_audio_frame(name, device=device))
+        return FrameEncoder(str(name), *load_audio_frame(name, device=device))
 
 
 class Embedder:
@@ -62,7 +62,7 @@ class Embedder:
     def __init__(self, name: str, model: Any, processor: Any) -> None:
         self.name, self.model, self.processor = name, model, processor
 
-        self._locator: Locator | None = None
+        self._locator: FrameEncoder | None = None
 
     @property
     def dim(self) -> int:
@@ -163,7 +163,7 @@ class Embedder:
         return probability(torch.from_numpy(audio), torch.from_numpy(texts)).numpy()
 
 
-class Locator:
+class FrameEncoder:
     """PE-A-Frame on files: when does each described sound happen?"""
 
     frame_rate = SAMPLE_RATE / FRAME

@@ -9,7 +9,7 @@ import numpy as np
 from sam_audio.errors import UserError
 from sam_audio.evaluation.datasets import Item
 from sam_audio.evaluation.metrics import average_precision, ranks
-from sam_audio.evaluation.protocols import Embedder, Evaluation, Row, attempt, ensure_some
+from sam_audio.evaluation.protocols import Evaluation, JointEncoder, Row, attempt, ensure_some
 from sam_audio.evaluation.retrieval import embed_clip, embed_texts
 
 __all__ = ["TEMPLATES", "embed_labels", "evaluate"]
@@ -19,7 +19,7 @@ TEMPLATES = {"audio": ("{}", "the sound of {}"), "video": ("{}", "a video of {}"
 
 
 def evaluate(
-    embedder: Embedder,
+    embedder: JointEncoder,
     items: Iterable[Item],
     labels: Sequence[str],
     modality: str = "audio",
@@ -75,7 +75,7 @@ def evaluate(
 
 
 def embed_labels(
-    embedder: Embedder, labels: Sequence[str], templates: Sequence[str], modality: str = "audio"
+    embedder: JointEncoder, labels: Sequence[str], templates: Sequence[str], modality: str = "audio"
 ) -> np.ndarray:
     """(N, D) unit vectors to compare with the modality, each the mean over the templates.
 

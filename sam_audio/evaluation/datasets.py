@@ -30,7 +30,7 @@ from typing import Literal
 
 from sam_audio.errors import UserError
 
-__all__ = ["DATASETS", "Dataset", "Event", "Item", "load"]
+__all__ = ["DATASETS", "Dataset", "LabelledEvent", "Item", "load"]
 
 VIDEO = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 AUDIO = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
@@ -41,7 +41,7 @@ _SHOWN = 5  # names listed in a message
 
 
 @dataclass(frozen=True)
-class Event:
+class LabelledEvent:
     """One sound of a recording; seconds."""
 
     label: str
@@ -59,7 +59,7 @@ class Item:
     path: Path
     captions: tuple[str, ...] = ()
     label: str = ""
-    events: tuple[Event, ...] = ()
+    events: tuple[LabelledEvent, ...] = ()
     start_s: float = 0.0
     end_s: float | None = None
 
@@ -351,7 +351,7 @@ def _kinetics400(folder: _Folder) -> Iterator[Item]:
 
 
 def _desed(folder: _Folder) -> Iterator[Item]:
-    events: dict[str, list[Event]] = defaultdict(list)
+    events: dict[str, list[LabelledEvent]] = defaultdict(list)
     path = folder.annotation(f"{folder.split}.tsv")
     for line in _table(path, ["filename", "onset", "offset", "event_label"], delimiter="\t"):
         heard = events[line["filename"]]
@@ -364,7 +364,7 @@ def _desed(folder: _Folder) -> Iterator[Item]:
 def _audioset_strong(folder: _Folder) -> Iterator[Item]:
     path = folder.annotation(f"audioset_{folder.split}_strong.tsv", f"{folder.split}.tsv")
     names = _display_names(folder.annotation("mid_to_display_name.tsv"))
-    events: dict[str, list[Event]] = defaultdict(list)
+    events: dict[str, list[LabelledEvent]] = defaultdict(list)
     columns = "segment_id", "start_time_seconds", "end_time_seconds", "label"
     for line in _table(path, columns, delimiter="\t"):
         if line["label"] not in names:
@@ -385,8 +385,8 @@ def _display_names(path: Path) -> dict[str, str]:
     return {line["mid"]: line["name"] for line in _table(path, ["mid", "name"], delimiter="\t", header=False)}
 
 
-def _event(line: _Line, onset: str, offset: str, label: str) -> Event:
-    event = Event(_spoken(label), line.number(onset), line.number(offset))
+def _event(line: _Line, onset: str, offset: str, label: str) -> LabelledEvent:
+    event = LabelledEvent(_spoken(label), line.number(onset), line.number(offset))
     if not 0 <= event.onset_s <= event.offset_s:
         raise UserError(f"{line.where}: an event from {event.onset_s:g} s to {event.offset_s:g} s is not one")
     return event

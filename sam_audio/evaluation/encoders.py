@@ -20,7 +20,7 @@ import torch
 from peav.nano.audio import WINDOW_MELS, AudioTower
 from peav.nano.text import TextTower
 from sam_audio.evaluation import localization
-from sam_audio.evaluation.datasets import Event, Item
+from sam_audio.evaluation.datasets import Item, LabelledEvent
 from sam_audio.evaluation.metrics import average_precision, ranks, recall_at
 from sam_audio.evaluation.protocols import Row
 from sam_audio.evaluation.scenes import scenes
@@ -155,7 +155,9 @@ def detect(
             there[path] = {label for _, _, label in scene.events}
             others = [label for label in labels if absent_ok(label, [*there[path], scene.background])]
             not_there[path] = set(rng.choice(others, min(len(there[path]), len(others)), replace=False))
-            items.append(Item(path, events=tuple(Event(name, on, off) for on, off, name in scene.events)))
+            items.append(
+                Item(path, events=tuple(LabelledEvent(name, on, off) for on, off, name in scene.events))
+            )
         asked = {
             "what is there": there,
             "what is there and what is not": {path: there[path] | not_there[path] for path in there},

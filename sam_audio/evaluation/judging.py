@@ -19,7 +19,7 @@ import numpy as np
 
 from judge import scales
 from judge.scales import Measured
-from judge.types import AXES, Judge, Judgement, Prompt
+from judge.types import AXES, Judge, Judgement, StemPrompt
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.evaluation.protocols import Evaluation, Row, attempt, ensure_some
 from sam_audio.separator.base import SeparationModel
@@ -68,7 +68,7 @@ class Item:
     mixture: Samples
     stem: Samples
     target: Samples
-    prompt: Prompt
+    prompt: StemPrompt
 
 
 @dataclass(frozen=True)

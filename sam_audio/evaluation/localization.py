@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.evaluation.datasets import Event, Item
+from sam_audio.evaluation.datasets import Item, LabelledEvent
 from sam_audio.evaluation.metrics import PSDS1, PSDS2, event_f1, merged, psds, segment_f1
 from sam_audio.evaluation.protocols import Evaluation, Row, Value, attempt, ensure_some
 from sam_audio.finding.locate import Locator
@@ -43,8 +43,8 @@ def evaluate(
     """
     if not labels:
         raise UserError("nothing is annotated as heard in these recordings: choose another split")
-    references: dict[str, list[Event]] = {}
-    estimates: dict[str, list[Event]] = {}
+    references: dict[str, list[LabelledEvent]] = {}
+    estimates: dict[str, list[LabelledEvent]] = {}
     scores: dict[str, np.ndarray] = {}
     durations_s: dict[str, float] = {}
     unreadable: list[str] = []
@@ -56,7 +56,7 @@ def evaluate(
         activity, durations_s[clip] = heard
         references[clip] = merged(item.events)
         estimates[clip] = [
-            Event(found.prompt, found.start_s, found.end_s)
+            LabelledEvent(found.prompt, found.start_s, found.end_s)
             for found in find_events(activity, labels, locator.frame_rate, options, durations_s[clip])
         ]
         scores[clip] = activity.astype(np.float32)

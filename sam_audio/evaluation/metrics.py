@@ -16,7 +16,7 @@ import numpy as np
 from sam_audio.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from sam_audio.evaluation.datasets import Event
+    from sam_audio.evaluation.datasets import LabelledEvent
 
 __all__ = [
     "PSDS1",
@@ -42,7 +42,7 @@ PSDS2: dict[str, float] = {
 }
 _MAX_EFPR = 100.0  # false positives an hour up to which PSDS looks
 
-Clips = Mapping[str, Sequence["Event"]]  # clip -> events
+Clips = Mapping[str, Sequence["LabelledEvent"]]  # clip -> events
 
 
 def ranks(scores: np.ndarray, positives: Sequence[Sequence[int]]) -> np.ndarray:
@@ -212,21 +212,21 @@ def psds(
     return float(score), {label: float(value) for label, value in per_class.items()}
 
 
-def merged(events: Sequence[Event]) -> list[Event]:
+def merged(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
     """Events of one label that overlap or touch become one; sorted by onset.
 
-    >>> from sam_audio.evaluation.datasets import Event
-    >>> merged([Event("dog", 2, 3), Event("dog", 0, 2), Event("cat", 1, 4)])
-    [Event(label='dog', onset_s=0, offset_s=3), Event(label='cat', onset_s=1, offset_s=4)]
+    >>> from sam_audio.evaluation.datasets import LabelledEvent
+    >>> merged([LabelledEvent("dog", 2, 3), LabelledEvent("dog", 0, 2), LabelledEvent("cat", 1, 4)])
+    [LabelledEvent(label='dog', onset_s=0, offset_s=3), LabelledEvent(label='cat', onset_s=1, offset_s=4)]
     """
-    from sam_audio.evaluation.datasets import Event
+    from sam_audio.evaluation.datasets import LabelledEvent
 
-    last: dict[str, Event] = {}
-    done: list[Event] = []
+    last: dict[str, LabelledEvent] = {}
+    done: list[LabelledEvent] = []
     for event in sorted(events, key=lambda e: e.onset_s):
         before = last.get(event.label)
         if before is not None and event.onset_s <= before.offset_s:
-            event = Event(event.label, before.onset_s, max(before.offset_s, event.offset_s))
+            event = LabelledEvent(event.label, before.onset_s, max(before.offset_s, event.offset_s))
         elif before is not None:
             done.append(before)
         last[event.label] = event
@@ -243,7 +243,7 @@ def _sed_eval() -> Any:
     return sound_event
 
 
-def _rows(events: Sequence[Event]) -> list[dict[str, float | str]]:
+def _rows(events: Sequence[LabelledEvent]) -> list[dict[str, float | str]]:
     return [{"event_label": e.label, "onset": e.onset_s, "offset": e.offset_s} for e in events]
 
 

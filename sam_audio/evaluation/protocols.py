@@ -17,7 +17,7 @@ Row = Mapping[str, Value]
 T = TypeVar("T")
 
 
-class Embedder(Protocol):
+class JointEncoder(Protocol):
     """Puts sounds, pictures and words into one space of D dimensions; every vector has length 1."""
 
     name: str

@@ -9,7 +9,7 @@ import numpy as np
 from sam_audio.errors import UserError
 from sam_audio.evaluation.datasets import Item
 from sam_audio.evaluation.metrics import ranks, recall_at
-from sam_audio.evaluation.protocols import Embedder, Evaluation, Row, attempt, ensure_some
+from sam_audio.evaluation.protocols import Evaluation, JointEncoder, Row, attempt, ensure_some
 
 __all__ = ["DIRECTIONS", "directions_of", "embed_clip", "embed_texts", "evaluate"]
 
@@ -34,7 +34,7 @@ def directions_of(items: Sequence[Item]) -> list[str]:
     return [name for name, pair in DIRECTIONS.items() if pictures or "video" not in pair]
 
 
-def evaluate(embedder: Embedder, items: Iterable[Item], directions: Sequence[str]) -> Evaluation:
+def evaluate(embedder: JointEncoder, items: Iterable[Item], directions: Sequence[str]) -> Evaluation:
     """One row a direction: R@1, R@5, R@10 and the median rank.
 
     A clip may have several captions, and several clips one caption: then any of them is right. Clips which
@@ -88,13 +88,13 @@ def evaluate(embedder: Embedder, items: Iterable[Item], directions: Sequence[str
     return Evaluation(rows, unreadable)
 
 
-def embed_clip(embedder: Embedder, item: Item, modality: str) -> Callable[[], np.ndarray]:
+def embed_clip(embedder: JointEncoder, item: Item, modality: str) -> Callable[[], np.ndarray]:
     """A call that gives the (D,) vector of the clip's audio or video."""
     embed = embedder.embed_video_file if modality == "video" else embedder.embed_audio_file
     return lambda: embed(item.path, start_s=item.start_s, duration_s=item.duration_s)
 
 
-def embed_texts(embedder: Embedder, texts: list[str], kind: str) -> np.ndarray:
+def embed_texts(embedder: JointEncoder, texts: list[str], kind: str) -> np.ndarray:
     """(N, D) vectors to compare with `kind`, in batches so that the encoder's memory does not grow with N."""
     return np.concatenate(
         [embedder.embed_text(texts[start : start + _BATCH], kind) for start in range(0, len(texts), _BATCH)]

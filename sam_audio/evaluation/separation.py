@@ -25,7 +25,7 @@ from sam_audio.selection.candidates import Candidate
 from sam_audio.separator.base import SeparationModel, SeparationStream
 from sam_audio.separator.nano.bands import istft, power, stft, to_bands, to_bins
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
-from sam_audio.training.data.mixing import Mixer, Mixture, Prompt
+from sam_audio.training.data.mixing import Mixer, Mixture, Query
 from sam_audio.types import Anchor, Condition, Span
 
 BAND = "stems of a rendered band"
@@ -192,7 +192,7 @@ def evaluate(
 
 
 def _asked(
-    model: SeparationModel, prompt: Prompt, target: np.ndarray, ask: str, rng: np.random.Generator
+    model: SeparationModel, prompt: Query, target: np.ndarray, ask: str, rng: np.random.Generator
 ) -> list[Condition]:
     if ask == "label":
         return model.encode([prompt.label])

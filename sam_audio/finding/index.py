@@ -74,7 +74,7 @@ class _Meta(msgspec.Struct):
 
 
 Stamp = tuple[int, int]  # mtime_ns, size: a file that keeps them has not changed
-Progress = Callable[[int, int, str], None]  # files done, files in all, the file in work
+FileProgress = Callable[[int, int, str], None]  # files done, files in all, the file in work
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class SearchIndex:
             for score, (path, kind, start_s, end_s) in rows
         ]
 
-    def update(self, embedder: Embedder, progress: Progress | None = None) -> Update:
+    def update(self, embedder: Embedder, progress: FileProgress | None = None) -> Update:
         """Embeds what is new or changed, drops what is gone, and leaves the rest alone.
 
         What is complete is kept when this is interrupted, and the next call goes on from there. A file that

@@ -20,7 +20,7 @@ DEVICE_RATE_HZ = 48_000
 HOPELESS_S = 5.0  # of sound that waits to be separated
 
 
-class Source(Protocol):
+class AudioInput(Protocol):
     """Where sound comes from: a microphone, a loopback, a file."""
 
     sample_rate: int
@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
 
-class Sink(Protocol):
+class AudioOutput(Protocol):
     def write(self, samples: Samples) -> None:
         """Plays (C, n) samples."""
         ...
@@ -59,8 +59,8 @@ class LiveReport:
 def run_live(
     process: Callable[[Samples, int], Samples],
     latency_samples: int,
-    source: Source,
-    sink: Sink,
+    source: AudioInput,
+    sink: AudioOutput,
     *,
     block: int = 512,
     margin_s: float = 0.08,

@@ -44,7 +44,7 @@ def find_ffmpegs() -> list[str]:
     return found
 
 
-class FfmpegSource:
+class FfmpegDecoder:
     """The sound of one file, decoded to float32 by a subprocess that never runs far ahead of the reads.
 
     The sound of a video lies on the timeline of its pictures: it starts where the container does, with silence where

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from sam_audio.errors import AudioReadError
-from sam_audio.io.sources import Source, open_source
+from sam_audio.io.sources import Decoder, open_source
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768000
 
@@ -39,7 +39,7 @@ class AudioReader:
 
     def __init__(
         self,
-        source: Source,
+        source: Decoder,
         name: str,
         start_s: float,
         duration_s: float | None,

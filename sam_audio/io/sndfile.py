@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from sam_audio.errors import AudioReadError, MissingExtraError
-from sam_audio.io.ffmpeg import FfmpegSource, UndecodableError
+from sam_audio.io.ffmpeg import FfmpegDecoder, UndecodableError
 from sam_audio.io.findings import Trouble
 from sam_audio.io.layout import ambisonic, from_xiph_order, layout_of_count, layout_of_mask
 from sam_audio.io.ogg import opus_mapping_family
@@ -23,7 +23,7 @@ _EXTENSIBLE = 0xFFFE
 _AMBISONIC_GUID = struct.pack("<HH8B", 0x0721, 0x11D3, 0x86, 0x44, 0xC8, 0xC1, 0xCA, 0, 0, 0)
 
 
-class Source(Protocol):
+class Decoder(Protocol):
     """What decodes a file: libsndfile or ffmpeg."""
 
     sample_rate: int
@@ -39,7 +39,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-class SndfileSource:
+class SndfileDecoder:
     """A file open in libsndfile; where that fails on the way, ffmpeg goes on.
 
     Attributes:
@@ -55,7 +55,7 @@ class SndfileSource:
         # names of files need not be text, except on Windows
         self._path, self._name = path, name
         self._open()
-        self._instead: FfmpegSource | None = None
+        self._instead: FfmpegDecoder | None = None
         self._gone = False  # nothing decodes what is left
         self._position = 0
         self.sample_rate = self._file.samplerate
@@ -162,7 +162,7 @@ class SndfileSource:
     def _take_over(self) -> bool:
         """Have ffmpeg read from now on, if it can read the same sound."""
         try:
-            instead = FfmpegSource(self._path, self._name)
+            instead = FfmpegDecoder(self._path, self._name)
         except (UndecodableError, MissingExtraError, AudioReadError):
             return False
         if (instead.sample_rate, instead.channels) != (self.sample_rate, self.channels):

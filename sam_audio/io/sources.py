@@ -7,11 +7,11 @@ import soundfile
 
 from sam_audio.errors import AudioReadError, MissingExtraError
 from sam_audio.io.cutoff import never_finished, part_there
-from sam_audio.io.ffmpeg import FfmpegSource, UndecodableError
+from sam_audio.io.ffmpeg import FfmpegDecoder, UndecodableError
 from sam_audio.io.findings import Findings, Trouble, cut_off
 from sam_audio.io.mpeg import looks_like_mpeg, scan_mpeg
 from sam_audio.io.ogg import scan_ogg
-from sam_audio.io.sndfile import SndfileSource, Source
+from sam_audio.io.sndfile import Decoder, SndfileDecoder
 
 _SNIFF_BYTES = 4096
 # Containers of which libsndfile reads every kind that matters: refusing one of them means damage.
@@ -19,7 +19,7 @@ _KNOWN_STARTS = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", 
 _MPEG_SUFFIXES = (".mp1", ".mp2", ".mp3", ".mpa", ".mpga")
 
 
-def open_source(path: Path, name: str, *, track: int | None = None, is_stream: bool = False) -> Source:
+def open_source(path: Path, name: str, *, track: int | None = None, is_stream: bool = False) -> Decoder:
     """Open a file in libsndfile where that reads it right, and otherwise in ffmpeg.
 
     Args:
@@ -47,7 +47,7 @@ def open_source(path: Path, name: str, *, track: int | None = None, is_stream: b
         if sndfile is not None:
             sndfile.close()
     try:
-        source = FfmpegSource(path, name, track, findings.channels if findings is not None else None)
+        source = FfmpegDecoder(path, name, track, findings.channels if findings is not None else None)
     except (UndecodableError, MissingExtraError) as error:
         sndfile = None if findings is None else _open_sndfile(path, name)
         if findings is not None and sndfile is not None:
@@ -78,9 +78,9 @@ def _look(path: Path, start: bytes, is_stream: bool) -> Findings | None:
     return Findings()
 
 
-def _open_sndfile(path: Path, name: str) -> SndfileSource | None:
+def _open_sndfile(path: Path, name: str) -> SndfileDecoder | None:
     try:
-        source = SndfileSource(path, name)
+        source = SndfileDecoder(path, name)
     except TypeError:  # named .raw, into which soundfile does not look
         raise AudioReadError(f"{name} is named as raw samples without a header: convert it to wav") from None
     except soundfile.SoundFileError:
@@ -91,7 +91,7 @@ def _open_sndfile(path: Path, name: str) -> SndfileSource | None:
     return source
 
 
-def _in_part(source: SndfileSource, findings: Findings) -> SndfileSource:
+def _in_part(source: SndfileDecoder, findings: Findings) -> SndfileDecoder:
     """libsndfile where ffmpeg would read it better, and what that may lose is told."""
     source.troubles += findings.troubles
     there, whole = source.frames, findings.frames

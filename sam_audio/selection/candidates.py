@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby, product
 
 from judge.rank import Ranker
-from judge.types import Judge, Judgement, Prompt
+from judge.types import Judge, Judgement, StemPrompt
 from sam_audio.conditioning.priors import MovedPrior
 from sam_audio.errors import UserError
 from sam_audio.extending.hookspecs import PostProcessor
 from sam_audio.report import Rated
 from sam_audio.selection.judging import StemJudge, judge_prompt
-from sam_audio.separation import Recording, run
+from sam_audio.separation import Readable, run
 from sam_audio.separator.base import Beside, Picked, SeparationModel, SeparationStream, Shifted
 from sam_audio.sinks import Told
 from sam_audio.types import Anchor, Condition, Progress, Samples, Span
@@ -148,7 +148,7 @@ class Choice:
 def choose(
     ways: Sequence[Candidate],
     conditions: list[Condition],
-    recording: Recording,
+    recording: Readable,
     judge: Judge | None,
     *,
     strength: float = 1.0,
@@ -245,7 +245,9 @@ class _RankerAsJudge(Judge):
         self._spans = [[a.span for a in c.anchors if a.present] for c in asked]
         self._start_s = 0.0
 
-    def judge(self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Judgement]:
+    def judge(
+        self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[StemPrompt]
+    ) -> list[Judgement]:
         """Shapes: as of `Judge.judge`."""
         start_s, self._start_s = self._start_s, self._start_s + len(mixture) / self.sample_rate
         scores = [

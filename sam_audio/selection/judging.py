@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from judge.types import AXES, Judge, Judgement, JudgeWindow, Prompt
+from judge.types import AXES, Judge, Judgement, JudgeWindow, StemPrompt
 from judge.windows import LEAST_S, RunningJudgement
 from sam_audio.errors import AudioReadError, ModelError, UserError
 from sam_audio.io.resample import Resampler
@@ -59,7 +59,7 @@ def default_judge() -> str | None:
 # ---- stems that stream by ------------------------------------------------------------------------------
 
 
-def judge_prompt(vector_dim: int | None, condition: Condition) -> Prompt | None:
+def judge_prompt(vector_dim: int | None, condition: Condition) -> StemPrompt | None:
     """What to ask somebody who takes texts, and vectors of so many dimensions, about the stem of a condition; None if
     there is nothing that would be understood."""
     if condition.vector is not None and condition.vector.shape == (vector_dim,):
@@ -123,7 +123,7 @@ def _mono(samples: Samples) -> Samples:
 
 
 def running(
-    judge: Judge, prompts: Sequence[Prompt], judge_window: JudgeWindow | None = None
+    judge: Judge, prompts: Sequence[StemPrompt], judge_window: JudgeWindow | None = None
 ) -> RunningJudgement:
     """Any judge as one that takes blocks at its own rate; ``judge_window`` is how it judges, if not by itself."""
     return RunningJudgement(

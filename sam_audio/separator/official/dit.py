@@ -198,7 +198,7 @@ class Patcher(nn.Module):
         return x + y
 
 
-class Embedder(nn.Module):
+class Projection(nn.Module):
     """A feed-forward layer under the name ``projection``, with an optional norm before it."""
 
     def __init__(
@@ -245,9 +245,11 @@ class FlowTransformer(nn.Module):
         self.config = config
         dim = config.dim
         self.x_embedder = Patcher(dim)
-        self.t_embedder = Embedder(config.frequency_embedding_dim, dim, config.timestep_non_linearity, config)
+        self.t_embedder = Projection(
+            config.frequency_embedding_dim, dim, config.timestep_non_linearity, config
+        )
         self.t_block = Linear(dim, 6 * dim, config.t_block_bias)
-        self.y_embedder = Embedder(
+        self.y_embedder = Projection(
             config.context_dim, dim, config.context_non_linearity, config, norm=config.context_norm
         )
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))

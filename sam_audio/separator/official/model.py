@@ -33,7 +33,7 @@ from sam_audio.separator.official.config import SAMAudioConfig, read_config
 from sam_audio.separator.official.flow import FlowNetwork
 from sam_audio.separator.official.long import BlendedVelocity, Windows
 from sam_audio.separator.official.memory import rows_within
-from sam_audio.separator.official.ode import Progress, Solver
+from sam_audio.separator.official.ode import Solver, StepProgress
 from sam_audio.separator.official.source import as_model_error, beside, config_path, weights_path
 from sam_audio.separator.official.spans import SpanPredictor, load_span_predictor
 from sam_audio.separator.official.text import Encoded, TextEncoder
@@ -213,7 +213,7 @@ class SAMAudio(FlowNetwork):
         text: Encoded | None = None,
         windows: Windows | None = None,
         memory_bytes: int | None = None,
-        progress: Progress | None = None,
+        progress: StepProgress | None = None,
     ) -> SAMAudioResult:
         """Separates a batch.
 

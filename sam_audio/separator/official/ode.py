@@ -13,7 +13,9 @@ from torch import Tensor
 from sam_audio.errors import MissingExtraError, UserError
 
 Field = Callable[[float, Tensor], Tensor]  # velocity at a time and a state
-Progress = Callable[[int, int], None]  # steps done, steps in all; an exception raised in it stops the solver
+StepProgress = Callable[
+    [int, int], None
+]  # steps done, steps in all; an exception raised in it stops the solver
 
 
 def euler(velocity: Field, t: float, h: float, y: Tensor) -> Tensor:
@@ -99,7 +101,7 @@ class Solver:
         )  # in float32, as torchdiffeq counts
         return [j * self.step for j in range(n_steps)] + [1.0]
 
-    def integrate(self, velocity: Field, noise: Tensor, progress: Progress | None = None) -> Tensor:
+    def integrate(self, velocity: Field, noise: Tensor, progress: StepProgress | None = None) -> Tensor:
         """Follows the flow.
 
         Args:

@@ -29,7 +29,7 @@ from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
 from sam_audio.io.target import whole_file
-from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY, Recording, by_package, locate, read_manifest
+from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY, Listed, by_package, locate, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def build_manifest_shards(data_dir: Path, bank_dir: Path, workers: int = 2) -> N
     build_shards(read_manifest(data_dir / "manifest.tsv.gz"), data_dir, bank_dir, workers)
 
 
-def build_shards(recordings: Iterable[Recording], data_dir: Path, bank_dir: Path, workers: int = 2) -> None:
+def build_shards(recordings: Iterable[Listed], data_dir: Path, bank_dir: Path, workers: int = 2) -> None:
     """Decodes recordings into the bank, package by package; skips finished shards.
 
     Recordings to train on only go into shards of their own, ``more-...``: a package may have both kinds.
@@ -93,11 +93,11 @@ def build_shards(recordings: Iterable[Recording], data_dir: Path, bank_dir: Path
             log.info("%s: %d clips", name, n_clips)
 
 
-def _shard_name(source: str, package: str, recordings: list[Recording]) -> str:
+def _shard_name(source: str, package: str, recordings: list[Listed]) -> str:
     return f"{'more-' if recordings[0].train_only else ''}{source}-{package}"
 
 
-def _build_package(job: tuple[str, list[Recording], Path, Path]) -> tuple[str, int]:
+def _build_package(job: tuple[str, list[Listed], Path, Path]) -> tuple[str, int]:
     name, recordings, data_dir, bank_dir = job
     source, package, version = recordings[0].source, recordings[0].package, recordings[0].version
     recordings = _limit_per_label(recordings)
@@ -120,7 +120,7 @@ def _build_package(job: tuple[str, list[Recording], Path, Path]) -> tuple[str, i
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _limit_per_label(recordings: list[Recording]) -> list[Recording]:
+def _limit_per_label(recordings: list[Listed]) -> list[Listed]:
     """Keeps at most MAX_FILES_PER_LABEL files of each label, chosen by hash so that it never changes."""
     ordered = sorted(recordings, key=lambda r: hashlib.sha1(r.key.encode()).digest())
     counts: dict[str, int] = {}

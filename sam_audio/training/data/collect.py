@@ -40,7 +40,7 @@ HELD_OUT = (
 
 
 @dataclass(frozen=True)
-class Recording:
+class Listed:
     """One row of the manifest."""
 
     source: str
@@ -59,14 +59,14 @@ class Recording:
         return f"{TRAIN_ONLY if self.train_only else ''}{self.source}/{self.package}/{self.path}"
 
 
-def read_manifest(path: Path) -> list[Recording]:
+def read_manifest(path: Path) -> list[Listed]:
     """Reads a manifest; raises UserError when it is missing."""
     if not path.exists():
         raise UserError(f"{path} is not there: point --data at the folder that holds manifest.tsv.gz.")
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         return [
-            Recording(
+            Listed(
                 row["source"],
                 row["package"],
                 row["path"],
@@ -88,8 +88,8 @@ def rows_beside(data_dir: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def by_package(recordings: Iterable[Recording]) -> dict[tuple[str, str], list[Recording]]:
-    groups: dict[tuple[str, str], list[Recording]] = defaultdict(list)
+def by_package(recordings: Iterable[Listed]) -> dict[tuple[str, str], list[Listed]]:
+    groups: dict[tuple[str, str], list[Listed]] = defaultdict(list)
     for recording in recordings:
         groups[recording.source, recording.package].append(recording)
     return dict(groups)

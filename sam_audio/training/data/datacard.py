@@ -23,7 +23,7 @@ from sam_audio.training.data.bank import (
     Clip,
     split_of,
 )
-from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY, Recording, read_manifest, rows_beside
+from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY, Listed, read_manifest, rows_beside
 from sam_audio.training.data.mixing import (
     COMMON_RECORDINGS,
     DULL_SHARE,
@@ -81,7 +81,7 @@ def entries(clips: Iterable[Clip]) -> list[Entry]:
 
 
 def data_card(
-    clips: Sequence[Clip], manifest: Iterable[Recording], events: Iterable[Mapping[str, str]] = ()
+    clips: Sequence[Clip], manifest: Iterable[Listed], events: Iterable[Mapping[str, str]] = ()
 ) -> str:
     """The whole page; ``events`` are rows of ``events.tsv``, whose authors ask for credit."""
     used = entries(clips)
@@ -347,7 +347,7 @@ def _train_only(recorded: Sequence[Entry]) -> str:
     )
 
 
-def _package_table(recorded: Sequence[Entry], manifest: Iterable[Recording]) -> list[str]:
+def _package_table(recorded: Sequence[Entry], manifest: Iterable[Listed]) -> list[str]:
     licences: dict[tuple[str, str], set[str]] = defaultdict(set)
     for recording in manifest:
         licences[recording.source, recording.package].add(recording.licence)

@@ -106,7 +106,7 @@ class Source:
 
 
 @dataclass
-class Prompt:
+class Query:
     """A question that may be asked of a mixture; ``members`` are indices of sources, none when absent."""
 
     label: str
@@ -118,7 +118,7 @@ class Prompt:
 class Mixture:
     scene: str
     sources: list[Source]
-    prompts: list[Prompt] = field(default_factory=list)
+    prompts: list[Query] = field(default_factory=list)
 
 
 class Pools:
@@ -217,7 +217,7 @@ class Mixer:
             label = self._label([group], [s.label for s in sources])
             sources.append(Source(label, self._level(self.source(label), level)))
         prompts = [
-            Prompt(s.label, [i], list(self.pools.labels[s.label].phrases)) for i, s in enumerate(sources)
+            Query(s.label, [i], list(self.pools.labels[s.label].phrases)) for i, s in enumerate(sources)
         ]
         return Mixture("+".join(groups), sources, prompts)
 
@@ -304,7 +304,7 @@ class Mixer:
                 return label
         return None
 
-    def prompts(self, sources: list[Source], at_most: int = 4) -> list[Prompt]:
+    def prompts(self, sources: list[Source], at_most: int = 4) -> list[Query]:
         """What may be asked of these sources: labels, now and then a whole group; and what is not there.
 
         ``at_most`` is of what is there.
@@ -316,27 +316,27 @@ class Mixer:
             members = [i for i, other in enumerate(names) if other == name]
             rivals = [n for n in names if n != name and label_table.conflicts(n, name)]
             if not rivals:  # a prompt that could mean two of the sources teaches nothing
-                prompts.append(Prompt(name, members, label_table.natural_phrases(name)))
+                prompts.append(Query(name, members, label_table.natural_phrases(name)))
         if self.rng.random() < 0.25:
             parents = sorted({parent for name in names for parent in table[name].parents})
             if parents:
                 parent = parents[self.rng.integers(len(parents))]
                 members = [i for i, name in enumerate(names) if parent in (name, *table[name].parents)]
-                prompts.append(Prompt(parent, members, [parent]))
+                prompts.append(Query(parent, members, [parent]))
         return self._some(prompts, at_most) + self._absent(names)
 
-    def _some(self, prompts: list[Prompt], at_most: int) -> list[Prompt]:
+    def _some(self, prompts: list[Query], at_most: int) -> list[Query]:
         if len(prompts) <= at_most:
             return prompts
         return [prompts[i] for i in sorted(self.rng.permutation(len(prompts))[:at_most])]
 
-    def _absent(self, names: Sequence[str]) -> list[Prompt]:
+    def _absent(self, names: Sequence[str]) -> list[Query]:
         """Something that is not there; of music also something that could well be."""
         absent = [self.absent_label(names)]
         if any(self.pools.labels[name].group in ("instrument", "singing", "music") for name in names):
             absent.append(self._usual_absent(names))
         return [
-            Prompt(term, [], label_table.natural_phrases(term) if term in self.pools.labels else [term])
+            Query(term, [], label_table.natural_phrases(term) if term in self.pools.labels else [term])
             for term in dict.fromkeys(absent)
             if term is not None
         ]
@@ -357,7 +357,7 @@ class Mixer:
                 return term
         return None
 
-    def _group_prompts(self, names: list[str], rest: list[str], at_most: int) -> list[Prompt]:
+    def _group_prompts(self, names: list[str], rest: list[str], at_most: int) -> list[Query]:
         """What may be asked of groups of a recorded song; ``rest`` plays too, as one more source."""
         everything = range(len(names) + bool(rest))
         found = []
@@ -371,13 +371,13 @@ class Mixer:
                 members = [i for i in everything if i not in voices]
                 asked = bool(voices and members) and not VOICES.intersection(rest)
             if asked:
-                found.append(Prompt(phrases[0], members, list(phrases)))
+                found.append(Query(phrases[0], members, list(phrases)))
             if len(members) != 1 or kinds.intersection(rest):
                 taken.update(phrases)
         for i, name in enumerate(names):
             own = [phrase for phrase in GROUPS[name].phrases if phrase not in taken]
             if own and names.count(name) == 1 and name not in rest:
-                found.append(Prompt(own[0], [i], own))
+                found.append(Query(own[0], [i], own))
         return self._some(found, at_most) + self._absent([GROUPS[name].label for name in [*names, *rest]])
 
     # ---- what sounds ---------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from sam_audio.training.data.collect import Recording, rows_beside
+from sam_audio.training.data.collect import Listed, rows_beside
 from sam_audio.training.music.sampler import HELD_OUT_KIT, SAMPLED
 
 
 @cache
-def more_sounds() -> tuple[Recording, ...]:
+def more_sounds() -> tuple[Listed, ...]:
     """Every recording of the packaged tables, in their order."""
     packages = {row["package"]: row for row in _rows("more_packages.tsv")}
     found = []
@@ -29,7 +29,7 @@ def more_sounds() -> tuple[Recording, ...]:
         for file in row["files"].split("|"):
             path = f"{row['folder']}/{file}"
             found.append(
-                Recording(
+                Listed(
                     package["source"],
                     row["package"],
                     path,
@@ -44,7 +44,7 @@ def more_sounds() -> tuple[Recording, ...]:
     return tuple(found)
 
 
-def beside_manifest(data_dir: Path) -> list[Recording]:
+def beside_manifest(data_dir: Path) -> list[Listed]:
     """Recordings that the data have beside the manifest, to train on only: single notes of instruments that are not
     held out, and everyday events."""
     held_out = "|".join([*(s.source for s in SAMPLED if s.held_out and s.source), HELD_OUT_KIT])
@@ -59,11 +59,9 @@ def beside_manifest(data_dir: Path) -> list[Recording]:
     return recordings
 
 
-def _beside(row: dict[str, str], package: str, label: str, category: str) -> Recording:
+def _beside(row: dict[str, str], package: str, label: str, category: str) -> Listed:
     seconds = float(row["seconds"])
-    return Recording(
-        "shared", package, row["file"], label, category, row["licence"], seconds, train_only=True
-    )
+    return Listed("shared", package, row["file"], label, category, row["licence"], seconds, train_only=True)
 
 
 # knocks and breaths of an instrument carry its label: nobody who asks for it means them

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from sam_audio.training.music import tables
-from sam_audio.training.music.parts import LEAD_S, ROLES, Chord, Event, Key, Plan
+from sam_audio.training.music.parts import LEAD_S, ROLES, Chord, Key, NoteEvent, Plan
 
 TAIL_S = 1.2  # after the last bar, for notes to ring out
 SONG_SECONDS = (16.0, 24.0)
@@ -272,7 +272,7 @@ def _window(rng: Random, instrument: tables.Instrument, function: str) -> tuple[
     return low, low + width
 
 
-def _arranged(rng: Random, plan: Plan, events: list[Event], function: str) -> list[Event]:
+def _arranged(rng: Random, plan: Plan, events: list[NoteEvent], function: str) -> list[NoteEvent]:
     """Lets a part rest for some of the song: entries and pauses are what a listener separates by."""
     half = plan.bars // 2
     draw = rng.random()
@@ -289,7 +289,7 @@ def _arranged(rng: Random, plan: Plan, events: list[Event], function: str) -> li
     return [event for event in events if int(event.beat // plan.beats_per_bar) in set(playing)]
 
 
-def _humanised(rng: Random, plan: Plan, events: list[Event]) -> tuple[Note, ...]:
+def _humanised(rng: Random, plan: Plan, events: list[NoteEvent]) -> tuple[Note, ...]:
     """Beats to seconds, a few milliseconds and velocity steps off, as people play."""
     looseness = rng.uniform(0.0, 0.007)
     lean = rng.gauss(0, 0.003)  # this player is a little ahead or behind

@@ -81,7 +81,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Event:
+class NoteEvent:
     """One note in beats; `delay_s` places strummed strings, `alt` asks for the second articulation."""
 
     beat: float
@@ -93,7 +93,7 @@ class Event:
     bends: tuple[tuple[float, float], ...] = ()  # (seconds after the onset, semitones)
 
 
-Role = Callable[[Plan, Random, int, int, str], list[Event]]
+Role = Callable[[Plan, Random, int, int, str], list[NoteEvent]]
 
 
 def nearest(
@@ -156,7 +156,7 @@ def _bar_rhythm(rng: Random, meter: int, fast: bool) -> list[tuple[float, float]
     return onsets
 
 
-def _tune(plan: Plan, rng: Random, low: int, high: int, fast: bool) -> list[Event]:
+def _tune(plan: Plan, rng: Random, low: int, high: int, fast: bool) -> list[NoteEvent]:
     """Phrases of two motifs (A A' B A ...), chord tones on the beats, steps between, a breath after each."""
     meter = plan.beats_per_bar
     motifs = [
@@ -169,7 +169,7 @@ def _tune(plan: Plan, rng: Random, low: int, high: int, fast: bool) -> list[Even
     form = rng.choice(("AABA", "ABAC", "AABC", "ABAB", "ABCA"))
     rest_chance = rng.uniform(0.02, 0.18)
     pitch = (low + high) // 2 + rng.randint(-3, 3)
-    events: list[Event] = []
+    events: list[NoteEvent] = []
     for bar in range(plan.bars):
         if bar and rng.random() < rest_chance:
             continue
@@ -182,15 +182,15 @@ def _tune(plan: Plan, rng: Random, low: int, high: int, fast: bool) -> list[Even
             if beat % 1.0 == 0 and rng.random() < 0.8:
                 pitch = nearest(plan.chord_at(start).tones, pitch, low, high)
             accent = 10 if beat % 2 == 0 else 0
-            events.append(Event(start, length * 0.97, pitch, 82 + accent))
+            events.append(NoteEvent(start, length * 0.97, pitch, 82 + accent))
     return events
 
 
-def melody(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def melody(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     return _tune(plan, rng, low, high, fast=False)
 
 
-def solo(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def solo(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A busier line with string bends, slides into notes and vibrato on the long ones."""
     events = []
     for event in _tune(plan, rng, low, high, fast=True):
@@ -202,7 +202,7 @@ def solo(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Eve
             bends = tuple((reach * i / 8, start * (1 - i / 8)) for i in range(9))
         if length_s > 0.5 and rng.random() < 0.7:
             bends += _vibrato(rng, 0.25, length_s)
-        events.append(Event(event.beat, event.beats, event.pitch, event.velocity + 6, bends=bends))
+        events.append(NoteEvent(event.beat, event.beats, event.pitch, event.velocity + 6, bends=bends))
     return events
 
 
@@ -212,7 +212,7 @@ def _vibrato(rng: Random, start_s: float, end_s: float) -> tuple[tuple[float, fl
     return tuple((start_s + i * half_period, depth * (1, 0, -1, 0)[i % 4]) for i in range(count))
 
 
-def counter(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def counter(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A slow second voice: chord tones in half notes and whole notes, moving as little as possible."""
     pitch, events = (low + high) // 2, []
     for chord in plan.chords:
@@ -220,28 +220,28 @@ def counter(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[
         for i in range(parts):
             pitch = nearest(chord.tones, pitch + rng.choice((-3, -1, 0, 1, 3)), low, high)
             length = chord.beats / parts
-            events.append(Event(chord.start + i * length, length * 0.97, pitch, 76))
+            events.append(NoteEvent(chord.start + i * length, length * 0.97, pitch, 76))
     return events
 
 
-def slow(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def slow(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Sparse single strokes that ring: bells, or a piano in an ambient piece."""
     events = []
     gap = rng.choice((1, 2, 2, 4))
     for i in range(int(plan.beats / gap)):
         if rng.random() < 0.8:
             pitch = nearest(plan.chord_at(i * gap).tones, rng.uniform(low, high), low, high)
-            events.append(Event(i * gap, gap * 1.5, pitch, rng.randint(65, 100)))
+            events.append(NoteEvent(i * gap, gap * 1.5, pitch, rng.randint(65, 100)))
     return events
 
 
-def tremolo(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def tremolo(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A slow tune with every note repeated quickly (mandolin, marimba, steel drum)."""
     events = []
     for event in counter(plan, rng, low, high, variant):
         for i in range(int(event.beats / 0.25)):
             events.append(
-                Event(event.beat + i * 0.25, 0.24, event.pitch, 85 if i == 0 else rng.randint(62, 76))
+                NoteEvent(event.beat + i * 0.25, 0.24, event.pitch, 85 if i == 0 else rng.randint(62, 76))
             )
     return events
 
@@ -268,7 +268,7 @@ def _strummed(chord: Chord, low: int, high: int) -> list[int]:
     return pitches
 
 
-def strum(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def strum(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Guitar chords, the strings one after another: down from the lowest, up from the highest."""
     pattern = rng.choice(STRUMS)
     spread = rng.uniform(0.006, 0.022)
@@ -285,29 +285,29 @@ def strum(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Ev
         velocity = 90 if step % 8 == 0 else 78
         for i, pitch in enumerate(strings):
             events.append(
-                Event(beat, ring * 0.95, pitch, velocity - (12 if stroke == "U" else 0), i * spread)
+                NoteEvent(beat, ring * 0.95, pitch, velocity - (12 if stroke == "U" else 0), i * spread)
             )
     return events
 
 
-def scratch(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def scratch(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Funk guitar: short chords on sixteenths, high on the neck."""
     pattern = rng.choice(("x..x..x.x..x..x.", "..x.x..x..x.x..x", "x.xx..x.x.xx..x."))
     high_low = min(low + 12, high - 14)
-    events: list[Event] = []
+    events: list[NoteEvent] = []
     chord_pitches: list[int] = []
     for step in range(int(plan.beats * 4)):
         if pattern[step % 16] == "x":
             chord_pitches = voicing(plan.chord_at(step / 4), chord_pitches, high_low, high, 3)
             length = rng.choice((0.08, 0.12, 0.2))
             events += [
-                Event(step / 4, length, p, rng.randint(72, 98), i * 0.004)
+                NoteEvent(step / 4, length, p, rng.randint(72, 98), i * 0.004)
                 for i, p in enumerate(chord_pitches)
             ]
     return events
 
 
-def finger(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def finger(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Finger-picking: the thumb alternates root and another low string, the fingers play the upper ones."""
     order = rng.choice(((2, 3, 4, 3), (4, 2, 3, 2), (3, 4, 2, 4), (2, 4, 3, 4)))
     step_beats = rng.choice((0.5, 0.5, 0.25))
@@ -317,10 +317,10 @@ def finger(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[E
         strings = _strummed(plan.chord_at(beat), low, high)
         if beat % 1 == 0:
             events.append(
-                Event(beat, 1.0, strings[0] if beat % 2 == 0 else strings[min(1, len(strings) - 1)], 88)
+                NoteEvent(beat, 1.0, strings[0] if beat % 2 == 0 else strings[min(1, len(strings) - 1)], 88)
             )
         if beat % 1 != 0 or step_beats == 0.25:
-            events.append(Event(beat, 0.9, strings[min(order[i % 4], len(strings) - 1)], 74))
+            events.append(NoteEvent(beat, 0.9, strings[min(order[i % 4], len(strings) - 1)], 74))
     return events
 
 
@@ -336,7 +336,7 @@ COMPS = (
 )
 
 
-def comp(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def comp(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Keyboard chords in a rhythm, the hand moving as little as it can."""
     low, high = _hand(low, high, 50, 79)
     pattern = rng.choice(COMPS)
@@ -346,25 +346,25 @@ def comp(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Eve
 
 def _chords_in_rhythm(
     plan: Plan, rng: Random, low: int, high: int, pattern: str, hold: float, size: int
-) -> list[Event]:
-    events: list[Event] = []
+) -> list[NoteEvent]:
+    events: list[NoteEvent] = []
     pitches: list[int] = []
     steps = plan.beats_per_bar * 4
     for step in range(plan.bars * steps):
         if pattern[step % steps % 16] == "x":
             pitches = voicing(plan.chord_at(step / 4), pitches, low, high, size)
             velocity = rng.randint(70, 92)
-            events += [Event(step / 4, hold, pitch, velocity) for pitch in pitches]
+            events += [NoteEvent(step / 4, hold, pitch, velocity) for pitch in pitches]
     return events
 
 
-def skank(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def skank(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """The reggae off-beat chop."""
     pattern = rng.choice(("....x.......x...", "..x...x...x...x.", "..x.x.....x.x..."))
     return _chords_in_rhythm(plan, rng, *_hand(low, high, 52, 79), pattern, 0.15, size=3)
 
 
-def stabs(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def stabs(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Section hits: short chords in a rhythm that comes and goes, some of them held."""
     pattern = rng.choice(
         ("x..x............", "......x.x.......", "x.....x.....x...", "............x.x.", "x..x..x.........")
@@ -373,22 +373,24 @@ def stabs(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Ev
     for event in _chords_in_rhythm(plan, rng, low, high, pattern, 0.3, size=3):
         bar = int(event.beat // plan.beats_per_bar)
         if bar % 4 in (0, 1, 3):
-            events.append(Event(event.beat, 1.2 if bar % 4 == 3 else 0.3, event.pitch, event.velocity + 15))
+            events.append(
+                NoteEvent(event.beat, 1.2 if bar % 4 == 3 else 0.3, event.pitch, event.velocity + 15)
+            )
     return events
 
 
-def pad(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def pad(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Held chords, voice-led."""
-    events: list[Event] = []
+    events: list[NoteEvent] = []
     pitches: list[int] = []
     size = rng.choice((3, 4))
     for chord in plan.chords:
         pitches = voicing(chord, pitches, low, high, size)
-        events += [Event(chord.start, chord.beats * 0.99, pitch, 74) for pitch in pitches]
+        events += [NoteEvent(chord.start, chord.beats * 0.99, pitch, 74) for pitch in pitches]
     return events
 
 
-def arp(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def arp(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Broken chords: up, down, Alberti or in random order."""
     shape = rng.choice(("up", "down", "updown", "alberti", "random"))
     step_beats = rng.choice((0.5, 0.25, 0.25) if plan.tempo_bpm < 130 else (0.5, 0.5, 0.25))
@@ -405,24 +407,24 @@ def arp(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Even
             "alberti": (0, n - 1, n // 2, n - 1)[i % 4],
             "random": rng.randrange(n),
         }
-        events.append(Event(beat, step_beats * 1.1, pitches[turns[shape]], 84 if beat % 1 == 0 else 72))
+        events.append(NoteEvent(beat, step_beats * 1.1, pitches[turns[shape]], 84 if beat % 1 == 0 else 72))
     return events
 
 
-def montuno(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def montuno(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Latin piano: syncopated octaves against chord tones."""
     low, high = _hand(low, high, 55, 84)
-    events: list[Event] = []
+    events: list[NoteEvent] = []
     pitches: list[int] = []
     for step in range(int(plan.beats * 4)):
         if "x.x.xx.xx.xx.x.x"[step % 16] == "x":
             pitches = voicing(plan.chord_at(step / 4), pitches, low, max(high - 12, low + 5), 3)
             top = pitches[step % len(pitches)]
-            events += [Event(step / 4, 0.24, p, 84) for p in (top, top + 12) if p <= high]
+            events += [NoteEvent(step / 4, 0.24, p, 84) for p in (top, top + 12) if p <= high]
     return events
 
 
-def two_hands(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def two_hands(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A keyboard alone: a tune above, broken or held chords below."""
     middle = min(max(60, low + 15), high - 12)
     left = rng.choice((arp, pad, comp if low < 45 else pad))
@@ -430,7 +432,7 @@ def two_hands(plan: Plan, rng: Random, low: int, high: int, variant: str) -> lis
     return [*below, *_tune(plan, rng, middle + 1, min(high, middle + 24), fast=rng.random() < 0.3)]
 
 
-def riff_line(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def riff_line(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """One bar of sixteenths repeated, moved with the chords: clavinet, synth and lead riffs."""
     steps = [
         (i, rng.choice((0, 0, 1, 2, -1, 4)))
@@ -443,7 +445,9 @@ def riff_line(plan: Plan, rng: Random, low: int, high: int, variant: str) -> lis
             beat = bar * plan.beats_per_bar + step / 4
             root = nearest((plan.chord_at(beat).root,), low + 8, low, high)
             events.append(
-                Event(beat, 0.22, scale_step(plan, beat, root, move, low, high), 88 if step % 4 == 0 else 76)
+                NoteEvent(
+                    beat, 0.22, scale_step(plan, beat, root, move, low, high), 88 if step % 4 == 0 else 76
+                )
             )
     return events
 
@@ -461,7 +465,7 @@ RIFFS = (
 )
 
 
-def riff(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def riff(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Power chords (P: root, fifth, octave) and palm-muted low notes (p)."""
     palm = [r for r in RIFFS if "p" in r]
     patterns = [rng.choice(palm if variant in ("chug", "double") else RIFFS) for _ in range(2)]
@@ -476,18 +480,20 @@ def riff(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Eve
         chord = plan.chord_at(beat)
         root = nearest((chord.root,), low + 5, low, low + 11)
         if stroke == "p":
-            events.append(Event(beat, 0.22, root, rng.randint(88, 110), alt=True))
+            events.append(NoteEvent(beat, 0.22, root, rng.randint(88, 110), alt=True))
             continue
         pattern = patterns[bar % 4 == 3]
         ring = next((n for n in range(1, 17) if pattern[(place + n) % 16] != "."), 16) / 4
         # the fifth of a diminished chord is its own
         fifth = root + next((t for t in (7, 6) if (root + t) % 12 in chord.tones), 12)
         pitches = {root, fifth, root + 12} if power_fifth else {root, root + 12}
-        events += [Event(beat, ring * 0.97, pitch, 104, i * 0.003) for i, pitch in enumerate(sorted(pitches))]
+        events += [
+            NoteEvent(beat, ring * 0.97, pitch, 104, i * 0.003) for i, pitch in enumerate(sorted(pitches))
+        ]
     return events
 
 
-def drone(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def drone(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A tonic (and fifth) held under the instrument's own tune."""
     tonic = nearest((plan.key.tonic,), low + 5, low, low + 11)
     held = (
@@ -495,7 +501,9 @@ def drone(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Ev
     )
     length = plan.beats_per_bar * 2
     below = [
-        Event(bar * plan.beats_per_bar, length, pitch, 62) for bar in range(0, plan.bars, 2) for pitch in held
+        NoteEvent(bar * plan.beats_per_bar, length, pitch, 62)
+        for bar in range(0, plan.bars, 2)
+        for pitch in held
     ]
     return [*below, *_tune(plan, rng, min(tonic + 5, high - 12), high, fast=rng.random() < 0.5)]
 
@@ -513,10 +521,10 @@ BASSES: dict[str, tuple[str, ...]] = {  # R root, 5 fifth, O octave, t a chord t
 }
 
 
-def bass(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def bass(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A bass line: the root wherever a chord begins, then by the pattern of the style."""
     patterns = [rng.choice(BASSES[variant or "rock"]) for _ in range(2)]
-    events: list[Event] = []
+    events: list[NoteEvent] = []
     pitch = low + 8
     steps = plan.beats_per_bar * 4
     ring = rng.choice((0.6, 0.9, 0.95))
@@ -543,35 +551,35 @@ def bass(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Eve
                 "t": nearest(tones[1:], root + 4, low, high),
             }[code]
         end = next(n for n in range(1, 99) if pattern[(place + n) % steps] != "." or step + n in starts)
-        events.append(Event(step / 4, end / 4 * ring, pitch, 96 if place % 8 == 0 else 84))
+        events.append(NoteEvent(step / 4, end / 4 * ring, pitch, 96 if place % 8 == 0 else 84))
     return events
 
 
-def timpani(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def timpani(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """Roots on the first beat, now and then a roll into the next bar."""
     events = []
     for bar in range(plan.bars):
         start = bar * plan.beats_per_bar
         pitch = nearest((plan.chord_at(start).root,), (low + high) / 2, low, high)
-        events.append(Event(start, 1.0, pitch, rng.randint(80, 110)))
+        events.append(NoteEvent(start, 1.0, pitch, rng.randint(80, 110)))
         if rng.random() < 0.4:
-            events.append(Event(start + 2, 1.0, pitch, rng.randint(65, 95)))
+            events.append(NoteEvent(start + 2, 1.0, pitch, rng.randint(65, 95)))
         if bar % 4 == 3:
             count = 8
             last = start + plan.beats_per_bar - 1
-            events += [Event(last + i / count, 1 / count, pitch, 55 + 6 * i) for i in range(count)]
+            events += [NoteEvent(last + i / count, 1 / count, pitch, 55 + 6 * i) for i in range(count)]
     return events
 
 
 STRENGTHS = {"X": 112, "x": 88, "o": 55}
 
 
-def drums(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def drums(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """A groove of the genre (`variant`) with fills every fourth bar and crashes after them."""
     groove_name = "waltz" if plan.beats_per_bar == 3 else variant or rng.choice(tuple(tables.GROOVES))
     groove = rng.choice(tables.GROOVES[groove_name])
     steps = plan.beats_per_bar * 4
-    events: list[Event] = []
+    events: list[NoteEvent] = []
     for bar in range(plan.bars):
         start = bar * plan.beats_per_bar
         fill_from = steps - rng.choice((4, 8)) if bar % 4 == 3 and rng.random() < 0.75 else steps
@@ -579,24 +587,24 @@ def drums(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Ev
             for step in range(fill_from):
                 strength = row[step % len(row)]
                 if strength != "." and rng.random() > 0.02:
-                    events.append(Event(start + step / 4, 0.2, key, STRENGTHS[strength]))
+                    events.append(NoteEvent(start + step / 4, 0.2, key, STRENGTHS[strength]))
         events += _fill(rng, start, fill_from, steps)
         if bar % 4 == 0 and rng.random() < 0.6:
-            events.append(Event(start, 1.0, tables.CRASH, 100))
+            events.append(NoteEvent(start, 1.0, tables.CRASH, 100))
     return events
 
 
-def _fill(rng: Random, start: float, first: int, steps: int) -> list[Event]:
+def _fill(rng: Random, start: float, first: int, steps: int) -> list[NoteEvent]:
     drums_in_order = (tables.SNARE, *tables.TOMS)
     events = []
     for step in range(first, steps):
         if rng.random() < 0.8:
             key = drums_in_order[min((step - first) * len(drums_in_order) // max(steps - first, 1), 6)]
-            events.append(Event(start + step / 4, 0.2, key, rng.randint(80, 115)))
+            events.append(NoteEvent(start + step / 4, 0.2, key, rng.randint(80, 115)))
     return events
 
 
-def percussion(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[Event]:
+def percussion(plan: Plan, rng: Random, low: int, high: int, variant: str) -> list[NoteEvent]:
     """One percussion instrument (`variant` is its label), or one drum of a kit, in its own pattern."""
     keys = tables.DRUM_SOUNDS[variant]
     if variant in tables.PERCUSSION and rng.random() < 0.8:
@@ -611,7 +619,7 @@ def percussion(plan: Plan, rng: Random, low: int, high: int, variant: str) -> li
         strength = row[step % (plan.beats_per_bar * 4) % 16]
         if strength != ".":
             struck = rng.choice(keys) if several else key
-            events.append(Event(step / 4, 0.2, struck, STRENGTHS[strength]))
+            events.append(NoteEvent(step / 4, 0.2, struck, STRENGTHS[strength]))
     return events
 
 

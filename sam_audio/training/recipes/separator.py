@@ -34,7 +34,7 @@ from sam_audio.separator.nano.rivals import Candidates
 from sam_audio.training.data import labels as label_table
 from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.examples import Examples, load_examples
-from sam_audio.training.data.mixing import Mixer, Mixture, Prompt
+from sam_audio.training.data.mixing import Mixer, Mixture, Query
 from sam_audio.training.data.songs import song_phrases
 from sam_audio.training.log import append_row, short
 from sam_audio.training.losses import (
@@ -134,7 +134,7 @@ class PromptRows:
         self.of_phrase = {phrase: row for row, phrase in enumerate(phrases)}
         self.of_label = {label: len(phrases) + rows for label, rows in examples.rows.items()}
 
-    def draw(self, prompt: Prompt, example_share: float, rng: np.random.Generator) -> int:
+    def draw(self, prompt: Query, example_share: float, rng: np.random.Generator) -> int:
         """The row of one way to ask."""
         examples = self.of_label.get(prompt.label)
         if examples is not None and rng.random() < example_share:
@@ -283,7 +283,7 @@ class PromptVectors:
         return vectors
 
 
-class Question(NamedTuple):
+class NetworkInputs(NamedTuple):
     """All that the network is given of a batch, in the order in which it takes them."""
 
     features: Tensor
@@ -299,7 +299,7 @@ def question(
     vectors: Tensor,
     tower: AudioTower,
     noise: np.random.Generator | None = None,
-) -> Question:
+) -> NetworkInputs:
     """What the audio tower hears joins the batch's prompts.
 
     Args:
@@ -328,7 +328,7 @@ def question(
     conditions, candidates = conditions_of(asked, resembles, network.rivalry)
     energies = batch["mixture"][:, 0]
     maps = [batch[f"map{level}"] for level in range(len(SCALES))]
-    return Question(features(energies), conditions, maps, energies, candidates)
+    return NetworkInputs(features(energies), conditions, maps, energies, candidates)
 
 
 def statistics(batch: dict[str, Tensor]) -> BandStatistics:

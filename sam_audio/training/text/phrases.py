@@ -19,7 +19,7 @@ from sam_audio.training.text import tables
 
 
 @dataclass(frozen=True)
-class Source:
+class Sounder:
     """One thing that makes a sound, and the verbs for what it does."""
 
     noun: str
@@ -36,13 +36,13 @@ class Corpus:
 
 
 @cache
-def sources() -> tuple[Source, ...]:
+def sources() -> tuple[Sounder, ...]:
     """The sound sources of the word lists, in order, each once."""
-    found: dict[str, Source] = {}
+    found: dict[str, Sounder] = {}
     for line in tables.SOURCES.strip().splitlines():
         nouns, verbs = (tuple(word.strip() for word in part.split(",")) for part in line.split(":"))
         for noun in nouns:
-            found.setdefault(noun, Source(noun, verbs))
+            found.setdefault(noun, Sounder(noun, verbs))
     return tuple(found.values())
 
 
@@ -63,7 +63,7 @@ def sound_phrases(count: int, seed: int = 0) -> list[str]:
     return list(phrases)
 
 
-def _fill(template: str, source: Source, other: Source, rng: random.Random) -> str:
+def _fill(template: str, source: Sounder, other: Sounder, rng: random.Random) -> str:
     verb, verb2 = rng.choice(source.verbs), rng.choice(source.verbs)
     other_verb = rng.choice(other.verbs)
     text = template.format(

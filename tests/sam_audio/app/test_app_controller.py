@@ -15,7 +15,7 @@ import soundfile
 
 from sam_audio.app import controller, mixdown, project, views
 from sam_audio.app.controller import MIXTURE, Editor, Settings, Shared
-from sam_audio.app.listen import Heard, Label, _distinct, labels, what_is_in
+from sam_audio.app.listen import Found, Label, _distinct, labels, what_is_in
 from sam_audio.app.media import EXCERPT_S, excerpt, playable
 from sam_audio.app.project import Ask
 from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
@@ -383,9 +383,9 @@ def test_one_sound_has_one_name():
     piano = Label("piano", "keyboard", frozenset({"harp"}))
     organ, harp = Label("organ", "keyboard", frozenset()), Label("harp", "strings", frozenset())
     early, late = ((0.0, 1.0),), ((1.0, 2.0),)
-    found = [(organ, Heard("organ", 0.8, early)), (piano, Heard("piano", 0.9, early))]
-    assert [one.name for one in _distinct([*found, (harp, Heard("harp", 0.7, late))])] == ["piano", "harp"]
-    assert [one.name for one in _distinct([*found, (harp, Heard("harp", 0.7, early))])] == ["piano"]
+    found = [(organ, Found("organ", 0.8, early)), (piano, Found("piano", 0.9, early))]
+    assert [one.name for one in _distinct([*found, (harp, Found("harp", 0.7, late))])] == ["piano", "harp"]
+    assert [one.name for one in _distinct([*found, (harp, Found("harp", 0.7, early))])] == ["piano"]
 
 
 # ---- what leaves -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from sam_audio.errors import UserError
-from sam_audio.evaluation.datasets import DATASETS, Event, Item, load
+from sam_audio.evaluation.datasets import DATASETS, Item, LabelledEvent, load
 
 
 def touch(root: Path, *names: str) -> None:
@@ -219,15 +219,18 @@ EXPECTED = {
     "desed": [
         Item(
             Path("audio/validation/Y00pbt6aJV8Y_350.000_360.000.wav"),
-            events=(Event("Speech", 0.0, 0.716), Event("Alarm bell ringing", 1.637, 3.164)),
+            events=(LabelledEvent("Speech", 0.0, 0.716), LabelledEvent("Alarm bell ringing", 1.637, 3.164)),
         ),
         Item(Path("audio/validation/Y0IjVfOVKnlY_100.000_110.000.wav")),
     ],
     "audioset-strong": [
-        Item(Path("eval/s9d-2nhuJCQ_30000.wav"), events=(Event("Speech", 2.627, 7.237),)),
+        Item(Path("eval/s9d-2nhuJCQ_30000.wav"), events=(LabelledEvent("Speech", 2.627, 7.237),)),
         Item(
             Path("eval/Y8Z__LFZ28kw_210.000_220.000.flac"),
-            events=(Event("Child speech, kid speaking", 0.0, 0.841), Event("Speech", 1.0, 1.5)),
+            events=(
+                LabelledEvent("Child speech, kid speaking", 0.0, 0.841),
+                LabelledEvent("Speech", 1.0, 1.5),
+            ),
         ),
     ],
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sam_audio.errors import MissingExtraError
-from sam_audio.evaluation.datasets import Event
+from sam_audio.evaluation.datasets import LabelledEvent
 from sam_audio.evaluation.metrics import (
     PSDS1,
     PSDS2,
@@ -71,12 +71,12 @@ def test_average_precision():
 
 DOG, CAT = "dog", "cat"
 CLIPS = {
-    "a": [Event(DOG, 1.0, 3.0), Event(CAT, 5.0, 6.0)],
-    "b": [Event(DOG, 2.0, 4.0)],
+    "a": [LabelledEvent(DOG, 1.0, 3.0), LabelledEvent(CAT, 5.0, 6.0)],
+    "b": [LabelledEvent(DOG, 2.0, 4.0)],
     "c": [],
 }
 DURATIONS = {"a": 10.0, "b": 10.0, "c": 10.0}
-NOTHING: dict[str, list[Event]] = {"a": [], "b": [], "c": []}
+NOTHING: dict[str, list[LabelledEvent]] = {"a": [], "b": [], "c": []}
 
 
 def test_a_perfect_detector():
@@ -101,7 +101,7 @@ def test_a_class_that_does_not_occur_is_not_in_the_mean():
 
 
 def test_segments_of_a_second():
-    estimates = NOTHING | {"a": [Event(DOG, 1.5, 2.5)], "b": [Event(CAT, 2.0, 4.0)]}
+    estimates = NOTHING | {"a": [LabelledEvent(DOG, 1.5, 2.5)], "b": [LabelledEvent(CAT, 2.0, 4.0)]}
     result = segment_f1(CLIPS, estimates, DURATIONS, [DOG, CAT])
     # dog: 2 of 4 seconds found, none wrong; cat: 0 of 1 found, 2 wrong
     assert result.per_class == pytest.approx({DOG: 2 * 2 / (2 + 4), CAT: 0})
@@ -120,22 +120,24 @@ def test_segments_of_a_second():
     ],
 )
 def test_collars(onset, offset, right):
-    result = event_f1({"a": [Event(DOG, 1.0, 3.0)]}, {"a": [Event(DOG, onset, offset)]}, [DOG])
+    result = event_f1(
+        {"a": [LabelledEvent(DOG, 1.0, 3.0)]}, {"a": [LabelledEvent(DOG, onset, offset)]}, [DOG]
+    )
     assert result.micro == pytest.approx(float(right))
 
 
 def test_the_collar_is_the_least_tolerance_of_short_events():
-    short = {"a": [Event(DOG, 1.0, 1.1)]}
-    assert event_f1(short, {"a": [Event(DOG, 1.0, 1.29)]}, [DOG]).micro == pytest.approx(1)
-    assert event_f1(short, {"a": [Event(DOG, 1.0, 1.31)]}, [DOG]).micro == 0
+    short = {"a": [LabelledEvent(DOG, 1.0, 1.1)]}
+    assert event_f1(short, {"a": [LabelledEvent(DOG, 1.0, 1.29)]}, [DOG]).micro == pytest.approx(1)
+    assert event_f1(short, {"a": [LabelledEvent(DOG, 1.0, 1.31)]}, [DOG]).micro == 0
 
 
 def test_one_event_in_two_pieces_is_wrong_thrice():
-    pieces = [Event(DOG, 1.0, 1.9), Event(DOG, 2.1, 3.0)]
-    assert event_f1({"a": [Event(DOG, 1.0, 3.0)]}, {"a": pieces}, [DOG]).micro == 0
+    pieces = [LabelledEvent(DOG, 1.0, 1.9), LabelledEvent(DOG, 2.1, 3.0)]
+    assert event_f1({"a": [LabelledEvent(DOG, 1.0, 3.0)]}, {"a": pieces}, [DOG]).micro == 0
 
 
-def scores_of(clips: dict[str, list[Event]], labels: list[str], low: float = 0.0, high: float = 1.0):
+def scores_of(clips: dict[str, list[LabelledEvent]], labels: list[str], low: float = 0.0, high: float = 1.0):
     scores = {clip: np.full((len(labels), 250), low, np.float32) for clip in clips}
     for clip, events in clips.items():
         for event in events:
@@ -163,7 +165,7 @@ def test_psds_takes_the_spread_between_classes_away(scenario):
 
 @pytest.mark.parametrize("scenario", [PSDS1, PSDS2])
 def test_psds_of_one_class(scenario):
-    dogs = {"a": [Event(DOG, 1.0, 3.0)], "b": [], "c": [Event(DOG, 2.0, 4.0)]}
+    dogs = {"a": [LabelledEvent(DOG, 1.0, 3.0)], "b": [], "c": [LabelledEvent(DOG, 2.0, 4.0)]}
     score, per_class = psds(scores_of(dogs, [DOG]), RATE, dogs, DURATIONS, [DOG], scenario)
     assert score == per_class[DOG] == pytest.approx(1)
     half = scores_of(dogs | {"c": []}, [DOG])
@@ -171,17 +173,19 @@ def test_psds_of_one_class(scenario):
 
 
 def test_psds_tolerates_what_its_scenario_tolerates():
-    dogs = {"a": [Event(DOG, 2.0, 2.8)]}  # so short that detecting the whole recording is no detection
+    dogs = {
+        "a": [LabelledEvent(DOG, 2.0, 2.8)]
+    }  # so short that detecting the whole recording is no detection
     for share, first, second in ((0.8, 1, 1), (0.6, 0, 1), (0.05, 0, 0)):
-        scores = scores_of({"a": [Event(DOG, 2.0, 2.0 + 0.8 * share)]}, [DOG])
+        scores = scores_of({"a": [LabelledEvent(DOG, 2.0, 2.0 + 0.8 * share)]}, [DOG])
         for scenario, expected in ((PSDS1, first), (PSDS2, second)):
             assert psds(scores, RATE, dogs, {"a": 10.0}, [DOG], scenario)[0] == pytest.approx(expected)
 
 
 def test_psds_counts_false_alarms_by_the_hour():
     """One false alarm before the right event, in an hour: everything to the right of 1 / 100 is found."""
-    dogs = {"a": [Event(DOG, 2.0, 4.0)]}
-    scores = scores_of({"a": [Event(DOG, 2.0, 4.0)]}, [DOG], high=0.5)
+    dogs = {"a": [LabelledEvent(DOG, 2.0, 4.0)]}
+    scores = scores_of({"a": [LabelledEvent(DOG, 2.0, 4.0)]}, [DOG], high=0.5)
     scores["a"][0, 150:175] = 0.9
     assert psds(scores, RATE, dogs, {"a": 3600.0}, [DOG])[0] == pytest.approx(0.99)
 
@@ -193,10 +197,16 @@ def test_psds_where_nothing_is_heard():
 
 
 def test_touching_annotations_of_one_label_are_one_event():
-    events = [Event(DOG, 2, 3), Event(CAT, 0, 9), Event(DOG, 1, 2), Event(DOG, 1.2, 1.4), Event(DOG, 5, 6)]
-    assert merged(events) == [Event(CAT, 0, 9), Event(DOG, 1, 3), Event(DOG, 5, 6)]
+    events = [
+        LabelledEvent(DOG, 2, 3),
+        LabelledEvent(CAT, 0, 9),
+        LabelledEvent(DOG, 1, 2),
+        LabelledEvent(DOG, 1.2, 1.4),
+        LabelledEvent(DOG, 5, 6),
+    ]
+    assert merged(events) == [LabelledEvent(CAT, 0, 9), LabelledEvent(DOG, 1, 3), LabelledEvent(DOG, 5, 6)]
     assert merged(merged(events)) == merged(events)
-    pieces = {"a": [Event(DOG, 2.0, 3.0), Event(DOG, 3.0, 4.0)]}
+    pieces = {"a": [LabelledEvent(DOG, 2.0, 3.0), LabelledEvent(DOG, 3.0, 4.0)]}
     scores = scores_of(pieces, [DOG])
     assert psds(scores, RATE, pieces, {"a": 10.0}, [DOG])[0] == pytest.approx(1)
 

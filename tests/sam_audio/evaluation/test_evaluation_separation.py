@@ -24,7 +24,7 @@ from sam_audio.evaluation.separation import (
 )
 from sam_audio.separator.nano.bands import istft, stft, to_bands, to_bins
 from sam_audio.training.data.bank import ShardWriter, build_song_shards
-from sam_audio.training.data.mixing import Mixture, Prompt, Source
+from sam_audio.training.data.mixing import Mixture, Query, Source
 
 
 class Constant:
@@ -57,7 +57,7 @@ def tones(*hz: float) -> np.ndarray:
 def mixture(*labels: str) -> Mixture:
     sources = [Source(label, s) for label, s in zip(labels, tones(300, 1_500, 5_000), strict=False)]
     prompts = [
-        Prompt(label, [i for i, other in enumerate(labels) if other == label], [label])
+        Query(label, [i for i, other in enumerate(labels) if other == label], [label])
         for label in dict.fromkeys(labels)
     ]
     return Mixture("test", sources, prompts)

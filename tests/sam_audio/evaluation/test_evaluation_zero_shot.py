@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from sam_audio.cli import evaluate_embeddings as commands
 from sam_audio.errors import AudioReadError, MissingExtraError, ModelError, UserError
 from sam_audio.evaluation import classification, localization, retrieval
-from sam_audio.evaluation.datasets import DATASETS, Event, Item, load
+from sam_audio.evaluation.datasets import DATASETS, Item, LabelledEvent, load
 from sam_audio.finding.spans import SpanOptions
 
 RATE_HZ, FRAME = 16_000, 640  # frames of 40 ms
@@ -151,8 +151,8 @@ def vggsound(tmp_path_factory) -> Path:
 
 
 SCENES = {
-    "a": [Event("Dog", 1.0, 3.0), Event("Rain", 4.0, 8.0)],
-    "b": [Event("Vacuum cleaner", 2.0, 6.0), Event("Dog", 5.0, 7.0)],
+    "a": [LabelledEvent("Dog", 1.0, 3.0), LabelledEvent("Rain", 4.0, 8.0)],
+    "b": [LabelledEvent("Vacuum cleaner", 2.0, 6.0), LabelledEvent("Dog", 5.0, 7.0)],
     "c": [],
 }
 
@@ -327,7 +327,7 @@ def test_what_no_file_would_survive_is_raised(error, tmp_path):
 
 def test_nothing_readable_is_an_error(tmp_path):
     (tmp_path / "x.wav").write_bytes(b"RIFF damaged")
-    items = [Item(tmp_path / "x.wav", label="dog", events=(Event("dog", 0, 1),))]
+    items = [Item(tmp_path / "x.wav", label="dog", events=(LabelledEvent("dog", 0, 1),))]
     message = "none of the clips could be read; the first of 1: x.wav is damaged"
     with pytest.raises(UserError, match=message):
         retrieval.evaluate(ToneEmbedder(), items, ["text-to-audio"])

@@ -475,7 +475,7 @@ def test_what_one_ffmpeg_cannot_decode_another_may(fake_ffmpeg, tmp_path, monkey
 def test_reading_what_ffmpeg_says_does_not_move_where_it_writes(tmp_path):
     """The file of its messages is shared with it, and so is the place in the file."""
     wav = save(tmp_path / "a.wav", noise(frames=RATE))
-    source = ffmpeg.FfmpegSource(wav, "a.wav")
+    source = ffmpeg.FfmpegDecoder(wav, "a.wav")
     while source.read(RATE).size:
         pass
     assert source._process.wait(timeout=10) == 0

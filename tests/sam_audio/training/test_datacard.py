@@ -1,7 +1,7 @@
 import hashlib
 
 from sam_audio.training.data.bank import SAMPLE_RATE, Clip
-from sam_audio.training.data.collect import Recording
+from sam_audio.training.data.collect import Listed
 from sam_audio.training.data.datacard import data_card, entries
 
 
@@ -18,7 +18,7 @@ CLIPS = [
     clip("song-000003", "accordion", 720, "song-000003"),
     clip("song-000003", "bass guitar", 720, "song-000003"),
 ]
-MANIFEST = [Recording("debian", "pack", c.path, c.label, c.category, "CC0", 1.0) for c in CLIPS if not c.song]
+MANIFEST = [Listed("debian", "pack", c.path, c.label, c.category, "CC0", 1.0) for c in CLIPS if not c.song]
 
 
 def test_only_clips_with_a_label_of_the_table_count():

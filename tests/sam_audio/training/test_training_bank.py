@@ -177,9 +177,9 @@ def test_a_manifest_becomes_shards_once(data_dir, tmp_path, monkeypatch):
 
 
 def test_labels_are_limited_by_hash(monkeypatch):
-    from sam_audio.training.data.collect import Recording
+    from sam_audio.training.data.collect import Listed
 
-    recordings = [Recording("npm", "p", f"{i}", "dog" if i % 2 else "cat", "", "", 1.0) for i in range(20)]
+    recordings = [Listed("npm", "p", f"{i}", "dog" if i % 2 else "cat", "", "", 1.0) for i in range(20)]
     monkeypatch.setattr(bank_module, "MAX_FILES_PER_LABEL", 3)
     kept = bank_module._limit_per_label(recordings)
     assert sorted(r.label for r in kept) == ["cat"] * 3 + ["dog"] * 3

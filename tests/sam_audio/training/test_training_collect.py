@@ -16,7 +16,7 @@ import tiny
 from sam_audio.errors import UserError
 from sam_audio.training.data import collect
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank, build_shards, split_of
-from sam_audio.training.data.collect import TRAIN_ONLY, Recording, by_package, fetch, locate
+from sam_audio.training.data.collect import TRAIN_ONLY, Listed, by_package, fetch, locate
 from sam_audio.training.data.labels import canonical, load_labels
 from sam_audio.training.data.more_sounds import _rows, more_sounds
 
@@ -98,9 +98,9 @@ def test_files_are_found_in_archives_of_an_archive(registry):
 
 
 def test_a_package_may_have_both_kinds_of_recordings(registry):
-    rows = [Recording("debian", "barks", m, "dog barking", "animal", "CC0", 0.3) for m in MEMBERS[:1]]
+    rows = [Listed("debian", "barks", m, "dog barking", "animal", "CC0", 0.3) for m in MEMBERS[:1]]
     more = [
-        Recording("debian", "barks", m, "dog barking", "animal", "CC0", 0.3, "1", train_only=True)
+        Listed("debian", "barks", m, "dog barking", "animal", "CC0", 0.3, "1", train_only=True)
         for m in MEMBERS[1:]
     ]
     for recordings in (rows, more, more):  # the last time there is nothing to do

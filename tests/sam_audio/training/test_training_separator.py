@@ -21,7 +21,7 @@ from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.rivals import N_CANDIDATES
 from sam_audio.training.data.examples import Examples, build_examples, load_examples
 from sam_audio.training.data.labels import hypernyms, load_labels
-from sam_audio.training.data.mixing import HOP, Mixture, Prompt, Source
+from sam_audio.training.data.mixing import HOP, Mixture, Query, Source
 from sam_audio.training.recipes import separator as training
 from sam_audio.training.recipes.separator import (
     MixtureStream,
@@ -70,9 +70,9 @@ def mixture() -> Mixture:
     two[SAMPLES // 4 : SAMPLES // 2] = -0.2
     sources = [Source("piano", one), Source("violin", two)]
     prompts = [
-        Prompt("piano", [0], ["piano"]),
-        Prompt("music", [0, 1], ["music"]),
-        Prompt("dog", [], ["dog barking"]),
+        Query("piano", [0], ["piano"]),
+        Query("music", [0, 1], ["music"]),
+        Query("dog", [], ["dog barking"]),
     ]
     return Mixture("test", sources, prompts)
 
@@ -139,7 +139,7 @@ def test_examples_take_the_place_of_words_for_a_share_of_prompts():
     rows = PromptRows(Examples(np.zeros((3, 384), np.float32), {"piano": np.array([0, 2])}))
     rng = np.random.default_rng(0)
     n = len(phrase_list())
-    piano, other = Prompt("piano", [0], ["piano"]), Prompt("violin", [0], ["violin"])
+    piano, other = Query("piano", [0], ["piano"]), Query("violin", [0], ["violin"])
     assert {rows.draw(piano, 1.0, rng) for _ in range(20)} == {n, n + 2}
     assert rows.draw(piano, 0.0, rng) == rows.of_phrase["piano"]
     assert rows.draw(other, 1.0, rng) == rows.of_phrase["violin"]

@@ -19,7 +19,6 @@ from peav.official import (
     codec,
     frame,
     fusion,
-    loss,
     naming,
     processing,
     video,
@@ -33,7 +32,7 @@ def process(tmp_path_factory):
     return PEAudioVideoProcessor.from_pretrained(tiny.make(tmp_path_factory.mktemp("p"), PEAudioVideo))
 
 
-@pytest.mark.parametrize("module", [audio, codec, frame, fusion, loss, naming, processing, video])
+@pytest.mark.parametrize("module", [audio, codec, frame, fusion, naming, processing, video])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 

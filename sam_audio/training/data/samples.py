@@ -64,17 +64,19 @@ def about(sample: Mapping[str, Any]) -> About:
 
 
 def sound_of(
-    sample: Mapping[str, Any], sample_rate: int, n: int, rng: np.random.Generator | None
+    sample: Mapping[str, Any], sample_rate: int, n: int | None, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, About]:
     """A stretch of ``n`` samples of a sample's sound, float32 (n,), and what is known of it.
 
     Args:
+        n: None for all of it.
         rng: chooses the stretch, or where a shorter sound lies in the silence; None takes the start.
     """
     sound, rate = soundfile.read(io.BytesIO(sample["flac"]), dtype="float32", always_2d=True)
     mono = sound.mean(axis=1)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
+    n = len(mono) if n is None else n
     spare = len(mono) - n
     at = 0 if rng is None else int(rng.integers(abs(spare) + 1))
     if spare >= 0:

@@ -51,7 +51,9 @@ def family_of(name: str) -> SeparatorType:
     for family in families:
         if family.name == name:
             return family
-    for family in families:
+    for family in reversed(
+        families
+    ):  # those of plugins first: the package's own answer to any path and hub id
         if family.answers(name):
             return family
     known = ", ".join(family.name for family in families if family.answers(family.name))

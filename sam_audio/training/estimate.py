@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sam_audio.training.recipe import Settings, task_of
 
 # of one H100 in bfloat16 (989 TFLOP/s at best) in training of transformers, and of its float32 in tensor cores
-EFFECTIVE_FLOPS = {"bf16": 0.4 * 989e12, "32": 0.4 * 494e12}
+EFFECTIVE_FLOPS = {"bf16": 0.4 * 989e12, "fp32": 0.4 * 494e12}
 
 
 @dataclass(frozen=True)

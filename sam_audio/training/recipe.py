@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     beta2: float = 0.98
     clip: float = 1.0
     ema: float = 0.0
-    precision: Literal["32", "bf16"] = "32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     strategy: Literal["ddp", "fsdp"] = "ddp"
     checkpointing: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from peav.joint import JointConfig, JointEncoder, pair_vectors
 from peav.losses import PairLoss, needed
@@ -33,6 +34,7 @@ from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.trainer import Position, Share
 
 SAMPLE_RATE, HOP = 48_000, 1920
+POOL = 4  # frames of the nano tower, 40 ms each, that become one step
 NOTHING = "nothing"  # read where there is no caption; no pair counts it
 WEIGHTS, CONFIG = "joint.safetensors", "joint.json"
 KINDS = tuple(PART_OF)
@@ -349,7 +351,9 @@ class NanoInputs:
         nothing = torch.zeros(0, NANO["video_width"])
         pictures = [nothing if i["video"] is None else i["video"] for i in items]
         video, video_valid = _padded(pictures, max(1, *map(len, pictures)))
-        texts = {PART_OF[kind]: self._read([item["said"][kind] or NOTHING for item in items]) for kind in KINDS}
+        texts = {
+            PART_OF[kind]: self._read([item["said"][kind] or NOTHING for item in items]) for kind in KINDS
+        }
         return {
             "audio": audio,
             "audio_valid": audio_valid,
@@ -359,7 +363,7 @@ class NanoInputs:
         }
 
     def example(self, n: int) -> dict[str, Any]:
-        steps = round(self.settings.seconds * SAMPLE_RATE / HOP)
+        steps = round(self.settings.seconds * SAMPLE_RATE / HOP / POOL)
         return {
             "audio": torch.zeros(n, steps, NANO["audio_width"]),
             "audio_valid": None,
@@ -372,7 +376,9 @@ class NanoInputs:
     def _features(self, sample: dict[str, Any]) -> tuple[Tensor, Tensor | None, About]:
         sound, known = sound_of(sample, SAMPLE_RATE, None, None)
         sound = sound[: round(self.settings.seconds * SAMPLE_RATE)]
-        audio = self._tower("audio")(torch.from_numpy(sound)[None]).frames[0].clone()
+        frames = self._tower("audio")(torch.from_numpy(sound)[None]).frames[0]
+        missing = -len(frames) % POOL
+        audio = F.pad(frames, (0, 0, 0, missing)).unflatten(0, (-1, POOL)).mean(1)
         pictures = _pictures(sample, self.settings.frames)
         if not pictures:
             return audio, None, known

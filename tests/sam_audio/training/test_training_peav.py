@@ -1,0 +1,152 @@
+"""PE-AV by recipe: a tiny one over the nano towers learns to tell clips apart, and published sizes load and learn."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import official_tiny
+import pytest
+import torch
+from PIL import Image
+
+from peav.joint import JointConfig, JointEncoder
+from peav.losses import FINETUNING, PRETRAINING, needed
+from peav.official.model import PEAudioVideo
+from sam_audio.errors import UserError
+from sam_audio.training import recipe
+from sam_audio.training.data.samples import KINDS
+from sam_audio.training.data.shards import flac, write_shard
+from sam_audio.training.estimate import estimate
+from sam_audio.training.tasks import peav
+from sam_audio.training.trainer import LOG, train
+
+CAPTIONS = ("a low tone", "rain falling", "a bell ringing")
+COLOURS = ((200, 20, 20), (20, 200, 20), (20, 20, 200))
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Three kinds of sounds, each with a colour; every fourth clip lacks its picture."""
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    t = np.arange(24_000) / 48_000
+    samples = []
+    for i in range(24):
+        kind = i % 3
+        hertz = (150, 0, 2000)[kind] * rng.uniform(0.9, 1.1)
+        sound = 0.1 * rng.standard_normal(len(t)) if kind == 1 else 0.3 * np.sin(2 * np.pi * hertz * t)
+        picture = io.BytesIO()
+        Image.new("RGB", (32, 24), COLOURS[kind]).save(picture, "JPEG")
+        said = {
+            name: {"text": f"{CAPTIONS[kind]}{', seen' * n}", "by": "test"} for n, name in enumerate(KINDS)
+        }
+        sample = {
+            "__key__": f"{i:03d}",
+            "flac": flac(sound[None].astype(np.float32), 48_000),
+            "json": {"label": CAPTIONS[kind], "captions": said},
+        }
+        if i % 4:
+            sample["0.jpg"] = picture.getvalue()
+        samples.append(sample)
+    write_shard(folder / "000.tar", samples)
+    return folder
+
+
+def nano(shards, *changes):
+    tiny = ("sizes.width=16", "sizes.inner=16", "sizes.heads=2", "sizes.audio_layers=1", "sizes.output=16")
+    few = ("steps=40", "batch=12", "log_every=1", "validate_every=1000", "device=cpu", "learning_rate=1e-2")
+    return recipe.load("peav/nano", [f"data={shards}", f"valid={shards}", *tiny, *few, *changes])
+
+
+def test_the_vectors_have_the_names_of_the_losses():
+    torch.manual_seed(0)
+    config = JointConfig(6, 5, 4, width=16, inner=16, heads=2, output=8)
+    encoder = JointEncoder(config).eval()
+    audio, video = torch.randn(2, 7, 6), torch.randn(2, 3, 5)
+    audio_valid = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    video_valid = torch.tensor([[True] * 3, [False] * 3])  # the second has no pictures
+    texts = {kind: torch.randn(2, 4) for kind in ("Ta", "Tv", "Tav")}
+    vectors = encoder(needed(FINETUNING), audio, audio_valid, video, video_valid, texts)
+    assert vectors.keys() == set(needed(FINETUNING))
+    for vector in vectors.values():
+        torch.testing.assert_close(vector.norm(dim=1), torch.ones(2))
+    alone = encoder(["A", "AV"], audio[1:, :4], None, video[:1] * 0, video_valid[1:], texts)
+    torch.testing.assert_close(alone["A"][0], vectors["A"][1], rtol=1e-4, atol=1e-5)  # padding is not heard
+    assert not torch.allclose(vectors["Ta@A"], vectors["Ta@AV"])  # each kind of pair has a text head
+    spoken = encoder(["A+Ta", "Tav@V"], audio, audio_valid, None, None, texts)
+    torch.testing.assert_close(spoken["A+Ta"], vectors["A+Ta"])
+
+
+def test_a_nano_learns_and_is_loaded_again(shards, tmp_path):
+    chosen = nano(shards)
+    done = train(recipe.task_of(chosen), chosen, tmp_path)
+    with (tmp_path / LOG).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert set(PRETRAINING) <= rows[0].keys()
+    assert float(rows[-1]["loss"]) < 0.6 * float(rows[0]["loss"])
+    encoder, task = peav.load_joint(tmp_path)
+    figures = task.validate(peav.Learner(encoder, done.network.loss))
+    assert figures == task.validate(done.network)
+    assert figures["clips"] == 18
+    # each kind has its caption, by which any clip of the kind is right
+    assert figures["text_to_audio"] == figures["text_to_video"] == figures["text_to_both"] == 1.0
+
+
+def test_stopped_and_gone_on_with(shards, tmp_path):
+    chosen = nano(shards, "steps=6", "stage=finetune")
+    train(recipe.task_of(chosen), chosen, tmp_path / "whole")
+    train(recipe.task_of(chosen), chosen, tmp_path / "parts", until=3)
+    train(recipe.task_of(chosen), chosen, tmp_path / "parts")
+    assert (tmp_path / "parts" / LOG).read_text() == (tmp_path / "whole" / LOG).read_text()
+
+
+def test_pairs_and_captions_are_the_recipes(shards):
+    both = {pair: 1.0 for pair in FINETUNING}
+    assert nano(shards, "stage=finetune").pairs == both
+    task = recipe.task_of(nano(shards, *(f"pairs.{p}=0" for p in PRETRAINING[2:])))
+    assert list(task.network.loss.weights) == ["A-V", "A-Ta"]
+    batch, _ = next(recipe.task_of(nano(shards, "captions=label")).batches(peav.Share(), 12, {}))
+    assert (batch["ids"]["Ta"] == batch["ids"]["Tv"]).all()
+    assert 0 < batch["present"]["V"].sum() < 12
+    with pytest.raises(UserError, match="no pair 'A-X'"):
+        recipe.task_of(nano(shards, "pairs.A-X=1"))
+
+
+@pytest.fixture
+def published(tmp_path):
+    return official_tiny.make(tmp_path / "tiny", PEAudioVideo)
+
+
+def test_a_published_model_goes_on_learning(shards, published, tmp_path):
+    chosen = recipe.load(
+        "peav/small",
+        [
+            *(
+                f"start={published}",
+                f"data={shards}",
+                f"valid={shards}",
+                "steps=2",
+                "batch=4",
+                "accumulate=1",
+            ),
+            *("seconds=0.3", "frames=2", "strategy=ddp", "precision=fp32", "validate_every=2", "device=cpu"),
+            *("checkpointing=true", "stage=finetune", "warmup_steps=1"),
+        ],
+    )
+    task = recipe.task_of(chosen)
+    before = {n: p.detach().clone() for n, p in task.network.named_parameters()}
+    done = train(task, chosen, tmp_path / "run")
+    after = {n: p for n, p in task.network.named_parameters() if n.startswith("encoder.model.")}
+    changed = {name.split(".")[2] for name, p in after.items() if not torch.equal(p, before[name])}
+    assert {"audio", "video", "fusion", "text", "audio_head", "audio_plus_text_head"} <= changed
+    assert not {"codec", "vision"} & changed
+    assert done.files[0].stat().st_size > 1000
+    with pytest.raises(UserError, match="learns names mouth"):
+        recipe.task_of(recipe.load("peav/small", [f"start={published}", 'learns=["mouth"]']))
+
+
+def test_what_a_published_size_takes():
+    small = estimate(recipe.load("peav/small", ["start=", "batch=4", "seconds=1.0", "frames=1"]))
+    assert 0.84e9 < small.parameters < 0.86e9
+    assert 0.3e9 < small.learning < small.parameters - 0.3e9  # the image tower and the codec do not

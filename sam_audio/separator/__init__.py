@@ -51,9 +51,9 @@ def family_of(name: str) -> SeparatorType:
     for family in families:
         if family.name == name:
             return family
-    for family in reversed(
-        families
-    ):  # those of plugins first: the package's own answer to any path and hub id
+    own = registry().plugins[0].provides["separators"]
+    # those of plugins first: the package's own answer to any path and hub id
+    for family in sorted(families, key=own.__contains__):
         if family.answers(name):
             return family
     known = ", ".join(family.name for family in families if family.answers(family.name))

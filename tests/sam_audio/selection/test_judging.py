@@ -127,9 +127,9 @@ def listened(model, monkeypatch):
     return windows
 
 
-@pytest.mark.parametrize(("channels", "windows"), [(1, 2), (2, 4)])
+@pytest.mark.parametrize(("channels", "windows"), [(1, 2), (2, 2), (3, 4)])
 def test_what_a_separation_hears_is_not_listened_to_again(model, listened, tmp_path, channels, windows):
-    """Of one channel; of more, the judge's own mixture of them is another sound."""
+    """Of one channel or two; of more, the judge's own mixture of them is another sound."""
     judge = NanoJudge(tiny_judge.save(tmp_path / "j.safetensors"), model.engine)
     mixture, conditions = tiny.noise(channels, 20.0), model.encode(["dog", "rain"])
     listener = StemJudge(judge, conditions)

@@ -151,12 +151,15 @@ class Caption:
 
 
 class Captioner(Protocol):
-    """Describes sounds, well or badly: several weak captioners together label recordings for training."""
+    """Describes sounds, well or badly: several weak captioners together label recordings for training.
+
+    With an attribute ``pictures`` that is true it describes pictures instead.
+    """
 
     name: str
 
     def caption(self, samples: Samples, sample_rate: int) -> list[Caption]:
-        """Captions of samples (channels, T)."""
+        """Captions of samples (channels, T); of pictures, uint8 (N, 3, H, W) and their number a second."""
         ...
 
 

@@ -17,7 +17,7 @@ from sam_audio.errors import UserError
 from sam_audio.training.data.samples import KINDS, Said
 
 MOST_WORDS = 40
-SURE = 0.5  # a label from the clip's own name counts as this, if captioners disagree
+SURE = 0.5  # of the surest sound's confidence, from which on another one is told too
 _TIMEOUT_S = 120
 
 
@@ -42,11 +42,13 @@ class Rule:
     def write(self, label: str, weak: Mapping[str, Sequence[Said]]) -> dict[str, Said]:
         heard, seen = (_ordered(weak.get(kind, ())) for kind in ("audio", "visual"))
         if label:
-            heard = [Said(label, "label"), *(one for one in heard if not _alike(one.text, label))]
+            # those who miss what is there are not believed what else they hear
+            believed = heard if any(_alike(one.text, label) for one in heard) else []
+            heard = [Said(label, "label"), *(one for one in believed if not _alike(one.text, label))]
         captions = {}
         sound = sight = ""
         if heard:
-            others = [one for one in heard[1:] if one.confidence >= max(0.25, 0.5 * heard[0].confidence)][:1]
+            others = [one for one in heard[1:] if one.confidence >= max(0.25, SURE * heard[0].confidence)][:1]
             sound = " and ".join(one.text for one in (heard[0], *others))
             captions["audio"] = Said(sound, self.name, heard[0].confidence)
         if seen:

@@ -380,14 +380,14 @@ def _text(data: bytes) -> str:
 
 
 def _feed_events(folder: Path, data: bytes) -> None:
-    from sam_audio.export.workstation import spans_of_events
+    from sam_audio.export.timeline import spans_of_events
 
     (folder / "a.json").write_bytes(data)
     spans_of_events(folder / "a.json")
 
 
 def _feed_report(folder: Path, data: bytes) -> None:
-    from sam_audio.export.workstation import prompts_of_report
+    from sam_audio.export.timeline import prompts_of_report
 
     (folder / "a.json").write_bytes(data)
     prompts_of_report(folder / "a.json")

@@ -73,6 +73,11 @@ class RenderReport:
         return [*self.stems, *self.removed]
 
     @property
+    def written(self) -> list[StemReport]:
+        """What was made: the stems, and the residual if there is one."""
+        return [*self.stems, *([self.residual] if self.residual else [])]
+
+    @property
     def absent(self) -> list[str]:
         """Prompts whose sound is not in the mixture, as far as the judge can tell."""
         return [stem.prompt or stem.name for stem in self.asked if stem.in_mixture is False]

@@ -70,7 +70,7 @@ FLOORS = [
     ["sam_audio.api", "sam_audio.jobs", "sam_audio.session"],
     ["sam_audio.export", "sam_audio.finding", "sam_audio.host"],
     ["sam_audio.captioning"],
-    ["sam_audio.scale", "sam_audio.remux"],
+    ["sam_audio.scale"],
     ["sam_audio.service"],
     ["sam_audio.builtin", "sam_audio.extending.scaffold", "sam_audio.extending.separator_checks"],
     ["sam_audio.training"],

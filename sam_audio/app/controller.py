@@ -435,7 +435,7 @@ class Editor:
         """Writes files for download.
 
         Args:
-            what: ``mix`` (as it is heard), ``stems`` (those ``chosen``), or a format of `sam_audio.export.FORMATS`.
+            what: ``mix`` (as it is heard), ``stems`` (those ``chosen``), or a session's exporter by name.
             format, depth: of the sound; for workstations it is always float32 wav.
         """
         current, stems = self.project, self.stems

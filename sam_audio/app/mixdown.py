@@ -6,14 +6,15 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from sam_audio.app.project import Media
 from sam_audio.errors import UserError
-from sam_audio.export import FORMATS, export, session_of
+from sam_audio.export.timeline import Track, session_of_files
+from sam_audio.export.workstation import session_exporter
 from sam_audio.io import AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
 from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.naming import RESIDUAL, slug
@@ -117,40 +118,31 @@ def write_session(
     out: Path,
     format: str,
 ) -> Path:
-    """A session for a workstation with the sounds that it refers to, zipped; a stem.mp4 is one file by itself.
+    """A session for a workstation; one that names its sounds is zipped with them.
 
     Args:
-        format: one of `sam_audio.export.FORMATS`.
+        format: one of `sam_audio.export.workstation.session_exporters`.
     """
+    exporter = session_exporter(format)
     title = slug(Path(media.name).stem)
     folder = out / title
     (folder / "stems").mkdir(parents=True, exist_ok=True)
     mixture = folder / f"{title}{media.path.suffix}"
     shutil.copyfile(media.path, mixture)
-    for path in stems.values():
+    named = {}
+    for name, path in stems.items():
+        named[folder / "stems" / path.name] = name
         shutil.copyfile(path, folder / "stems" / path.name)
-    file_names = {path.stem: name for name, path in stems.items()}
-    session = session_of(
-        mixture,
-        folder / "stems",
-        names=file_names,
-        gains_db={stem: faders[name].gain_db for stem, name in file_names.items() if name in faders},
-        pans={stem: faders[name].pan for stem, name in file_names.items() if name in faders},
+    session = session_of_files(mixture, named)
+    tracks = [session.tracks[0], *(_through(track, faders.get(track.name)) for track in session.tracks[1:])]
+    made = exporter.save(
+        replace(session, tracks=tuple(tracks)), folder / f"{title}{exporter.suffix}", overwrite=True
     )
-    states = {name: faders.get(name, Fader()) for name in stems}
-    tracks = [
-        replace(track, mute=states[track.name].mute, solo=states[track.name].solo)
-        if track.name in states
-        else track
-        for track in session.tracks
-    ]
-    made = export(
-        replace(session, tracks=tuple(tracks)),
-        folder / f"{title}{FORMATS[format][1]}",
-        format,
-        overwrite=True,
-    )
-    return made if format == "stem.mp4" else zipped([folder], out / f"{title}-{format}.zip")
+    return made if exporter.holds_sounds else zipped([folder], out / f"{title}-{format}.zip")
+
+
+def _through(track: Track, fader: Fader | None) -> Track:
+    return track if fader is None else replace(track, **asdict(fader))
 
 
 def zipped(paths: Sequence[Path], out: Path) -> Path:

@@ -25,6 +25,7 @@ from sam_audio.app.server import SETTINGS
 from sam_audio.app.views import plain
 from sam_audio.app.work import CANCELLED, DONE, FAILED, WAITING, Task
 from sam_audio.errors import UserError
+from sam_audio.export.workstation import session_exporters
 from sam_audio.naming import RESIDUAL, slug
 
 SHORT_S = 0.7  # work that is this quick is waited for, without a progress bar that flickers
@@ -533,9 +534,8 @@ def _export(editor: Editor) -> None:
         chosen: list[str] = []
         format, depth = "wav", None
         if what == "A session for a workstation":
-            kind = views.WORKSTATIONS[
-                st.selectbox("Workstation", list(views.WORKSTATIONS), key="workstation")
-            ]
+            names = {exporter.title: name for name, exporter in session_exporters().items()}
+            kind = names[st.selectbox("Workstation", list(names), key="workstation")]
         else:
             if what == "Stems":
                 chosen = st.multiselect(

@@ -26,13 +26,6 @@ FORMATS = {
     "Opus": "opus",
 }
 DEPTHS = {"as the recording": None, "16 bit": "int16", "24 bit": "int24", "32 bit float": "float32"}
-WORKSTATIONS = {
-    "DAWproject (Bitwig, Studio One, Cubase)": "dawproject",
-    "REAPER": "reaper",
-    "Audacity labels": "audacity",
-    "OpenTimelineIO (video editors)": "otio",
-    "Native Instruments Stems (stem.mp4)": "stem.mp4",
-}
 _COLOURS = ((0.0, "#ffffff"), (0.35, "#c9dcf0"), (0.7, "#3f7fbf"), (1.0, "#0a2540"))
 
 

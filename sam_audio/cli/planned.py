@@ -70,14 +70,19 @@ def check_outputs(plans: Sequence[Plan], json_summary: bool, exports: bool) -> N
             f"standard output takes one recording, but {to_stdout} are given: separate them one at a time"
         )
     read = {_place(path) for one in plans for path in one.reads()}
-    # exporters name what they make after the stems
+    # exporters name what they make after the stems, or after the recording, which they do not replace
     suffixes = {Path(path).suffix for one in plans for path in one.reads()} if exports else set()
+    of_clues = (
+        {Path(p).suffix for one in plans for p in one.reads() if p != one.job.mixture} if exports else set()
+    )
     owners: dict[Place, int] = {}
     for number, one in enumerate(plans):
         for path in one.writes:
-            if not read.isdisjoint(
-                map(_place, [path, *(path.with_suffix(suffix) for suffix in suffixes if path.name)])
-            ):
+            made = [path]
+            if path.name:
+                made += [path.with_suffix(suffix) for suffix in suffixes]
+                made += [path.with_name(one.track + suffix) for suffix in of_clues]
+            if not read.isdisjoint(map(_place, made)):
                 raise UserError(f"{path} would replace what is read: choose another folder with --out")
             if owners.setdefault(_place(path), number) != number:
                 raise UserError(
@@ -122,9 +127,9 @@ def check_plan(planned: Plan, exporters: Iterable[Exporter]) -> None:
     from sam_audio.io.target import FileTarget
 
     for exporter in exporters:
-        check = getattr(exporter, "check", None)  # they need not have it
-        if check is not None:
-            check(planned.job.mixture)
+        if exporter.needs_all and (planned.options.start_s or planned.options.duration_s is not None):
+            raise UserError(f"{exporter.name} needs the whole recording: leave --start and --duration out")
+        exporter.check(planned.job.mixture)
     for preview in planned.previews:
         FileTarget(preview, planned.options.replaces, planned.reads()).discard()
 

@@ -72,7 +72,9 @@ def separate(
     export: Annotated[
         Optional[list[str]],
         typer.Option(
-            metavar="NAME", help="Make something of the stems; see sam-audio plugins.", show_default=False
+            metavar="NAME",
+            help="Make a session or more of the stems; see sam-audio plugins.",
+            show_default=False,
         ),
     ] = None,
     post: Annotated[
@@ -123,10 +125,6 @@ def separate(
     if options.candidates > 1 and not options.judge and ranker is None:
         raise UserError(
             "candidates are chosen by a judge: leave out --no-judge, name a --ranker, or ask for one candidate"
-        )
-    if remux and (options.start_s or options.duration_s is not None):
-        raise UserError(
-            "--remux keeps all pictures, so it needs all of the sound: leave --start and --duration out"
         )
     chooser = None if ranker is None else registry().get("rankers", ranker)
     names = [*(export or ()), *(["remux"] if remux else [])]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 app = typer.Typer(help="Stems as a session of an audio workstation.", no_args_is_help=True)
-
-
-class SessionFormat(str, Enum):
-    dawproject = "dawproject"
-    reaper = "reaper"
-    audacity = "audacity"
-    otio = "otio"
-    stem_mp4 = "stem.mp4"
 
 
 @app.callback()
@@ -28,7 +19,12 @@ def _group() -> None:
 def export_session(
     mixture: Annotated[Path, typer.Argument(metavar="MIX", help="The recording that was separated.")],
     stems: Annotated[Path, typer.Argument(metavar="STEMS", help="The folder of its stems.")],
-    format: Annotated[SessionFormat, typer.Option("--format", "-f", help="For which workstation.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", "-f", metavar="NAME", help="For which workstation; sam-audio plugins lists exporters."
+        ),
+    ],
     out: Annotated[
         Optional[Path],
         typer.Option("--out", "-o", metavar="FILE", help="The session.", show_default="MIX beside the stems"),
@@ -56,9 +52,10 @@ def export_session(
 ) -> None:
     """Write a session: stems on tracks in step with the mixture, which is muted; spans as markers."""
     from sam_audio.cli.shared import show
-    from sam_audio.export import FORMATS, export, session_of
-    from sam_audio.export.workstation import prompts_of_report, spans_of_events
+    from sam_audio.export.timeline import prompts_of_report, session_of, spans_of_events
+    from sam_audio.export.workstation import session_exporter
 
+    exporter = session_exporter(format)
     session = session_of(
         mixture,
         stems,
@@ -68,8 +65,8 @@ def export_session(
         spans=spans_of_events(spans) if spans is not None else (),
         tempo=tempo,
     )
-    path = out or stems / f"{mixture.stem}{FORMATS[format.value][1]}"
-    show(str(export(session, path, format.value, overwrite=overwrite)))
+    path = out or stems / f"{mixture.stem}{exporter.suffix}"
+    show(str(exporter.save(session, path, overwrite=overwrite)))
 
 
 def _numbers(values: list[str] | None, option: str, example: str) -> dict[str, float]:

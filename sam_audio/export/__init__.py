@@ -1,5 +1,5 @@
-"""Sessions for audio workstations: stems in step with their mixture, as tracks, with spans as markers."""
+"""What can be made of finished stems: videos with another sound, and sessions for audio workstations.
 
-from sam_audio.export.workstation import FORMATS, MarkedSpan, Session, Track, export, session_of
-
-__all__ = ["FORMATS", "MarkedSpan", "Session", "Track", "export", "session_of"]
+Every module here is an exporter of the hook ``exporters``; a new one is a file, and a line in `sam_audio.builtin`.
+They are imported to list what there is, so that anything heavy is imported where it is used.
+"""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from sam_audio.export.workstation import Session
+from sam_audio.export.workstation import SessionExporter
+
+if TYPE_CHECKING:
+    from sam_audio.export.timeline import Session
 
 
-def write(session: Session, file: BinaryIO, folder: Path) -> None:
-    """Writes the spans; of a session without any, one label per track."""
-    file.write(labels(session).encode())
+class Audacity(SessionExporter):
+    """The spans; of a session without any, one label per track."""
+
+    name, title, suffix = "audacity", "Audacity labels", ".txt"
+
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        file.write(labels(session).encode())
 
 
 def labels(session: Session) -> str:

@@ -10,15 +10,27 @@ import shutil
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from xml.etree import ElementTree
 
-from sam_audio.export.workstation import Session, Track
+from sam_audio.export.workstation import SessionExporter
 from sam_audio.naming import distinct, slug
 
+if TYPE_CHECKING:
+    from sam_audio.export.timeline import Session, Track
 
-def write(session: Session, file: BinaryIO, folder: Path) -> None:
-    """Writes the session with its sounds; ``folder`` is not needed, since nothing is outside the archive."""
+
+class Dawproject(SessionExporter):
+    """The whole session with its sounds."""
+
+    name, title, suffix = "dawproject", "DAWproject (Bitwig, Studio One, Cubase)", ".dawproject"
+    holds_sounds = True
+
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        _archive(session, file)
+
+
+def _archive(session: Session, file: BinaryIO) -> None:
     names = distinct(slug(track.name) for track in session.tracks)
     sounds = [f"audio/{name}{track.path.suffix}" for name, track in zip(names, session.tracks, strict=True)]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

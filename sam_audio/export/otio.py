@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sam_audio.errors import MissingExtraError
-from sam_audio.export.workstation import Session
+from sam_audio.export.workstation import SessionExporter
+
+if TYPE_CHECKING:
+    from sam_audio.export.timeline import Session
 
 
-def write(session: Session, file: BinaryIO, folder: Path) -> None:
-    """Writes a .otio file; sounds are named by absolute file URLs.
+class Otio(SessionExporter):
+    """A .otio file; sounds are named by absolute file URLs."""
+
+    name, title, suffix = "otio", "OpenTimelineIO (video editors)", ".otio"
+
+    def check(self, source: str) -> None:
+        super().check(source)
+        _opentimelineio()
+
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        file.write(timeline(session).to_json_string().encode())
+
+
+def _opentimelineio() -> Any:
+    try:
+        import opentimelineio
+    except ImportError:
+        raise MissingExtraError("OTIO files need opentimelineio, which is not installed", "daw") from None
+    return opentimelineio
+
+
+def timeline(session: Session) -> Any:
+    """An ``opentimelineio.schema.Timeline``. Faders are metadata under ``sam_audio``; a muted track is disabled.
 
     Raises:
         MissingExtraError: opentimelineio is not installed.
     """
-    file.write(timeline(session).to_json_string().encode())
-
-
-def timeline(session: Session) -> Any:
-    """An ``opentimelineio.schema.Timeline``. Faders are metadata under ``sam_audio``; a muted track is disabled."""
-    try:
-        import opentimelineio as otio
-    except ImportError:
-        raise MissingExtraError("OTIO files need opentimelineio, which is not installed", "daw") from None
+    otio = _opentimelineio()
 
     def time(samples: float) -> Any:
         return otio.opentime.RationalTime(samples, session.sample_rate)

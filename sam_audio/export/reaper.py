@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from sam_audio.errors import UserError
-from sam_audio.export.workstation import Session, Track
+from sam_audio.export.workstation import SessionExporter
+
+if TYPE_CHECKING:
+    from sam_audio.export.timeline import Session, Track
 
 SOURCES = {".wav": "WAVE", ".aiff": "WAVE", ".aif": "WAVE", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "VORBIS"}
 
 
-def write(session: Session, file: BinaryIO, folder: Path) -> None:
-    """Writes the session; sounds are named relative to ``folder``, the project's own."""
-    file.write(project(session, folder).encode())
+class Reaper(SessionExporter):
+    """The whole session; sounds are named relative to the project's own folder."""
+
+    name, title, suffix = "reaper", "REAPER", ".rpp"
+
+    def check(self, source: str) -> None:
+        super().check(source)
+        _kind(Path(source))
+
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        file.write(project(session, folder).encode())
 
 
 def project(session: Session, folder: Path) -> str:
@@ -32,11 +43,7 @@ def project(session: Session, folder: Path) -> str:
 
 
 def _track(session: Session, track: Track, folder: Path) -> list[str]:
-    kind = SOURCES.get(track.path.suffix.lower())
-    if kind is None:
-        raise UserError(
-            f"REAPER's projects take no {track.path.suffix} files: write the stems as wav or flac"
-        )
+    kind = _kind(track.path)
     name = quoted(track.name)
     return [
         "<TRACK",
@@ -58,6 +65,13 @@ def _track(session: Session, track: Track, folder: Path) -> list[str]:
         "  >",
         ">",
     ]
+
+
+def _kind(path: Path) -> str:
+    kind = SOURCES.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"REAPER's projects take no {path.suffix} files: have {path.name} as wav or flac")
+    return kind
 
 
 def quoted(text: str) -> str:

@@ -12,19 +12,43 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from sam_audio.errors import AudioWriteError, MissingExtraError, UserError
-from sam_audio.export.workstation import Session, Track
-from sam_audio.io.containers import GUARD_OPTIONS
-from sam_audio.io.ffmpeg import find_ffmpeg
+from sam_audio.export.workstation import SessionExporter
+
+if TYPE_CHECKING:
+    from sam_audio.export.timeline import Session, Track
 
 N_STEMS = 4
 RATES = (44_100, 48_000)
 COLOURS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 
-def write(session: Session, file: BinaryIO, folder: Path) -> None:
+class StemMp4(SessionExporter):
+    """The mix and up to four stems, lossless."""
+
+    name, title, suffix = "stem.mp4", "Native Instruments Stems (stem.mp4)", ".stem.mp4"
+    holds_sounds = True
+
+    def check(self, source: str) -> None:
+        super().check(source)
+        _ffmpeg()
+
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        _encode(session, file)
+
+
+def _ffmpeg() -> str:
+    from sam_audio.io.ffmpeg import find_ffmpeg
+
+    executable = find_ffmpeg()
+    if executable is None:
+        raise MissingExtraError("stem.mp4 needs ffmpeg, which was not found", "video", "install ffmpeg")
+    return executable
+
+
+def _encode(session: Session, file: BinaryIO) -> None:
     """Encodes the first track as the mix and the others as stems, faders baked in, silence in place of missing ones.
 
     Raises:
@@ -32,15 +56,12 @@ def write(session: Session, file: BinaryIO, folder: Path) -> None:
         MissingExtraError: there is no ffmpeg.
         AudioWriteError: ffmpeg could not encode it.
     """
-    executable = find_ffmpeg()
-    if executable is None:
-        raise MissingExtraError("stem.mp4 needs ffmpeg, which was not found", "video", "install ffmpeg")
     mix, *stems = session.tracks
     if len(stems) > N_STEMS:
         raise UserError(f"a stem.mp4 holds {N_STEMS} stems, not {len(stems)}: leave some out")
     with tempfile.TemporaryDirectory() as scratch:
         encoded = Path(scratch) / "stems.mp4"
-        command = [executable, "-nostdin", "-hide_banner", "-loglevel", "error"]
+        command = [_ffmpeg(), "-nostdin", "-hide_banner", "-loglevel", "error"]
         command += _streams(session, mix, stems) + ["-f", "mp4", str(encoded)]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode != 0:
@@ -52,6 +73,8 @@ def write(session: Session, file: BinaryIO, folder: Path) -> None:
 
 
 def _streams(session: Session, mix: Track, stems: list[Track]) -> list[str]:
+    from sam_audio.io.containers import GUARD_OPTIONS
+
     rate = session.sample_rate if session.sample_rate in RATES else RATES[0]
     inputs: list[str] = []
     filters: list[str] = []

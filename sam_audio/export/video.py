@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam_audio.errors import AudioReadError, MissingExtraError, UserError
-from sam_audio.io import open_audio
-from sam_audio.io.containers import GUARD_OPTIONS, Contents, Track, UndecodableError, probe
-from sam_audio.io.ffmpeg import find_ffmpeg
-from sam_audio.io.target import FileTarget, publish_together
+from sam_audio.extending.hookspecs import Exporter
 
 if TYPE_CHECKING:
+    from sam_audio.io.containers import Contents, Track
     from sam_audio.report import RenderReport, StemReport
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}  # others become mkv, which takes any pictures
@@ -43,19 +41,31 @@ BIT_RATE = 128_000  # a channel
 _DISPENSABLE = ("Attachment", "Data", "Subtitle")  # what a container may be unable to hold
 
 
-def check_pictures(source: str) -> None:
-    """Looks for pictures before anything is separated; what cannot be read is for the reader to say.
+class Remux(Exporter):
+    """Videos with the separated sounds, for ``--remux``."""
 
-    Raises:
-        UserError: there are none.
-        MissingExtraError: there is no ffmpeg.
-    """
-    if source == "-" or Path(source).is_fifo():
-        raise UserError("--remux needs a video file, not a pipe: name it, or leave --remux out")
-    if not Path(source).is_file():
-        return
-    with suppress(UndecodableError, ValueError):  # the latter of names with a NUL
-        _contents(Path(source))
+    name = "remux"
+    needs_all = True  # it keeps all pictures
+
+    def check(self, source: str) -> None:
+        """Looks for pictures; what cannot be read is for the reader to say.
+
+        Raises:
+            UserError: there are none.
+            MissingExtraError: there is no ffmpeg.
+        """
+        from sam_audio.io.containers import UndecodableError
+
+        if source == "-" or Path(source).is_fifo():
+            raise UserError("--remux needs a video file, not a pipe: name it, or leave --remux out")
+        if not Path(source).is_file():
+            return
+        with suppress(UndecodableError, ValueError):  # the latter of names with a NUL
+            _contents(Path(source))
+
+    def export(self, report: RenderReport, overwrite: bool) -> list[Path]:
+        """One video beside each stem, all of them or none."""
+        return remux(report, overwrite)
 
 
 def remux(report: RenderReport, overwrite: bool) -> list[Path]:
@@ -66,10 +76,12 @@ def remux(report: RenderReport, overwrite: bool) -> list[Path]:
     Raises:
         UserError: the mixture has no pictures, or a file cannot be written.
     """
+    from sam_audio.io.target import FileTarget, publish_together
+
     video = Path(report.mixture)
     contents = _contents(video)
     plan = _plan(video, contents, contents.sound(report.sound_track, video.name))
-    stems = [*report.stems, *([report.residual] if report.residual else [])]
+    stems = report.written
     paths = [Path(stem.path).with_suffix(plan.suffix) for stem in stems]
     inputs: list[str | Path] = [video, *(stem.path for stem in stems)]
     lost: list[Track] = []
@@ -91,6 +103,8 @@ def remux(report: RenderReport, overwrite: bool) -> list[Path]:
 
 
 def _contents(video: Path) -> Contents:
+    from sam_audio.io.containers import probe
+
     contents = probe(_ffmpeg(), video)
     if contents.pictures is None:
         raise AudioReadError(f"{video.name} has no pictures to keep: leave --remux out")
@@ -156,6 +170,9 @@ def _mux(video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Pa
 def _command(
     video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Path, lost: Sequence[Track]
 ) -> list[str]:
+    from sam_audio.io import open_audio
+    from sam_audio.io.containers import GUARD_OPTIONS
+
     kept = [track for track in contents.tracks if track not in lost]
     row = kept.index(plan.sound)
     maps = ["1:a:0" if track is plan.sound else f"0:{track.index}" for track in kept]
@@ -189,6 +206,8 @@ def _command(
 
 
 def _ffmpeg() -> str:
+    from sam_audio.io.ffmpeg import find_ffmpeg
+
     executable = find_ffmpeg()
     if executable is None:
         raise MissingExtraError("--remux needs ffmpeg, which was not found", "video", "install ffmpeg")

@@ -1,250 +1,92 @@
-"""What every exporter takes: tracks, spans, a sample rate and a tempo."""
+"""Exporters of sessions: ``separate --export NAME``, ``sam-audio session export`` and the editor take the same ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+import os
+from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
-from msgspec import Meta
+from sam_audio.errors import UserError
+from sam_audio.extending.hookspecs import Exporter
 
-from sam_audio.documents import Document, parse_json, read_text, structured
-from sam_audio.errors import AudioReadError, UserError
-from sam_audio.io import open_audio
-from sam_audio.io.target import FileTarget, writing
-from sam_audio.naming import RESIDUAL
-from sam_audio.types import Span
-
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
-MOST_DB = 60.0
-MOST_S = 1e7  # of an event: longer than any recording
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from sam_audio.export.timeline import Session
+    from sam_audio.report import RenderReport
 
 
-@dataclass(frozen=True)
-class Track:
-    """One sound on one track.
+class SessionExporter(Exporter):
+    """Writes a session for an audio workstation, as one file.
 
-    Args:
-        name: for people; the prompt.
-        path: of the sound, which starts at its first sample.
-        frames: its length in samples.
-        channels: C.
-        gain_db, pan, mute, solo: the fader; pan from -1 (left) to 1 (right).
-        start_frame: where it begins in the session, in samples.
+    Attributes:
+        title: for people, who know the workstation by it.
+        suffix: of its files, with the dot.
+        holds_sounds: whether the file holds its sounds, rather than naming those beside it.
     """
 
-    name: str
-    path: Path
-    frames: int
-    channels: int
-    gain_db: float = 0.0
-    pan: float = 0.0
-    mute: bool = False
-    solo: bool = False
-    start_frame: int = 0
+    title: str
+    suffix: str
+    holds_sounds: bool = False
+    needs_all = True  # the mixture is on its first track
 
-    @property
-    def gain(self) -> float:
-        """Linear."""
-        return 10 ** (self.gain_db / 20)
+    @abstractmethod
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        """Writes a session to a file that will be in ``folder``.
 
+        Raises:
+            UserError: the format cannot hold this session.
+        """
 
-@dataclass(frozen=True)
-class MarkedSpan:
-    """A span with the name of what is heard in it."""
-
-    name: str
-    span: Span
-
-
-@dataclass(frozen=True)
-class Session:
-    """Tracks on one time line.
-
-    Args:
-        name: of the song or scene.
-        tracks: at least one, all at ``sample_rate``.
-        spans: become markers.
-        sample_rate: in Hz.
-        tempo: in beats a minute; it places nothing, for everything here is placed in seconds or samples.
-
-    Raises:
-        UserError: a session that no workstation could open.
-    """
-
-    name: str
-    tracks: tuple[Track, ...]
-    sample_rate: int
-    spans: tuple[MarkedSpan, ...] = ()
-    tempo: float = 120.0
-
-    def __post_init__(self) -> None:
-        if not self.tracks:
-            raise UserError("a session needs at least one track: give a mixture or stems")
-        if not 20 <= self.tempo <= 999:
-            raise UserError(f"a tempo of {self.tempo:g} beats a minute is out of range: use 20 to 999")
-        for track in self.tracks:
-            if not -1 <= track.pan <= 1 or not track.gain_db <= MOST_DB:
-                raise UserError(
-                    f"the fader of {track.name} is out of range: use pan -1 to 1 and at most {MOST_DB:g} dB"
-                )
-
-    @property
-    def frames(self) -> int:
-        """Where the last track ends, in samples."""
-        return max(track.start_frame + track.frames for track in self.tracks)
-
-    def seconds(self, frames: int) -> float:
-        return frames / self.sample_rate
-
-
-def session_of(
-    mixture: Path,
-    stems: Path,
-    *,
-    names: Mapping[str, str] | None = None,
-    gains_db: Mapping[str, float] | None = None,
-    pans: Mapping[str, float] | None = None,
-    spans: Sequence[MarkedSpan] = (),
-    tempo: float = 120.0,
-) -> Session:
-    """A session of a mixture, muted on the first track, and every stem of a folder.
-
-    Args:
-        mixture: the recording that was separated.
-        stems: folder of its stems; the residual comes last.
-        names: prompt by file name without extension; hyphens become spaces otherwise.
-        gains_db, pans: by file name without extension.
-        spans: become markers.
-        tempo: in beats a minute.
-
-    Raises:
-        UserError: a stem that does not fit the mixture, or none at all.
-    """
-    names, gains_db, pans = names or {}, gains_db or {}, pans or {}
-    if not stems.is_dir():
-        raise UserError(f"there is no folder {stems}: give the one that the stems were written to")
-    paths = sorted(p for p in stems.iterdir() if p.suffix.lower() in SOUNDS and not p.name.startswith("."))
-    paths = [p for p in paths if not (mixture.exists() and p.samefile(mixture))]
-    if not paths:
-        raise UserError(f"{stems} holds no stems: separate {mixture.name} first")
-    for key in (*gains_db, *pans):
-        if key not in [path.stem for path in paths]:
-            known = ", ".join(path.stem for path in paths)
-            raise UserError(f"{stems} holds no stem {key}: use one of {known}")
-    paths.sort(key=lambda p: p.stem == RESIDUAL)
-    rate, frames, channels = _measure(mixture)
-    tracks = [Track(f"{mixture.stem} (mixture)", mixture.resolve(), frames, channels, mute=True)]
-    for path in paths:
-        stem_rate, stem_frames, stem_channels = _measure(path)
-        if (stem_rate, stem_frames) != (rate, frames):
+    def check(self, source: str) -> None:
+        if source == "-" or Path(source).is_fifo():
             raise UserError(
-                f"{path.name} has {stem_frames} samples at {stem_rate} Hz and {mixture.name} {frames} at {rate} Hz: "
-                "give the stems of this mixture, written as wav or flac"
+                f"{self.name} needs a recording that stays, not a pipe: name a file, or leave the export out"
             )
-        name = names.get(path.stem, path.stem.replace("-", " "))
-        fader = gains_db.get(path.stem, 0.0), pans.get(path.stem, 0.0)
-        tracks.append(Track(name, path.resolve(), stem_frames, stem_channels, *fader))
-    return Session(mixture.stem, tuple(tracks), rate, tuple(spans), tempo)
+
+    def export(self, report: RenderReport, overwrite: bool) -> list[Path]:
+        """One session beside the stems, named after the recording."""
+        from sam_audio.export.timeline import session_of_files
+
+        stems = {Path(part.path): part.prompt or part.name for part in report.written}
+        session = session_of_files(Path(report.mixture), stems)
+        folder = Path(os.path.commonpath([path.parent for path in stems]))
+        return [self.save(session, folder / f"{report.track}{self.suffix}", overwrite=overwrite)]
+
+    def save(self, session: Session, path: Path, *, overwrite: bool = False) -> Path:
+        """Writes a session to ``path``, whole or not at all.
+
+        Raises:
+            UserError: the format cannot hold this session.
+            AudioWriteError: the file exists, or cannot be written.
+        """
+        from sam_audio.io.target import FileTarget, writing
+
+        target = FileTarget(path, overwrite, [track.path for track in session.tracks])
+        try:
+            with writing(target.name):
+                self.write(session, target.file, path.parent.resolve())
+                target.sync()
+                target.publish()
+        except BaseException:
+            target.discard()
+            raise
+        return path
 
 
-class _Stem(Document):
-    path: str
-    prompt: str | None = None
+def session_exporters() -> dict[str, SessionExporter]:
+    """Those that there are, of the package and of plugins, by name."""
+    from sam_audio.extending.registry import registry
+
+    return {one.name: one for one in registry().all("exporters") if isinstance(one, SessionExporter)}
 
 
-class _Recording(Document):
-    stems: list[_Stem] = []
-
-
-class _Report(Document):
-    """What of a report of ``separate`` is looked at."""
-
-    files: list[_Recording] = []
-
-
-class _Event(Document):
-    prompt: str
-    start_s: Annotated[float, Meta(ge=0, le=MOST_S)]
-    end_s: Annotated[float, Meta(ge=0, le=MOST_S)]
-
-
-class _Events(Document):
-    """What of a report of ``sam-audio locate`` is looked at."""
-
-    events: list[_Event]
-
-
-def prompts_of_report(path: Path) -> dict[str, str]:
-    """Prompt by file name, from what ``separate --report FILE`` wrote."""
-    report = _read(path, _Report, "what separate --report wrote")
-    stems = [stem for file in report.files for stem in file.stems]
-    return {Path(stem.path).stem: stem.prompt for stem in stems if stem.prompt}
-
-
-def spans_of_events(path: Path) -> list[MarkedSpan]:
-    """Spans, from what ``sam-audio locate --json FILE`` wrote."""
-    found = _read(path, _Events, "what sam-audio locate --json wrote").events
-    for event in found:
-        if event.end_s < event.start_s:
-            raise UserError(
-                f"{path} has an event that ends before it starts, at {event.start_s:g} s: remove it"
-            )
-    return [MarkedSpan(event.prompt, Span(event.start_s, event.end_s)) for event in found]
-
-
-def _read(path: Path, kind: type[T], what: str) -> T:
-    values = parse_json(read_text(path, what), str(path))
-    return structured(values, kind, f"{path} is not {what}: it", closed=False)
-
-
-def _measure(path: Path) -> tuple[int, int, int]:
-    """Rate in Hz, frames and channels of a sound; counted where the header does not tell."""
-    with open_audio(path) as reader:
-        frames = reader.frames
-        if frames is None:
-            frames = sum(block.shape[-1] for block in reader.blocks(reader.sample_rate))
-        if frames == 0:
-            raise AudioReadError(f"{path.name} holds no audio: choose a file that does")
-        return reader.sample_rate, frames, reader.channels
-
-
-# format -> (module with a function write(session, file, folder), extension)
-FORMATS = {
-    "dawproject": ("dawproject", ".dawproject"),
-    "reaper": ("reaper", ".rpp"),
-    "audacity": ("audacity", ".txt"),
-    "otio": ("otio", ".otio"),
-    "stem.mp4": ("stem_mp4", ".stem.mp4"),
-}
-
-
-def export(session: Session, path: Path, format: str, *, overwrite: bool = False) -> Path:
-    """Writes a session to a file, whole or not at all.
-
-    Args:
-        session: what to write.
-        path: where.
-        format: one of FORMATS.
+def session_exporter(name: str) -> SessionExporter:
+    """The one of that name.
 
     Raises:
-        UserError: the format cannot hold this session.
-        AudioWriteError: the file exists, or cannot be written.
+        UserError: there is none.
     """
-    if format not in FORMATS:
-        raise UserError(f"{format} is not a session format: use one of {', '.join(FORMATS)}")
-    writer: Callable[[Session, BinaryIO, Path], None]
-    writer = import_module(f"sam_audio.export.{FORMATS[format][0]}").write
-    target = FileTarget(path, overwrite, [track.path for track in session.tracks])
-    try:
-        with writing(target.name):
-            writer(session, target.file, path.parent.resolve())
-            target.sync()
-            target.publish()
-    except BaseException:
-        target.discard()
-        raise
-    return path
+    known = session_exporters()
+    if name not in known:
+        raise UserError(f"{name} is not a session format: use one of {', '.join(known)}")
+    return known[name]

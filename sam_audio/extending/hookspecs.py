@@ -7,6 +7,7 @@ not either: they are imported to show their options in ``separate --help``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,18 +109,31 @@ class RankerType(Protocol):
     def load(self, device: str) -> Ranker: ...
 
 
-class Exporter(Protocol):
-    """Makes something of finished stems, for ``--export NAME``: a project for a DAW, a table, a video.
+class Exporter(ABC):
+    """Makes something of finished stems, for ``--export NAME``: a session for a DAW, a table, a video.
 
-    It may also have a method ``check(source)``, called before anything is separated with the path of the recording
-    (``-`` is standard input), which raises UserError if nothing could be made of that.
+    Attributes:
+        name: that it is asked for by.
+        needs_all: whether it needs stems of the whole recording; of a part of it, nothing is separated then.
     """
 
     name: str
+    needs_all: bool = False
 
+    def check(self, source: str) -> None:  # noqa: B027 - most have nothing to look at
+        """Looks at the path of a recording, ``-`` for standard input, before anything is separated.
+
+        Raises:
+            UserError: nothing could be made of it.
+        """
+
+    @abstractmethod
     def export(self, report: RenderReport, overwrite: bool) -> list[Path]:
-        """Returns the files it wrote. Raises UserError when it cannot."""
-        ...
+        """Returns the files that it wrote, beside the stems.
+
+        Raises:
+            UserError: it cannot.
+        """
 
 
 class PostProcessor(Protocol):

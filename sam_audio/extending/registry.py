@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from sam_audio.errors import UserError
-from sam_audio.extending.hookspecs import GROUP, HOOKS, Hooks, Option, PromptType, SeparatorType
+from sam_audio.extending.hookspecs import GROUP, HOOKS, Exporter, Hooks, Option, PromptType, SeparatorType
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -31,6 +31,7 @@ _METHODS = {
     "text_normalisers": ("normalise",),
     "captioners": ("caption",),
 }
+_BASES: dict[str, type] = {"separators": SeparatorType, "exporters": Exporter}
 
 
 class PluginWarning(UserWarning):
@@ -187,8 +188,8 @@ def _check(hook: str, thing: Any) -> None:
     missing = [method for method in _METHODS[hook] if not callable(getattr(thing, method, None))]
     if missing:
         raise ValueError(f"{thing.name}, of its hook {hook}, has no method {missing[0]}")
-    if hook == "separators" and not isinstance(thing, SeparatorType):
-        raise ValueError(f"the separator {thing.name} is not derived from SeparatorType")
+    if (base := _BASES.get(hook)) is not None and not isinstance(thing, base):
+        raise ValueError(f"the {_singular(hook)} {thing.name} is not derived from {base.__name__}")
     if hook == "prompt_types":
         options = getattr(thing, "options", None)
         if not options or not all(isinstance(option, Option) for option in options):

@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from typer.testing import CliRunner
 
 import sam_audio.cli
 from judge.rank import Ranker
 from sam_audio import builtin
+from sam_audio.cli import session
 from sam_audio.conditioning.encode import encode
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import ModelError, OutputExistsError, PromptError, UserError
+from sam_audio.export.workstation import SessionExporter, session_exporters
 from sam_audio.extending import registry as registry_module
-from sam_audio.extending.hookspecs import Caption, Option, hookimpl
+from sam_audio.extending.hookspecs import Caption, Exporter, Option, hookimpl
 from sam_audio.extending.registry import Registry
 from sam_audio.extending.scaffold import new_plugin
 from sam_audio.prompts import Prompt, resolve
@@ -85,6 +88,23 @@ def thing(name, **methods):
     return SimpleNamespace(name=name, **methods)
 
 
+class Listing(Exporter):
+    """An exporter of one text file."""
+
+    name = "list"
+
+    def export(self, report, overwrite):
+        path = Path(report.stems[0].path).with_suffix(".txt")
+        path.write_text(f"{[stem.name for stem in report.stems]} {overwrite}")
+        return [path]
+
+
+def exporter(name):
+    made = Listing()
+    made.name = name
+    return made
+
+
 def find(*points):
     """The registry of these plugins, and what it warned of."""
     warnings = []
@@ -111,7 +131,8 @@ def test_the_package_is_its_own_first_plugin():
     found, warnings = find()
     assert [plugin.name for plugin in found.plugins] == ["sam-audio"]
     assert [kind.name for kind in found.all("prompt_types")] == ["span", "region"]
-    assert [one.name for one in found.all("exporters")] == ["remux"]
+    exporters = ["remux", "dawproject", "reaper", "audacity", "otio", "stem.mp4"]
+    assert [one.name for one in found.all("exporters")] == exporters
     assert not warnings
 
 
@@ -158,6 +179,10 @@ BROKEN = {
     "number": (lambda: module(prompt_types=3), "TypeError"),
     "nameless": (lambda: module(exporters=[object()]), "has no name"),
     "methodless": (lambda: module(exporters=[thing("x")]), "no method export"),
+    "baseless": (
+        lambda: module(exporters=[thing("x", export=len)]),
+        "exporter x is not derived from Exporter",
+    ),
     "optionless": (lambda: module(prompt_types=[thing("x", parse=len, encode=len)]), "no options"),
     "dashless": (
         lambda: module(prompt_types=[thing("x", parse=len, encode=len, options=[Option("-x", "X", "")])]),
@@ -188,7 +213,7 @@ def test_a_misspelt_hook_names_the_real_ones():
     [
         ([point("a", prompt_types=[Loud()]), point("b", prompt_types=[Loud()])], "the prompt type 'loud'"),
         (
-            [point("a", exporters=[thing("remux", export=len)])],
+            [point("a", exporters=[exporter("remux")])],
             "sam-audio and sam-audio-a both bring the exporter 'remux'",
         ),
         (
@@ -283,12 +308,7 @@ def test_a_ranker_that_cannot_be_loaded_ends_the_run(installed, run):
 
 
 def test_hook_exporters(installed, run, tmp_path):
-    def export(report, overwrite):
-        path = Path(report.stems[0].path).with_suffix(".txt")
-        path.write_text(f"{[stem.name for stem in report.stems]} {overwrite}")
-        return [path]
-
-    installed(point("e", exporters=[thing("list", export=export)]))
+    installed(point("e", exporters=[Listing()]))
     code, out, _ = run("mix.wav", "-p", "dog", "--export", "list", "--json")
     assert code == 0
     assert Path("separated/mix/dog.txt").read_text() == "['dog'] False"
@@ -296,13 +316,34 @@ def test_hook_exporters(installed, run, tmp_path):
 
 
 def test_exporters_are_asked_before_anything_is_separated(installed, run):
-    def check(source):
-        raise UserError(f"{source} is too short for a tape: choose a longer one")
+    class Tape(Listing):
+        name = "tape"
 
-    installed(point("e", exporters=[thing("tape", export=len, check=check)]))
+        def check(self, source):
+            raise UserError(f"{source} is too short for a tape: choose a longer one")
+
+    installed(point("e", exporters=[Tape()]))
     code, out, err = run("mix.wav", "-p", "dog", "--export", "tape")
     assert (code, out, err) == (2, "", "error: mix.wav is too short for a tape: choose a longer one\n")
     assert not Path("separated").exists()
+
+
+def test_a_session_exporter_of_a_plugin_serves_everywhere(installed, run):
+    class Sheet(SessionExporter):
+        name, title, suffix = "sheet", "A sheet of paper", ".csv"
+
+        def write(self, session, file, folder):
+            file.write(",".join(f"{track.name} {track.mute}" for track in session.tracks).encode())
+
+    installed(point("e", exporters=[Sheet()]))
+    code, _, _ = run("mix.wav", "-p", "dog", "--export", "sheet", "-q")
+    assert code == 0
+    made = Path("separated/mix/mix.csv").read_text()
+    assert made == "mix (mixture) True,dog False,residual False"
+    asked = ["export", "mix.wav", "separated/mix", "--format", "sheet", "-o", "x.csv"]
+    assert CliRunner().invoke(session.app, asked).exit_code == 0
+    assert Path("x.csv").read_text() == made
+    assert session_exporters()["sheet"].title == "A sheet of paper"
 
 
 class Halved:

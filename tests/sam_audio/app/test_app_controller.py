@@ -453,7 +453,17 @@ def test_mono_can_be_panned():
     np.testing.assert_array_equal(out, [[1, 1, 1], [0, 0, 0]])
 
 
-@pytest.mark.parametrize("format", ["dawproject", "reaper", "audacity"])
+def test_a_session_that_holds_its_sounds_is_one_file(editor):
+    separated(editor, "guitar")
+    editor.do(project.set_faders, {"guitar": {"gain_db": -20, "mute": True}})
+    made = exported(editor, "dawproject", [], "wav", None)
+    assert made.name == "mix.dawproject"
+    with zipfile.ZipFile(made) as packed:
+        assert {"audio/guitar.wav", "audio/residual.wav"} <= set(packed.namelist())
+        assert b'value="0.1"' in packed.read("project.xml")
+
+
+@pytest.mark.parametrize("format", ["reaper", "audacity"])
 def test_workstations_get_sounds_and_faders(editor, format):
     separated(editor, "guitar")
     editor.do(project.set_faders, {"guitar": {"gain_db": -3, "mute": True}})

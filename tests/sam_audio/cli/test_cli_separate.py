@@ -904,6 +904,41 @@ def test_a_preview_replaces_nothing_unasked(cli, tmp_path):
     assert Path("shown.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_export_writes_a_session_beside_the_stems(cli):
+    write("mix.wav")
+    asked = ["mix.wav", "-p", "dog", "-p", "cat", "--export", "reaper"]
+    result = cli(*asked, "--json")
+    assert result.code == 0
+    made = str(Path("separated/mix/mix.rpp"))
+    assert json.loads(result.out)["files"][0]["exports"] == {"reaper": [made]}
+    lines = [line.split() for line in Path(made).read_text().splitlines()]
+    files = [line[1] for line in lines if line[0] == "FILE"]
+    assert files == [f'"{name}"' for name in ("../../mix.wav", "dog.wav", "cat.wav", "residual.wav")]
+    assert [line[1] for line in lines if line[0] == "MUTESOLO"] == ["1", "0", "0", "0"]
+    assert_one_sentence(
+        cli(*asked, "--skip-existing", "--duration", "0.2", "-o", "x"), "reaper needs the whole"
+    )
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("mix", "format", "says"), [("-", "audacity", "not a pipe"), ("mix.opus", "reaper", "no .opus files")]
+)
+def test_sessions_that_cannot_be_are_refused_before_anything_is_separated(cli, mix, format, says):
+    sound = Path(write("mix.wav")).read_bytes()
+    assert_one_sentence(cli(mix, "-p", "dog", "--export", format, stdin=sound), says)
+    assert files() == ["mix.wav"]
+
+
+def test_a_session_never_replaces_the_file_of_a_prompt(cli):
+    write("mix.wav")
+    Path("separated/mix").mkdir(parents=True)
+    Path("separated/mix/mix.txt").write_text("0.1\t0.2\tdog\n")
+    asked = ["mix.wav", "--labels", "separated/mix/mix.txt", "--export", "audacity", "--overwrite"]
+    assert_one_sentence(cli(*asked), "would replace what is read")
+    assert Path("separated/mix/mix.txt").read_text() == "0.1\t0.2\tdog\n"
+
+
 @pytest.mark.parametrize("mix", ["mix.wav", "-"])
 def test_remux_is_refused_before_anything_is_separated(cli, mix):
     pytest.importorskip("av")

@@ -15,9 +15,9 @@ import tiny
 from typer.testing import CliRunner
 
 from sam_audio.errors import AudioWriteError, OutputExistsError, UserError
-from sam_audio.export import FORMATS, MarkedSpan, Session, Track, export, session_of
 from sam_audio.export.stem_mp4 import _atoms, _top_atoms
-from sam_audio.export.workstation import prompts_of_report
+from sam_audio.export.timeline import MarkedSpan, Session, Track, prompts_of_report, session_of
+from sam_audio.export.workstation import session_exporter
 from sam_audio.io import read_audio
 from sam_audio.io.ffmpeg import find_ffmpeg
 from sam_audio.types import Span
@@ -44,6 +44,10 @@ def session(tmp_path):
             Track(title, path, samples.shape[1], 2, gain, pan, name == "mix", name == "guitar", start)
         )
     return Session("mix", tuple(tracks), RATE, SPANS, 97.5)
+
+
+def export(session, path, format):
+    return session_exporter(format).save(session, path)
 
 
 def samples_of(text):
@@ -333,7 +337,7 @@ def test_the_command_writes_every_format(session, tmp_path, format):
     ]
     done = invoke(tmp_path / "mix.wav", tmp_path / "stems", "--format", format, *options)
     assert done.exit_code == 0, done.output
-    written = tmp_path / "stems" / f"mix{FORMATS[format][1]}"
+    written = tmp_path / "stems" / f"mix{session_exporter(format).suffix}"
     assert done.stdout.strip() == str(written)
     content = written.read_bytes() if format != "dawproject" else zipfile.ZipFile(written).read("project.xml")
     assert b"dog" in content

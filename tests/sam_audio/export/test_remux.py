@@ -10,10 +10,10 @@ import pytest
 from beeps import AT_S, B_FRAMES, FPS, LENGTH_S, PICTURES, X264, beeps_s, ffmpeg, flashes_s, make_video, sound
 
 from sam_audio.errors import AudioReadError, OutputExistsError, UserError
+from sam_audio.export.video import Remux
 from sam_audio.io import AudioWriter, open_audio
 from sam_audio.io.containers import Contents, probe
 from sam_audio.io.ffmpeg import find_ffmpeg
-from sam_audio.remux import Remux
 from sam_audio.render import RenderReport, StemReport
 
 AAC_FRAME_S = 1024 / 48_000

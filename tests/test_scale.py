@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -141,6 +142,39 @@ def test_ray_gives_up_what_kills_every_worker(tmp_path, library):
     assert told.splitlines()[-1] == "40 0 1", errors
     check_failed = ask(open_folder(str(out)), "SELECT track, error FROM items WHERE status = 'failed'")[1]
     assert check_failed == [("r40", "its worker died each time, perhaps for lack of memory")]
+
+
+def test_ray_ends_when_it_is_told_to(tmp_path, library):
+    out = tmp_path / "out"
+    with start(tmp_path, "ray", library, out, 2.0) as driver:
+        wait_until(lambda: finished(out) >= 5)  # rows follow the files within a second
+        driver.send_signal(signal.SIGINT)
+        _, errors = driver.communicate(timeout=40)
+    assert finished(out) < 40, errors
+    assert list(out.glob("_catalogue/*.parquet")), errors
+    assert ask(open_folder(str(out)), "SELECT count(*) FROM items")[1][0][0] >= 1  # what was finished is kept
+
+
+def test_a_model_that_ray_s_workers_cannot_load_is_one_sentence(tmp_path, library):
+    (tmp_path / "no.safetensors").write_bytes(b"no model")
+    code = "import sam_audio.cli as cli; cli.main()"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "batch",
+        library,
+        "-p",
+        "dog",
+        "-o",
+        tmp_path / "out",
+        "--engine",
+        "ray",
+    ]
+    model = "--model", tmp_path / "no.safetensors"
+    done = subprocess.run([*command, *model], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*no\.json is missing.*", done.stderr.splitlines()[-1])
 
 
 @pytest.fixture

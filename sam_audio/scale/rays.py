@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ def load_ray() -> Any:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine
+    os.environ.setdefault(
+        "RAY_ENABLE_AUTO_CONNECT", "0"
+    )  # a stream that is broken off would start another cluster
     # below `uv run` Ray would have every worker build an environment of its own, from the network
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
@@ -45,32 +49,43 @@ class Ledger:
 
     def __init__(self) -> None:
         self._begun: dict[str, int] = {}
-        self._rows: dict[str, Row] = {}
+        self._finished: set[str] = set()
         self._fresh: list[Row] = []
+        self._refusal: str | None = None
 
     def begin(self, track: str) -> tuple[int, bool]:
         """How often the item was begun, this time included, and whether it was finished already."""
-        if track not in self._rows:
-            self._begun[track] = self._begun.get(track, 0) + 1
-        return self._begun[track], track in self._rows
+        is_finished = track in self._finished
+        self._begun[track] = self._begun.get(track, 0) + (not is_finished)
+        return self._begun[track], is_finished
 
     def finish(self, row: Row) -> None:
-        if row["track"] not in self._rows:
-            self._rows[row["track"]] = {}  # that it is finished is all that is asked
+        if row["track"] not in self._finished:
+            self._finished.add(row["track"])
             self._fresh.append(row)
 
-    def take(self) -> list[Row]:
-        """The rows that nobody has taken yet."""
+    def refuse(self, message: str) -> None:
+        """A worker cannot work at all."""
+        self._refusal = message
+
+    def take(self) -> tuple[list[Row], str | None]:
+        """The rows that nobody has taken yet, and why no worker can work if that is so."""
         fresh, self._fresh = self._fresh, []
-        return fresh
+        return fresh, self._refusal
 
 
 class _Actor:
     """A worker of the pool: a callable class, as Ray Data takes them."""
 
     def __init__(self, work: Work, ledger: Any) -> None:
+        import ray
+
         self.work, self.ledger = work, ledger
-        self.do = work.load()
+        try:
+            self.do = work.load()
+        except UserError as error:
+            ray.get(ledger.refuse.remote(str(error)))
+            raise
 
     def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         import ray
@@ -116,13 +131,26 @@ class RayEngine:
         self._join(ray)
         try:
             ledger = ray.remote(num_cpus=0)(Ledger).remote()
-            with ThreadPoolExecutor(1) as executor:
-                ended = executor.submit(self._drive, ray, work, ledger, blocks)
-                while not ended.done():
-                    yield from ray.get(ledger.take.remote()) or [{}]
-                    time.sleep(POLL_S)
-                ended.result()
-                yield from ray.get(ledger.take.remote())
+            outcome: Future[None] = Future()
+
+            def drive() -> None:
+                try:
+                    self._drive(ray, work, ledger, blocks)
+                    outcome.set_result(None)
+                except BaseException as error:
+                    outcome.set_exception(error)
+
+            # a daemon: whoever closes this generator waits for no stream to end
+            threading.Thread(target=drive, daemon=True).start()
+            is_over = False
+            while not is_over:
+                is_over = outcome.done()
+                rows, refusal = ray.get(ledger.take.remote())
+                if refusal is not None:
+                    raise UserError(refusal)
+                yield from rows or [{}]
+                time.sleep(0 if is_over else POLL_S)
+            outcome.result()
         finally:
             ray.shutdown()
 

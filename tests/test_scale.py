@@ -91,7 +91,7 @@ def ancestors(pid: int) -> list[int]:
     return found
 
 
-def wait_until(condition, most_s=90.0):
+def wait_until(condition, most_s=240.0):
     begun = time.monotonic()
     while not (value := condition()):
         assert time.monotonic() - begun < most_s

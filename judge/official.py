@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -30,7 +29,7 @@ from peav.official.parts import check, check_mask, unset
 from peav.official.processing import Processor, load_tokenizer
 from peav.official.text import TextConfig, TextTower
 from peav.official.transformer import Tower, TowerConfig
-from sam_audio.errors import AudioReadError, ModelError, PromptError
+from sam_audio.errors import AudioReadError, PromptError, as_model_error
 from sam_audio.types import Samples
 
 NAME = "facebook/sam-audio-judge"
@@ -149,7 +148,7 @@ class SAMAudioJudgeModel(nn.Module):
         Raises:
             ModelError: it is not there, cannot be fetched, is damaged, or is a model of another kind.
         """
-        with _as_model_error():
+        with as_model_error():
             config = JudgeConfig.of(hub.read_json(hub.find(name_or_folder, "config.json", revision)))
             file = hub.TensorFile.open(hub.find(name_or_folder, _WEIGHTS, revision))
             check(file, published_shapes(config, file.shapes))
@@ -272,7 +271,7 @@ class SAMAudioJudgeProcessor(Processor):
         cls, name_or_folder: str | os.PathLike[str] = NAME, *, revision: str | None = REVISION
     ) -> Self:
         """Reads config.json and tokenizer.json; arguments and errors as of `SAMAudioJudgeModel.from_pretrained`."""
-        with _as_model_error():
+        with as_model_error():
             config = JudgeConfig.of(hub.read_json(hub.find(name_or_folder, "config.json", revision)))
             return cls(load_tokenizer(hub.find(name_or_folder, "tokenizer.json", revision)), config)
 
@@ -409,12 +408,3 @@ def _check_length(n_stem: int, n_mixture: int, hop: int) -> None:
             f"a separated sound of {n_stem} samples does not belong to a mixture of {n_mixture}: "
             "give both the same length"
         )
-
-
-@contextmanager
-def _as_model_error() -> Iterator[None]:
-    """Turns what peav says about a checkpoint into this package's error."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise ModelError(str(error).rstrip(".")) from None

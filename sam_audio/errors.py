@@ -12,6 +12,11 @@
 The command line prints the message of a `UserError` and exits with code 2.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "AudioReadError",
     "AudioWriteError",
@@ -21,6 +26,7 @@ __all__ = [
     "PromptError",
     "SamAudioError",
     "UserError",
+    "as_model_error",
 ]
 
 
@@ -68,3 +74,18 @@ class MissingExtraError(UserError):
         instead = f"{alternative}, or " if alternative else ""
         super().__init__(f'{need}: {instead}run pip install "sam-audio[{extra}]"')
         self.extra = extra
+
+
+@contextmanager
+def as_model_error() -> Iterator[None]:
+    """Turns what peav says about a checkpoint into this package's error.
+
+    Raises:
+        ModelError: in place of `peav.checkpoints.CheckpointError`.
+    """
+    from peav.checkpoints import CheckpointError
+
+    try:
+        yield
+    except CheckpointError as error:
+        raise ModelError(str(error).rstrip(".")) from None

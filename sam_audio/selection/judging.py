@@ -16,7 +16,7 @@ import numpy as np
 
 from judge.types import AXES, Judge, Judgement, JudgeWindow, StemPrompt
 from judge.windows import LEAST_S, RunningJudgement
-from sam_audio.errors import AudioReadError, ModelError, UserError
+from sam_audio.errors import AudioReadError, UserError, as_model_error
 from sam_audio.io.resample import Resampler
 from sam_audio.separation import Sink
 from sam_audio.separator.base import SeparationStream
@@ -40,12 +40,9 @@ def load_judge(name: str = "nano", device: str = "cpu") -> Judge:
 
         return OfficialJudge.from_pretrained(name, device=device)
     from judge.nano import NanoJudge
-    from peav.checkpoints import CheckpointError
 
-    try:
+    with as_model_error():
         return NanoJudge(name)
-    except CheckpointError as error:
-        raise ModelError(str(error).rstrip(".")) from None
 
 
 def default_judge() -> str | None:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from peav import checkpoints
-from peav.checkpoints import Checkpoint, CheckpointError
+from peav.checkpoints import Checkpoint
 from peav.nano.audio import FRAME, FRAME_LEVEL, STEP_FRAMES, AudioTower
 from peav.nano.precision import autocast, cast_once
-from sam_audio.errors import ModelError
+from sam_audio.errors import as_model_error
 from sam_audio.separator.nano.bands import HOP, features
 from sam_audio.separator.nano.listening import Asked, conditions_of, frame_logits, hear
 from sam_audio.separator.nano.network import (
@@ -207,10 +207,8 @@ def load_network(weights: Path, device: torch.device | str = "cpu") -> MaskNetwo
     Raises:
         ModelError: the file or its config is missing, damaged, or of another kind.
     """
-    try:
+    with as_model_error():
         return cast_once(network_of(checkpoints.load(weights, "separator")).to(device))
-    except CheckpointError as error:
-        raise ModelError(str(error).rstrip(".")) from None
 
 
 def load_tower(device: torch.device | str = "cpu") -> AudioTower:
@@ -219,10 +217,8 @@ def load_tower(device: torch.device | str = "cpu") -> AudioTower:
     Raises:
         ModelError: its file is missing or damaged.
     """
-    try:
+    with as_model_error():
         return cast_once(AudioTower.from_pretrained("nano").to(device))
-    except CheckpointError as error:
-        raise ModelError(str(error).rstrip(".")) from None
 
 
 def network_of(checkpoint: Checkpoint) -> MaskNetwork:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peav.checkpoints import CheckpointError
 from peav.nano.text import TextTower
-from sam_audio.errors import ModelError
+from sam_audio.errors import as_model_error
 from sam_audio.separator.base import SeparationModel, Variant
 from sam_audio.separator.nano.bands import SAMPLE_RATE
 from sam_audio.separator.nano.engine import WEIGHTS, Engine, load_engine
@@ -41,10 +40,8 @@ class NanoSeparator(SeparationModel):
         self.options = options or NanoOptions()
         self._memory: Path | None = None  # of masks
         self.engine: Engine = load_engine(weights, device)
-        try:
+        with as_model_error():
             self.text_tower = TextTower.from_pretrained("nano")
-        except CheckpointError as error:
-            raise ModelError(str(error).rstrip(".")) from None
 
     def encode(self, texts: list[str]) -> list[Condition]:
         """Texts as vectors of the joint space."""

@@ -16,12 +16,11 @@ from peav.official.codec import CodecEncoder
 from peav.official.config import CONFIGS
 from peav.official.parts import unset
 from sam_audio import models as catalogue
-from sam_audio.errors import ModelError
+from sam_audio.errors import ModelError, as_model_error
 from sam_audio.separator.official.config import SAMAudioConfig
 from sam_audio.separator.official.memory import RUNTIME_BYTES, needed, weight_bytes
 from sam_audio.separator.official.model import SAMAudio
 from sam_audio.separator.official.options import OfficialOptions
-from sam_audio.separator.official.source import as_model_error
 from sam_audio.separator.official.weights import vision_sizes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peav.checkpoints import CheckpointError, read_json
+from peav.checkpoints import read_json
 from peav.official.codec import CodecConfig
-from sam_audio.errors import ModelError
+from sam_audio.errors import ModelError, as_model_error
 
 ACTIVATIONS = ("swiglu", "relu", "gelu", "approx_gelu", "srelu", "silu")
 
@@ -112,10 +112,8 @@ class SAMAudioConfig:
             "vision_encoder": _part(VisionConfig, "vision_encoder", values),
             "transformer": _part(TransformerConfig, "transformer", values),
         }
-        try:
+        with as_model_error():
             parts["audio_codec"] = CodecConfig.of(_mapping("audio_codec", values))
-        except CheckpointError as error:
-            raise ModelError(str(error).rstrip(".")) from None
         config = _part(cls, "", {"": {**values, **parts}})
         config._check()
         return config
@@ -163,10 +161,8 @@ def read_config(path: Path) -> SAMAudioConfig:
     """
     if not path.exists():
         raise ModelError(f"{path} is missing: a SAM-Audio folder holds a config.json and a checkpoint.pt")
-    try:
+    with as_model_error():
         values = read_json(path)
-    except CheckpointError as error:
-        raise ModelError(str(error)) from None
     try:
         return SAMAudioConfig.of(values)
     except ModelError as error:

@@ -24,7 +24,7 @@ from peav.official.codec_decoder import MESSAGE_BITS
 from peav.official.hub import TensorFile
 from peav.official.parts import unset
 from peav.official.vision import FRAMES_AT_ONCE, VisionTower, to_pixels
-from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError
+from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError, as_model_error
 from sam_audio.paths import cache_dir
 from sam_audio.separator.official import ranking
 from sam_audio.separator.official.batch import SAMAudioBatch
@@ -34,7 +34,7 @@ from sam_audio.separator.official.flow import FlowNetwork
 from sam_audio.separator.official.long import BlendedVelocity, Windows
 from sam_audio.separator.official.memory import rows_within
 from sam_audio.separator.official.ode import Solver, StepProgress
-from sam_audio.separator.official.source import as_model_error, beside, config_path, weights_path
+from sam_audio.separator.official.source import beside, config_path, weights_path
 from sam_audio.separator.official.spans import SpanPredictor, load_span_predictor
 from sam_audio.separator.official.text import Encoded, TextEncoder
 from sam_audio.separator.official.weights import check, expected_shapes, fill, read_vision

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from peav.checkpoints import CheckpointError
-from sam_audio.errors import ModelError
+from sam_audio.errors import as_model_error
 
 WEIGHTS = ("checkpoint.pt", "model.safetensors", "model.safetensors.index.json")
-
-
-@contextmanager
-def as_model_error() -> Iterator[None]:
-    """Turns what peav says about a checkpoint into this package's error."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise ModelError(str(error).rstrip(".")) from None
 
 
 def config_path(name: str | Path, revision: str | None = None) -> Path:

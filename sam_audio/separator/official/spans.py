@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sam_audio.separator.official.source import as_model_error
+from sam_audio.errors import as_model_error
 
 
 class SpanPredictor(Protocol):

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from peav.checkpoints import CheckpointError
 from peav.official.codec import fold_weight_norm, unfolded_shapes
 from peav.official.hub import TensorFile
 from peav.official.parts import unset
 from peav.official.vision import VisionConfig, VisionTower
-from sam_audio.errors import ModelError
+from sam_audio.errors import ModelError, as_model_error
 from sam_audio.separator.official.config import SAMAudioConfig
 from sam_audio.separator.official.dit import ordinary_heads
 
@@ -84,10 +83,8 @@ def vision_sizes(config: SAMAudioConfig) -> VisionConfig:
     Raises:
         ModelError: nothing is called so.
     """
-    try:
+    with as_model_error():
         sizes = VisionConfig.named(config.vision_encoder.name)
-    except CheckpointError as error:
-        raise ModelError(str(error).rstrip(".")) from None
     if sizes.output != config.vision_encoder.dim:
         raise ModelError(
             f"the config's vision_encoder.dim is {config.vision_encoder.dim}, "

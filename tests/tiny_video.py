@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 RATE = 48_000
+SIZE, FPS = (160, 96), 8  # width and height
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: int, sound: np.ndarray | None = None) -> Path:
@@ -39,3 +40,20 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: int, sound: np.nd
                 out.mux(audio.encode(part))
             out.mux(audio.encode(None))
     return path
+
+
+def picture(x: int, y: int = 30, side: int = 32) -> np.ndarray:
+    """A chequered red square on blue noise, (H, W, 3)."""
+    rng = np.random.default_rng(0)
+    frame = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    frame[..., 2] = rng.integers(60, 120, frame.shape[:2])
+    square = np.kron(np.indices((4, 4)).sum(axis=0) % 2, np.ones((side // 4, side // 4)))
+    frame[y : y + side, x : x + side, 0] = 155 + 100 * square
+    frame[y : y + side, x : x + side, 1:] = 0
+    return frame
+
+
+def video(path, frames, sound=True):
+    t = np.arange(len(frames) * RATE // FPS) / RATE
+    swept = 0.1 * np.sin(2 * np.pi * (300 + 400 * t) * t)
+    return write_video(path, frames, FPS, swept if sound else None)

@@ -50,8 +50,8 @@ class NanoStream(SeparationStream):
         self._emitted = 0
 
     def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
-        # Judges judge the mean of the channels. Of two channels more is heard than of their mean, which makes the scores
-        # others, and no worse (docs/architecture.md); of more nobody has measured it.
+        # Judges judge the mean of the channels. Of two channels more is heard than of their mean, which makes the
+        # scores others, and no worse (docs/architecture.md); of more nobody has measured it.
         return self._window.overhear(engine, vectors) if self.channels <= 2 else None
 
     def push(self, samples: Samples) -> Samples:

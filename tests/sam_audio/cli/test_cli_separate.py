@@ -265,7 +265,7 @@ def test_a_stem_never_replaces_what_is_read(cli, link, kind):
 @pytest.mark.parametrize("name", ["separated/clip/dog.mkv", "clip.mkv"])
 def test_a_video_made_of_stems_never_replaces_its_own(cli, tmp_path, name):
     pytest.importorskip("av")
-    from test_prompts_region import picture, video
+    from tiny_video import picture, video
 
     Path("separated/clip").mkdir(parents=True)
     video(tmp_path / "separated/clip/dog.mkv", [picture(20)] * 8)
@@ -868,7 +868,7 @@ def test_clues_that_cannot_be(cli, arguments, says):
 def test_a_region_of_a_video(cli, tmp_path):
     pytest.importorskip("cv2")
     av = pytest.importorskip("av")
-    from test_prompts_region import picture, video
+    from tiny_video import picture, video
 
     video(tmp_path / "clip.mp4", [picture(20)] * 8)
     result = cli("clip.mp4", "--region", "20,30,32,32", "--preview", "shown.png", "--remux")
@@ -892,7 +892,7 @@ def test_a_region_of_a_video(cli, tmp_path):
 def test_a_preview_replaces_nothing_unasked(cli, tmp_path):
     pytest.importorskip("cv2")
     pytest.importorskip("av")
-    from test_prompts_region import picture, video
+    from tiny_video import picture, video
 
     video(tmp_path / "clip.mp4", [picture(20)] * 8)
     Path("shown.png").write_text("mine")
@@ -950,7 +950,7 @@ def test_remux_is_refused_before_anything_is_separated(cli, mix):
 
 def test_a_video_without_sound_is_one_sentence(cli, tmp_path):
     pytest.importorskip("av")
-    from test_prompts_region import picture, video
+    from tiny_video import picture, video
 
     video(tmp_path / "mute.mp4", [picture(20)] * 8, sound=False)
     assert_one_sentence(cli("mute.mp4", "--point", "30,40"), "mute.mp4")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from tiny_video import RATE, write_video
+from tiny_video import FPS, SIZE, picture, video
 
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import AudioReadError, PromptError
@@ -19,25 +19,6 @@ pytest.importorskip("av")
 cv2 = pytest.importorskip("cv2")
 Image = pytest.importorskip("PIL.Image")
 from sam_audio.prompts.tracking import box_around, box_of, crop, shrunk, track  # noqa: E402
-
-SIZE, FPS = (160, 96), 8  # width and height
-
-
-def picture(x: int, y: int = 30, side: int = 32) -> np.ndarray:
-    """A chequered red square on blue noise, (H, W, 3)."""
-    rng = np.random.default_rng(0)
-    frame = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-    frame[..., 2] = rng.integers(60, 120, frame.shape[:2])
-    square = np.kron(np.indices((4, 4)).sum(axis=0) % 2, np.ones((side // 4, side // 4)))
-    frame[y : y + side, x : x + side, 0] = 155 + 100 * square
-    frame[y : y + side, x : x + side, 1:] = 0
-    return frame
-
-
-def video(path, frames, sound=True):
-    t = np.arange(len(frames) * RATE // FPS) / RATE
-    swept = 0.1 * np.sin(2 * np.pi * (300 + 400 * t) * t)
-    return write_video(path, frames, FPS, swept if sound else None)
 
 
 @pytest.fixture(scope="module")

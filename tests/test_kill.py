@@ -302,8 +302,9 @@ def test_training_checkpoint(here, run):
     begin = (
         "from pathlib import Path\n"
         "from sam_audio.training.recipes.separator import load_state\n"
-        "from test_training_separator import RECIPE\n"
-        "state = load_state(Path('state.pt'), RECIPE)\n"
+        "import tiny\n"
+        "from sam_audio.training.recipes.separator import Recipe\n"
+        "state = load_state(Path('state.pt'), Recipe(network=tiny.CONFIG))\n"
     )
     save = f"{begin}state.step = {{}}\nstate.save(Path('state.pt'))\n"
     assert run(save.format(1)) == 0, said(here)

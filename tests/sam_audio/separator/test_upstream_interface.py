@@ -27,7 +27,7 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge_folder(tmp_path_factory):
-    from test_judge_official import random_tensors, write
+    from tiny_judge_official import random_tensors, write
 
     return write(tmp_path_factory.mktemp("models") / "judge", random_tensors())
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from fake_entry_points import only_plugins
 from typer.testing import CliRunner
 
 import sam_audio.cli
@@ -116,7 +117,7 @@ def installed(monkeypatch):
     """Makes the process see these plugins and no others."""
 
     def install(*points):
-        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [*points, own()])
+        only_plugins(monkeypatch, [*points, own()])
         registry_module.reset()
         return registry_module.registry()
 

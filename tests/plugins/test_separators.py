@@ -13,6 +13,7 @@ import soundfile
 import tiny
 import tiny_official
 import toy_separator
+from fake_entry_points import only_plugins
 
 import sam_audio.cli
 from sam_audio import Separator
@@ -34,7 +35,7 @@ def toy(monkeypatch):
         name="toy", dist=SimpleNamespace(name="sam-audio-toy", version="1"), load=lambda: toy_separator
     )
     installed = [*entry_points(group=GROUP, name="sam-audio"), point]
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: installed)
+    only_plugins(monkeypatch, installed)
     monkeypatch.setattr(sam_audio.cli.SeparateCommand, "_more", None)
     registry_module.reset()
     yield

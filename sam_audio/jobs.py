@@ -29,23 +29,23 @@ from sam_audio.errors import UserError
 from sam_audio.options import OptionField, RenderOptions, options_of
 from sam_audio.plan import Job
 from sam_audio.prompts import Prompt
-from sam_audio.separator.family import SeparatorType
+from sam_audio.separator import model_options
 
 _WHAT = "a job file, one JSON object a line"
 
 
-def _line_type() -> tuple[Any, dict[str, OptionField]]:
-    """A line of a job file: what to do, and all options under the names of the command line; and those of models."""
+def _line_type() -> Any:
+    """A line of a job file: what to do, and all options under the names of the command line."""
     from sam_audio.extending.registry import registry
 
     return _line_of(tuple(registry().all("separators")))
 
 
 @lru_cache(maxsize=1)
-def _line_of(families: tuple[SeparatorType, ...]) -> tuple[Any, dict[str, OptionField]]:
-    of_models = {one.name: one for family in families for one in options_of(family.options)}
-    options = {one.name: one for one in options_of(RenderOptions)} | of_models
-    line = msgspec.defstruct(
+def _line_of(_families: tuple[Any, ...]) -> Any:
+    """Made once for the families that there are."""
+    options = {one.name: one for one in (*options_of(RenderOptions), *model_options().values())}
+    return msgspec.defstruct(
         "Line",
         [
             ("mixture", str),
@@ -59,7 +59,6 @@ def _line_of(families: tuple[SeparatorType, ...]) -> tuple[Any, dict[str, Option
         bases=(Document,),
         kw_only=True,
     )
-    return line, of_models
 
 
 def _plain(one: OptionField) -> Any:
@@ -114,7 +113,7 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Ma
     values = parse_json(line, "the line")
     if not isinstance(values, dict):
         raise UserError('this is not a JSON object: write {"mixture": ..., "prompts": [...]}')
-    kind, of_models = _line_type()
+    kind, of_models = _line_type(), model_options()
     own = {key: value for key, value in values.items() if key not in kind.__struct_encode_fields__}
     files = _files_of_clues() if own else {}
     said = structured(values, kind, "the job", also=files)
@@ -126,11 +125,9 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Ma
     given = {name: value for name, value in given.items() if value is not UNSET}
     for name in ("mixture", "prompts", "name"):
         given.pop(name, None)
-    model_options = {
-        name: _of_model(of_models[name], given.pop(name)) for name in [*given] if name in of_models
-    }
+    of_this = {name: _of_model(of_models[name], given.pop(name)) for name in [*given] if name in of_models}
     options = defaults.over(
-        {one.name: _parsed(one, given[one.name]) for one in options_of(RenderOptions) if one.name in given}
+        {one.name: one.parsed(given[one.name]) for one in options_of(RenderOptions) if one.name in given}
     )
     own = _checked(own, files, "the job", Path(options.out))
     asked = list(prompts) if said.prompts is UNSET else said.prompts
@@ -141,18 +138,14 @@ def _job(line: str, defaults: RenderOptions, prompts: tuple[str, ...], clues: Ma
         options,
         said.name,
         {**clues, **own},
-        model_options,
+        of_this,
     )
 
 
 def _of_model(one: OptionField, value: Any) -> Any:
     if one.declared.loading:
         raise UserError(f"{one.key} is decided when the model is loaded: give {one.flag} on the command line")
-    return _parsed(one, value)
-
-
-def _parsed(one: OptionField, value: Any) -> Any:
-    return one.declared.parse(value) if one.declared.parse and isinstance(value, str) else value
+    return one.parsed(value)
 
 
 def _prompt(values: dict[str, Any], out: Path) -> Prompt:

@@ -69,6 +69,14 @@ class OptionField:
     def flag(self) -> str:
         return "--" + (self.declared.name or self.key).replace("_", "-")
 
+    def parsed(self, value: Any) -> Any:
+        """The value of what somebody wrote.
+
+        Raises:
+            UserError: it cannot be one.
+        """
+        return self.declared.parse(value) if self.declared.parse and isinstance(value, str) else value
+
 
 def option(default: T, help: str, **more: Any) -> T:
     """A field of a dataclass of options; ``more`` are the arguments of :class:`Declared`."""

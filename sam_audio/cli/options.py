@@ -6,7 +6,7 @@ understands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
 from functools import wraps
@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from sam_audio.errors import UserError
 from sam_audio.options import OptionField, options_of
+from sam_audio.separator import model_options
 
 if TYPE_CHECKING:
     from sam_audio.extending.hookspecs import Option
@@ -107,9 +108,7 @@ def _collected(options: Iterable[OptionField], values: dict[str, Any]) -> dict[s
 
 
 def _parsed(one: OptionField, value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    return one.declared.parse(value) if one.declared.parse and isinstance(value, str) else value
+    return one.parsed(value.value if isinstance(value, Enum) else value)
 
 
 def _with_parameters(function: Any, parameters: list[Parameter]) -> Any:
@@ -155,26 +154,8 @@ def given_clues(context: typer.Context) -> dict[str, Any]:
 def given_model_options(context: typer.Context) -> dict[str, Any]:
     """What was given of the options of models, by the names of their fields."""
     given = {name: value for name, value in context.meta.get(_MODEL, {}).items() if value is not None}
-    return {name: _parsed(_of_models()[name], value) for name, value in given.items()}
-
-
-def _of_models() -> Mapping[str, OptionField]:
-    """The options of all families by their names.
-
-    Raises:
-        UserError: two families have different options of one name.
-    """
-    from sam_audio.extending.registry import registry
-
-    found: dict[str, OptionField] = {}
-    for family in registry().all("separators"):
-        for one in options_of(family.options):
-            before = found.setdefault(one.name, one)
-            if (before.flag, before.type) != (one.flag, one.type):
-                raise UserError(
-                    f"the separator {family.name} has another {one.flag} than others: uninstall it"
-                )
-    return found
+    known = model_options()
+    return {name: _parsed(known[name], value) for name, value in given.items()}
 
 
 def _found(taken: set[str]) -> list[Any]:
@@ -183,7 +164,7 @@ def _found(taken: set[str]) -> list[Any]:
 
     known = registry(lambda text: complain(text, "warning"))
     parameters: list[Parameter] = []
-    for one in _of_models().values():
+    for one in model_options().values():
         _check_free(one.flag, "a model", taken)
         default = one.default if not isinstance(one.default, bool) else _word(one)
         unsaid = replace(one, default=None)

@@ -30,20 +30,15 @@ class Failure:
 def understood(jobs: Iterable[Job | UserError]) -> list[Plan | Failure]:
     """A plan for each job; mixtures that share a name and a folder get distinct tracks."""
     asked = list(jobs)
-    by_folder: dict[str, list[int]] = {}
+    by_folder: dict[str, list[tuple[int, Job]]] = {}
     for i, job in enumerate(asked):
         if isinstance(job, Job):
-            by_folder.setdefault(str(job.options.out), []).append(i)
-    named = dict(enumerate(asked))
-    for indices in by_folder.values():
-        of_folder = [(i, asked[i]) for i in indices]
-        names = distinct(
-            safe_track(job.track or track_name(job.mixture)) for _, job in of_folder if isinstance(job, Job)
-        )
-        for (i, job), name in zip(of_folder, names, strict=True):
-            assert isinstance(job, Job)
-            named[i] = replace(job, track=name)
-    return [_planned(one) if isinstance(one, Job) else Failure("", one) for one in named.values()]
+            by_folder.setdefault(str(job.options.out), []).append((i, job))
+    for together in by_folder.values():
+        tracks = distinct(safe_track(job.track or track_name(job.mixture)) for _, job in together)
+        for (i, job), track in zip(together, tracks, strict=True):
+            asked[i] = replace(job, track=track)
+    return [_planned(one) if isinstance(one, Job) else Failure("", one) for one in asked]
 
 
 def _planned(job: Job) -> Plan | Failure:

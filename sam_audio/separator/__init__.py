@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.errors import ModelError, UserError
-from sam_audio.options import options_of
+from sam_audio.options import OptionField, options_of
 
 if TYPE_CHECKING:
     from sam_audio.separator.base import SeparationModel
@@ -83,15 +83,29 @@ def made_options(family: SeparatorType, name: str, options: Any) -> Any:
     return family.options(**options)
 
 
-def _flag(name: str) -> str:
-    """How the command line calls an option of any family, by the name of its field."""
+def model_options() -> dict[str, OptionField]:
+    """The options of all families by the names of their fields.
+
+    Raises:
+        UserError: two families have different options of one name.
+    """
     from sam_audio.extending.registry import registry
 
+    found: dict[str, OptionField] = {}
     for family in registry().all("separators"):
         for one in options_of(family.options):
-            if one.name == name:
-                return one.flag
-    return "--" + name.replace("_", "-")
+            before = found.setdefault(one.name, one)
+            if (before.flag, before.type) != (one.flag, one.type):
+                raise UserError(
+                    f"the separator {family.name} has another {one.flag} than others: uninstall it"
+                )
+    return found
+
+
+def _flag(name: str) -> str:
+    """How the command line calls an option of any family, by the name of its field."""
+    known = model_options()
+    return known[name].flag if name in known else "--" + name.replace("_", "-")
 
 
 def given_options(options: Any) -> Mapping[str, Any]:

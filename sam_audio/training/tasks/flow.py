@@ -7,7 +7,6 @@ masked video and the anchors, each of which is left out now and then, so that no
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,18 +19,17 @@ from torch import Tensor, nn
 
 from peav.official.codec import CodecConfig
 from sam_audio.documents import structured
-from sam_audio.errors import UserError
-from sam_audio.io.target import whole_file
 from sam_audio.separator.official import config as sizes
 from sam_audio.separator.official.dit import Block, Linear
 from sam_audio.separator.official.flow import FlowNetwork
 from sam_audio.separator.official.ode import Solver
 from sam_audio.training import recipe
 from sam_audio.training.codecs import AudioCodec, load_codec
+from sam_audio.training.tasks.stored import read_trained, write_trained
 from sam_audio.training.trainer import Position, Share
 
 TOY = ("low tone", "high tone")
-WEIGHTS, CONFIG = "flow.safetensors", "flow.json"
+NAME = "flow"  # of the files that a recipe leaves
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,17 +240,7 @@ class Task:
 
     def export(self, network: FlowMatching, folder: Path) -> list[Path]:
         """`load_flow` reads this."""
-        from safetensors.torch import save
-
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        contents = {
-            WEIGHTS: save(tensors),
-            CONFIG: json.dumps(msgspec.to_builtins(self.settings), indent=1).encode(),
-        }
-        for name, content in contents.items():
-            with whole_file(folder / name) as file:
-                file.write(content)
-        return [folder / name for name in contents]
+        return write_trained(folder, NAME, network.state_dict(), self.settings)
 
     def _toy(self, split: str, index: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.settings.seed, split == "valid", index])
@@ -326,16 +314,8 @@ def load_flow(folder: Path) -> tuple[FlowMatching, Task]:
     Raises:
         UserError: the folder does not hold one.
     """
-    from safetensors.torch import load_file
-
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder} holds no separator that was trained here ({error}): name another"
-        ) from None
-    task = Task(structured(values, Settings, CONFIG))
+    values, tensors = read_trained(folder, NAME, "separator")
+    task = Task(structured(values, Settings, f"{NAME}.json"))
     task.network.load_state_dict(tensors)
     return task.network.eval(), task
 

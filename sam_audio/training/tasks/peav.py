@@ -8,7 +8,6 @@ that do not learn, the other towers and the text tower that do.
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,12 +30,13 @@ from sam_audio.io.target import whole_file
 from sam_audio.training import recipe
 from sam_audio.training.data.samples import PART_OF, About, pictures_of, sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand, read_shard
+from sam_audio.training.tasks.stored import read_trained, write_trained
 from sam_audio.training.trainer import Position, Share
 
 SAMPLE_RATE, HOP = 48_000, 1920
 POOL = 4  # frames of the nano tower, 40 ms each, that become one step
 NOTHING = "nothing"  # read where there is no caption; no pair counts it
-WEIGHTS, CONFIG = "joint.safetensors", "joint.json"
+NAME = "joint"  # of the files that a recipe leaves
 KINDS = tuple(PART_OF)
 NANO = {"audio_width": 384, "video_width": 1280, "text_width": 384}
 MOST_REMEMBERED = 50_000  # clips whose features are kept in memory: 0.2 MB each
@@ -218,17 +218,7 @@ class Task:
         """A nano as `load_joint` reads it; a published size as `PEAudioVideo.from_pretrained` does."""
         if isinstance(network.encoder, Published):
             return _export_published(network.encoder.model, folder)
-        from safetensors.torch import save
-
-        tensors = {n: t.detach().cpu().contiguous() for n, t in network.encoder.state_dict().items()}
-        contents = {
-            WEIGHTS: save(tensors),
-            CONFIG: json.dumps(msgspec.to_builtins(self.settings), indent=1).encode(),
-        }
-        for name, content in contents.items():
-            with whole_file(folder / name) as file:
-                file.write(content)
-        return [folder / name for name in contents]
+        return write_trained(folder, NAME, network.encoder.state_dict(), self.settings)
 
     def _held_out(self) -> list[dict[str, Any]]:
         items = []
@@ -266,14 +256,8 @@ def load_joint(folder: Path) -> tuple[JointEncoder, Task]:
     Raises:
         UserError: the folder does not hold one.
     """
-    from safetensors.torch import load_file
-
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no PE-AV that was trained here ({error}): name another") from None
-    task = Task(structured(values, Settings, CONFIG))
+    values, tensors = read_trained(folder, NAME, "PE-AV")
+    task = Task(structured(values, Settings, f"{NAME}.json"))
     encoder = task.network.encoder
     assert isinstance(encoder, JointEncoder)
     encoder.load_state_dict(tensors)

@@ -46,7 +46,7 @@ def losses(folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / flow.WEIGHTS)
+    return load_file(folder / f"{flow.NAME}.safetensors")
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path):

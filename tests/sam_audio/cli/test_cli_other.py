@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import import_module
-from importlib.util import find_spec
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-import sam_audio.cli
 from sam_audio import models as catalogue
 from sam_audio.cli import app
 
@@ -48,29 +46,13 @@ def test_parameters_are_counted_from_the_header(tiny_weights):
     )
 
 
-COMMANDS = [
-    [],
-    ["separate"],
-    ["models"],
-    ["models", "list"],
-    ["models", "info"],
-    ["models", "download"],
-    ["train"],
-    ["train", "data"],
-    ["train", "separator"],
-]
-COMMANDS += [["train", name] for name in ("text", "audio", "video", "locator", "judge")]
-COMMANDS += [["eval"], *(["eval", name] for name in ("separation", "encoders", "judge", "presence"))]
-COMMANDS += [["eval", name] for name in ("retrieval", "classification", "localization")]
-COMMANDS += [["locate"], ["search"], ["classify"], ["embed"], ["app"]]
-COMMANDS += [["plugins"], ["plugins", "new"]]
-for _name in sam_audio.cli.OPTIONAL:
-    if find_spec(f"sam_audio.cli.{_name}") is not None:
-        _group = getattr(import_module(f"sam_audio.cli.{_name}"), "app", None)
-        COMMANDS += [
-            [_name],
-            *([_name, command.name] for command in (_group.registered_commands if _group else ())),
-        ]
+def walk(command, path=()):
+    yield list(path)
+    for name, child in getattr(command, "commands", {}).items():
+        yield from walk(child, (*path, name))
+
+
+COMMANDS = list(walk(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -81,15 +63,11 @@ def test_every_command_has_help(command):
     assert [word for word in usage if word.islower()][1:] == command
 
 
-def test_every_command_is_listed_above():
-    def walk(typer_app, path):
-        yield path
-        for command in typer_app.registered_commands:
-            yield [*path, command.name]
-        for group in typer_app.registered_groups:
-            yield from walk(group.typer_instance, [*path, group.name])
-
-    assert sorted(walk(app, [])) == sorted(COMMANDS)
+def test_no_command_was_lost():
+    assert {"separate", "locate", "search", "judge", "batch", "train", "eval", "data"} <= {
+        command[0] for command in COMMANDS if command
+    }
+    assert ["train", "list"] in COMMANDS and ["data", "caption"] in COMMANDS
 
 
 @pytest.mark.parametrize("command", [["train", "separator"], ["train", "data"]])

@@ -707,8 +707,12 @@ def test_samples_that_are_not_numbers_are_not_written(tmp_path, value):
 def test_exported_names():
     for module in (sam_audio.io, errors):
         assert all(hasattr(module, name) and getattr(module, name).__doc__ for name in module.__all__)
-    tree = {name for name, value in vars(errors).items() if isinstance(value, type)}
-    assert tree == set(errors.__all__)
+    tree = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
+    assert tree == {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert all(issubclass(getattr(errors, name), SamAudioError) for name in tree)
     assert all(issubclass(getattr(errors, name), UserError) for name in tree - {"SamAudioError"})
 

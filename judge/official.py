@@ -298,12 +298,8 @@ class SAMAudioJudgeProcessor(Processor):
             PromptError: texts are missing.
             AudioReadError: a sound is missing or too short, or has the wrong shape, rate or length.
         """
-        for what, given in (("input_audio", input_audio), ("separated_audio", separated_audio)):
-            if isinstance(given, str | os.PathLike) or hasattr(given, "ndim"):
-                raise AudioReadError(f"{what} must be a list: put the single sound in brackets")
-            for sound in given:
-                if isinstance(sound, str | os.PathLike):
-                    raise AudioReadError(f"{what} must hold samples, not paths: read {sound} first")
+        input_audio = self.sounds("input_audio", input_audio)
+        separated_audio = self.sounds("separated_audio", separated_audio)
         if isinstance(text, str):
             raise PromptError("text must be a list: put the single phrase in brackets")
         if not len(input_audio) == len(separated_audio) == len(text) > 0:
@@ -322,6 +318,19 @@ class SAMAudioJudgeProcessor(Processor):
         mixtures, stems = heard["input_values"].chunk(2)
         mask = heard["padding_mask"][: len(text)]
         return JudgeInputs(self.read(text), input_values=mixtures, separated_values=stems, padding_mask=mask)
+
+    def sounds(self, what: str, given: Sequence[Any]) -> Sequence[Any]:
+        """The samples of what was given as ``what``.
+
+        Raises:
+            AudioReadError: it is not a list of samples.
+        """
+        if isinstance(given, str | os.PathLike) or hasattr(given, "ndim"):
+            raise AudioReadError(f"{what} must be a list: put the single sound in brackets")
+        for sound in given:
+            if isinstance(sound, str | os.PathLike):
+                raise AudioReadError(f"{what} must hold samples, not paths: read {sound} first")
+        return given
 
 
 class OfficialJudge(Judge):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from judge.types import Judge, Ranker, StemPrompt
+from judge.types import Judge, Ranker, Spans, StemPrompt
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.types import Samples, Span
 
@@ -32,11 +32,7 @@ class JudgeRanker(Ranker):
         self.sample_rate = judge.sample_rate
 
     def rank(
-        self,
-        candidates: Sequence[Samples],
-        mixture: Samples,
-        prompt: StemPrompt,
-        spans: Sequence[Span] | None = None,
+        self, candidates: Sequence[Samples], mixture: Samples, prompt: StemPrompt, spans: Spans = None
     ) -> Samples:
         """See `Ranker.rank`."""
         judgements = self.judge.judge(mixture, candidates, [prompt] * len(candidates))
@@ -72,11 +68,7 @@ class SimilarityRanker(Ranker):
         self.vector_dim = embedder.dim
 
     def rank(
-        self,
-        candidates: Sequence[Samples],
-        mixture: Samples | None,
-        prompt: StemPrompt,
-        spans: Sequence[Span] | None = None,
+        self, candidates: Sequence[Samples], mixture: Samples | None, prompt: StemPrompt, spans: Spans = None
     ) -> Samples:
         """See `Ranker.rank`; the mixture does not matter."""
         wanted = np.asarray(self.embedder.embed_text([prompt])[0] if isinstance(prompt, str) else prompt)
@@ -112,7 +104,7 @@ class SoundActivityRanker(Ranker):
         candidates: Sequence[Samples],
         mixture: Samples | None,
         prompt: StemPrompt | None,
-        spans: Sequence[Span] | None = None,
+        spans: Spans = None,
     ) -> Samples:
         """See `Ranker.rank`; mixture and prompt do not matter."""
         if not spans:
@@ -176,22 +168,14 @@ class Ensemble(Ranker):
         self.sample_rate = rates.pop()
 
     def rank(
-        self,
-        candidates: Sequence[Samples],
-        mixture: Samples,
-        prompt: StemPrompt,
-        spans: Sequence[Span] | None = None,
+        self, candidates: Sequence[Samples], mixture: Samples, prompt: StemPrompt, spans: Spans = None
     ) -> Samples:
         """See `Ranker.rank`."""
         scores = self.scores(candidates, mixture, prompt, spans)
         return np.sum([weight * scores[name] for name, (_, weight) in self.rankers.items()], axis=0)
 
     def scores(
-        self,
-        candidates: Sequence[Samples],
-        mixture: Samples,
-        prompt: StemPrompt,
-        spans: Sequence[Span] | None = None,
+        self, candidates: Sequence[Samples], mixture: Samples, prompt: StemPrompt, spans: Spans = None
     ) -> dict[str, Samples]:
         """What each ranker says before it is weighted, (K,) by name; for reports."""
         return {

@@ -12,6 +12,7 @@ from sam_audio.types import Samples, Span
 AXES = ("overall", "recall", "precision", "faithfulness")
 
 StemPrompt: TypeAlias = str | Samples  # a text, or a vector (D,) of the judge's joint space
+Spans: TypeAlias = Sequence[Span] | None  # where a sound was said to be, if it was
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,7 @@ class Ranker(ABC):
 
     @abstractmethod
     def rank(
-        self,
-        candidates: Sequence[Samples],
-        mixture: Samples,
-        prompt: StemPrompt,
-        spans: Sequence[Span] | None = None,
+        self, candidates: Sequence[Samples], mixture: Samples, prompt: StemPrompt, spans: Spans = None
     ) -> Samples:
         """Scores (K,) float32.
 

@@ -265,18 +265,23 @@ def _find_judge(judge: str | Path | Judge | None, device: str) -> Judge | None:
     return load_judge(str(name), device) if isinstance(name, (str, Path)) else name
 
 
+class SeparateArguments(SeparationFields, total=False):
+    """Keyword arguments of :meth:`Separator.separate`."""
+
+    clues: Mapping[str, Any] | None
+    sample_rate: int | None
+    post: Sequence[PostProcessor]
+    ranker: Ranker | None
+    progress: Progress | None
+
+
 def separate(
     mixture: str | Path | np.ndarray,
     prompts: str | Prompt | Sequence[str | Prompt] = (),
     *,
     model: str | Path = "nano",
     device: str = "auto",
-    clues: Mapping[str, Any] | None = None,
-    sample_rate: int | None = None,
-    post: Sequence[PostProcessor] = (),
-    ranker: Ranker | None = None,
-    progress: Progress | None = None,
-    **options: Unpack[SeparationFields],
+    **arguments: Unpack[SeparateArguments],
 ) -> SeparationResult:
     """Pulls the sounds that the prompts name out of a recording.
 
@@ -285,16 +290,7 @@ def separate(
     >>> result = separate("mix.wav", prompts=["guitar"])  # doctest: +SKIP
     >>> result.save("out")  # doctest: +SKIP
     """
-    return _shared(str(model), device).separate(
-        mixture,
-        prompts,
-        clues=clues,
-        sample_rate=sample_rate,
-        post=post,
-        ranker=ranker,
-        progress=progress,
-        **options,
-    )
+    return _shared(str(model), device).separate(mixture, prompts, **arguments)
 
 
 _lock = threading.Lock()

@@ -6,6 +6,7 @@ in the same way. This module imports nothing heavy: ``separate --help`` reads it
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -244,3 +245,33 @@ class RenderOptions(SeparationOptions):
             if said.get(name):  # what a job says itself comes before what the command line says
                 said.setdefault(other, False)
         return replace(self, **said)
+
+
+@dataclass(frozen=True)
+class SpanOptions:
+    """How activity becomes spans.
+
+    Args:
+        threshold: a span reaches this probability somewhere, 0 to 1.
+        release: it lasts while the probability is at least this; None is the threshold. A lower one
+            (hysteresis) keeps a sound in one piece that wavers around the threshold.
+        min_duration_s: shorter spans are dropped, after merging.
+        merge_gap_s: spans less than or exactly this far apart are one.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    threshold: float = option(0.3, "How sure the model has to be somewhere in a span.", metavar="0..1")
+    release: float | None = None
+    min_duration_s: float = option(0.1, "Drop what is shorter.", key="min_duration", metavar="S")
+    merge_gap_s: float = option(0.2, "Join what is no further apart.", key="merge_gap", metavar="S")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise UserError(f"a threshold of {self.threshold:g} lets all or nothing through: use one in 0..1")
+        if self.release is not None and not 0 < self.release <= self.threshold:
+            raise UserError(f"a release of {self.release:g} must lie between 0 and the threshold")
+        for name, value in (("minimum duration", self.min_duration_s), ("merge gap", self.merge_gap_s)):
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"a {name} of {value:g} s makes no sense: use 0 or more")

@@ -224,14 +224,10 @@ def _metadata(reader: AudioReader, planned: Plan, report: RenderReport) -> Metad
 def _writer(
     output: Output, reader: AudioReader, spec: OutputSpec, planned: Plan, metadata: Metadata
 ) -> AudioWriter:
-    return AudioWriter(
+    return AudioWriter.of(
+        spec,
+        reader,
         "-" if output.path is None else output.path,
-        sample_rate=spec.sample_rate,
-        channels=reader.channels,
-        layout=reader.layout,
-        input_rate=reader.sample_rate,
-        format=spec.format,
-        subtype=spec.subtype,
         overwrite=planned.options.replaces,
         inputs=[planned.job.mixture],
         clip_mode=planned.options.clip_mode,

@@ -167,14 +167,11 @@ def _metadata(media: Media) -> Metadata:
 def _writer(
     path: Path, media: Media, spec: OutputSpec, channels: int, stem: str, metadata: Metadata
 ) -> AudioWriter:
-    return AudioWriter(
+    layout = media.layout if channels == media.channels else None
+    return AudioWriter.of(
+        spec,
+        replace(media, channels=channels, layout=layout),
         path,
-        sample_rate=spec.sample_rate,
-        channels=channels,
-        layout=media.layout if channels == media.channels else None,
-        input_rate=media.sample_rate,
-        format=spec.format,
-        subtype=spec.subtype,
         overwrite=True,
         metadata=metadata.of_stem(stem, Path(media.name).stem),
     )

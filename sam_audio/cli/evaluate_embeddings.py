@@ -6,14 +6,17 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from sam_audio.cli.options import fields_as_options
 from sam_audio.cli.shared import complain, outputs, show_json
 from sam_audio.errors import UserError
+from sam_audio.options import SpanOptions, option
 
 if TYPE_CHECKING:
     from sam_audio.evaluation.datasets import Dataset, Item
@@ -66,24 +69,25 @@ class Modality(str, Enum):
     video = "video"
 
 
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What is measured on a data set, with which model, and where the table goes."""
+
+    split: str | None = option(
+        None, "Part of it (ESC-50: a fold, VCTK: mic1 or mic2).", shown="the usual test part"
+    )
+    limit: int | None = option(None, "At most so many clips, evenly spread.", least=1, shown="all")
+    model: str = option("nano", "Model.", metavar="nano|NAME|PATH")
+    json_table: bool = option(False, "Print the table as JSON; shares are 0..1.", key="json")
+    csv: str | None = option(None, "Also write the table there.", metavar="FILE")
+    overwrite: bool = option(False, "Replace a file that is there.")
+
+
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the data set is.", show_default=False)]
-Split = Annotated[
-    Optional[str],
-    typer.Option(help="Part of it (ESC-50: a fold, VCTK: mic1 or mic2).", show_default="the usual test part"),
-]
-Limit = Annotated[
-    Optional[int], typer.Option(min=1, help="At most so many clips, evenly spread.", show_default="all")
-]
-Model = Annotated[str, typer.Option(metavar="nano|NAME|PATH", help="Model.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the table as JSON; shares are 0..1.")]
-Csv = Annotated[
-    Optional[Path],
-    typer.Option("--csv", metavar="FILE", help="Also write the table there.", show_default=False),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 PerClass = Annotated[bool, typer.Option("--per-class", help="One more row for each label.")]
 
 
+@fields_as_options(options=DatasetOptions)
 def retrieval(
     dataset: Annotated[Captioned, typer.Argument(show_default=False)],
     folder: Folder,
@@ -91,27 +95,23 @@ def retrieval(
         Optional[list[Direction]],
         typer.Option(help="Once for each direction.", show_default="all that the data allow"),
     ] = None,
-    split: Split = None,
-    limit: Limit = None,
-    model: Model = "nano",
-    json_table: Json = False,
-    csv_file: Csv = None,
-    overwrite: Overwrite = False,
+    options: DatasetOptions = DatasetOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Does the right clip come first? R@1, R@5, R@10 and the median rank."""
     from sam_audio.conditioning.embedding import load_embedder
     from sam_audio.evaluation import retrieval as measure
     from sam_audio.evaluation.datasets import load
 
-    data = load(dataset.value, folder, split, limit)
+    data = load(dataset.value, folder, options.split, options.limit)
     directions = [d.value for d in direction] if direction else measure.directions_of(data.items)
-    with _csv_output(csv_file, overwrite) as write:
-        embedder = load_embedder(model)
+    with _csv_output(options.csv, options.overwrite) as write:
+        embedder = load_embedder(options.model)
         result = measure.evaluate(embedder, _shown(data.items), list(dict.fromkeys(directions)))
         write(result)
-    _report(data, embedder.name, result, json_table)
+    _report(data, embedder.name, result, options.json_table)
 
 
+@fields_as_options(options=DatasetOptions)
 def classification(
     dataset: Annotated[Labelled, typer.Argument(show_default=False)],
     folder: Folder,
@@ -127,47 +127,34 @@ def classification(
             show_default='"{}" and "the sound of {}" or "a video of {}"',
         ),
     ] = None,
-    split: Split = None,
-    limit: Limit = None,
-    model: Model = "nano",
+    options: DatasetOptions = DatasetOptions(),  # noqa: B008 (frozen)
     per_class: PerClass = False,
-    json_table: Json = False,
-    csv_file: Csv = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Which label fits best? Top-1 accuracy and mAP."""
     from sam_audio.conditioning.embedding import load_embedder
     from sam_audio.evaluation import classification as measure
     from sam_audio.evaluation.datasets import load
 
-    data = load(dataset.value, folder, split, limit)
+    data = load(dataset.value, folder, options.split, options.limit)
     usual = Modality.video if dataset is Labelled.kinetics400 else Modality.audio
     chosen = (modality or usual).value
     if chosen == "video" and not any(item.has_video for item in data.items):
         raise UserError(f"{folder} holds no videos of {dataset.value}: use --modality audio")
-    with _csv_output(csv_file, overwrite) as write:
-        embedder = load_embedder(model)
+    with _csv_output(options.csv, options.overwrite) as write:
+        embedder = load_embedder(options.model)
         shown = _shown(data.items)
         result = measure.evaluate(embedder, shown, data.labels, chosen, template or None, per_class)
         write(result)
-    _report(data, embedder.name, result, json_table)
+    _report(data, embedder.name, result, options.json_table)
 
 
+@fields_as_options(options=DatasetOptions, spans=SpanOptions)
 def localization(
     dataset: Annotated[Timed, typer.Argument(show_default=False)],
     folder: Folder,
-    threshold: Annotated[
-        float, typer.Option(metavar="0..1", help="How sure the model has to be somewhere in an event.")
-    ] = 0.3,
-    min_duration: Annotated[float, typer.Option(metavar="S", help="Drop what is shorter.")] = 0.1,
-    merge_gap: Annotated[float, typer.Option(metavar="S", help="Join what is no further apart.")] = 0.2,
-    split: Split = None,
-    limit: Limit = None,
-    model: Model = "nano",
+    spans: SpanOptions = SpanOptions(),  # noqa: B008 (frozen)
+    options: DatasetOptions = DatasetOptions(),  # noqa: B008 (frozen)
     per_class: PerClass = False,
-    json_table: Json = False,
-    csv_file: Csv = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """When is each sound heard? F1 of segments (1 s) and events (200 ms), PSDS.
 
@@ -176,19 +163,17 @@ def localization(
     from sam_audio.evaluation import localization as measure
     from sam_audio.evaluation.datasets import load
     from sam_audio.finding.locate import load_locator
-    from sam_audio.finding.spans import SpanOptions
 
-    options = SpanOptions(threshold, None, min_duration, merge_gap)
-    data = load(dataset.value, folder, split, limit)
-    with _csv_output(csv_file, overwrite) as write:
-        locator = load_locator(model)
-        result = measure.evaluate(locator, _shown(data.items), data.labels, options, per_class)
+    data = load(dataset.value, folder, options.split, options.limit)
+    with _csv_output(options.csv, options.overwrite) as write:
+        locator = load_locator(options.model)
+        result = measure.evaluate(locator, _shown(data.items), data.labels, spans, per_class)
         write(result)
-    _report(data, locator.name, result, json_table)
+    _report(data, locator.name, result, options.json_table)
 
 
 @contextmanager
-def _csv_output(path: Path | None, overwrite: bool) -> Iterator[Callable[[Evaluation], None]]:
+def _csv_output(path: str | None, overwrite: bool) -> Iterator[Callable[[Evaluation], None]]:
     """A function that writes a table to `path`, or nowhere; a path that will not do is said now, not later."""
 
     def write(result: Evaluation) -> None:
@@ -199,7 +184,7 @@ def _csv_output(path: Path | None, overwrite: bool) -> Iterator[Callable[[Evalua
         for file in files:
             file.write(text.getvalue().encode())
 
-    with outputs([] if path is None else [str(path)], overwrite) as files:
+    with outputs([] if path is None else [path], overwrite) as files:
         yield write
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from sam_audio.cli.shared import complain, progress, show_json
+from sam_audio.cli.shared import complain, progress, prompts_option, show_json
 from sam_audio.errors import AudioReadError, PromptError, UserError
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ def judge(
     ] = None,
     prompt: Annotated[
         Optional[list[str]],
-        typer.Option(
-            "--prompt",
-            "-p",
-            metavar="TEXT",
-            help="What was asked for, once or for each stem.",
-            show_default="names of the stems",
-        ),
+        prompts_option("What was asked for, once or for each stem.", "names of the stems"),
     ] = None,
     mixture: Annotated[
         Optional[Path],

@@ -7,32 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from sam_audio.cli.shared import clock, outputs, show
+from sam_audio.cli.options import fields_as_options
+from sam_audio.cli.shared import clock, outputs, prompts_option, show
 from sam_audio.errors import UserError
+from sam_audio.options import SpanOptions
 
 if TYPE_CHECKING:
     from sam_audio.finding.spans import Event
 
 
+@fields_as_options(options=SpanOptions)
 def locate(
     file: Annotated[
         Optional[str], typer.Argument(metavar="FILE", help="A recording or video.", show_default=False)
     ] = None,
     prompt: Annotated[
-        Optional[list[str]],
-        typer.Option(
-            "--prompt",
-            "-p",
-            metavar="TEXT",
-            help="What to find. May be given several times.",
-            show_default=False,
-        ),
+        Optional[list[str]], prompts_option("What to find. May be given several times.")
     ] = None,
-    threshold: Annotated[
-        float, typer.Option(metavar="0..1", help="How sure the model has to be somewhere in a span.")
-    ] = 0.3,
-    min_duration: Annotated[float, typer.Option(metavar="S", help="Drop what is shorter.")] = 0.1,
-    merge_gap: Annotated[float, typer.Option(metavar="S", help="Join what is no further apart.")] = 0.2,
+    options: SpanOptions = SpanOptions(),  # noqa: B008 (frozen)
     csv: Annotated[
         Optional[str],
         typer.Option(metavar="FILE", help="Write a table; - is standard output.", show_default=False),
@@ -65,7 +57,6 @@ def locate(
     from sam_audio.finding import spans as localize
     from sam_audio.naming import check_prompts
 
-    options = localize.SpanOptions(threshold, None, min_duration, merge_gap)
     prompts = list(dict.fromkeys(check_prompts(prompt or [])))
     wanted = {name: path for name, path in (("csv", csv), ("json", json), ("audacity", audacity)) if path}
     printed = [name for name, path in wanted.items() if path == "-"]
@@ -105,7 +96,7 @@ def locate(
                 prompts,
                 events,
                 locator.frame_rate,
-                threshold,
+                options.threshold,
                 title=file,
                 format=picture_format,
             )

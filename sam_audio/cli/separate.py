@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from sam_audio.cli.options import fields_as_options, given_clues, given_model_options
+from sam_audio.cli.shared import prompts_option
 from sam_audio.errors import UserError
 from sam_audio.options import RenderOptions
 
@@ -39,13 +40,7 @@ def separate(
     ] = None,
     prompt: Annotated[
         Optional[list[str]],
-        typer.Option(
-            "--prompt",
-            "-p",
-            metavar="TEXT",
-            help="What to pull out, also 'dog barking@3.2-5.0'. May be given several times.",
-            show_default=False,
-        ),
+        prompts_option("What to pull out, also 'dog barking@3.2-5.0'. May be given several times."),
     ] = None,
     options: RenderOptions = RenderOptions(),  # noqa: B008 (frozen)
     recursive: Annotated[

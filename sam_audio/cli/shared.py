@@ -18,6 +18,11 @@ from sam_audio.errors import UserError
 T = TypeVar("T")
 
 
+def prompts_option(help: str, default_text: str | None = None) -> Any:
+    """--prompt, which may be given several times; ``default_text`` says what it is without."""
+    return typer.Option("--prompt", "-p", metavar="TEXT", help=help, show_default=default_text or False)
+
+
 def show(text: str) -> None:
     """Prints to stdout; of names that are no text, what can be printed."""
     print(re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))

@@ -33,6 +33,12 @@ def _group() -> None:
 
 
 DataDir = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of manifest.tsv.gz.")]
+RunDir = Annotated[
+    Optional[Path], typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder")
+]
+Export = Annotated[
+    Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")
+]
 
 
 @app.command("list")
@@ -95,13 +101,8 @@ def separator(
     hours: Annotated[float, typer.Option(min=0.0, help="Length of this sitting.")] = 2.0,
     processes: Annotated[int, typer.Option(min=1, help="That learn together, one for each core.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 1,
-    run: Annotated[
-        Optional[Path],
-        typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder"),
-    ] = None,
-    export: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")
-    ] = None,
+    run: RunDir = None,
+    export: Export = None,
 ) -> None:
     """Train the nano separator: prepares the data, resumes from the last state, exports weights."""
     from sam_audio.errors import UserError
@@ -125,13 +126,8 @@ def audio(
     data_dir: DataDir,
     minutes: Annotated[float, typer.Option(min=0.0, help="Length of this sitting.")] = 40.0,
     threads: Annotated[int, typer.Option(min=1)] = 2,
-    run: Annotated[
-        Optional[Path],
-        typer.Option(metavar="DIR", help="Where the state is kept.", show_default="cache folder"),
-    ] = None,
-    export: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Write the weights there when the sitting ends.")
-    ] = None,
+    run: RunDir = None,
+    export: Export = None,
 ) -> None:
     """Train the audio tower of PE-AV nano and PE-A-Frame nano; resumes."""
     from sam_audio.paths import cache_dir

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sam_audio.errors import MissingExtraError, UserError
+from sam_audio.errors import MissingExtraError
+from sam_audio.options import SpanOptions
 from sam_audio.types import Samples, Span
 
 __all__ = [
@@ -44,36 +45,6 @@ _RANGE_DB = 80.0
 _TICKS_HZ = (100, 300, 1000, 3000, 10_000, 30_000)
 _STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400)  # between marks on the time axis
 _COLOURS = ("#1f77b4", "#d95f02", "#2ca02c", "#c2185b", "#7b5cb8", "#8c6d31")
-
-
-@dataclass(frozen=True)
-class SpanOptions:
-    """How activity becomes spans.
-
-    Args:
-        threshold: a span reaches this probability somewhere, 0 to 1.
-        release: it lasts while the probability is at least this; None is the threshold. A lower one
-            (hysteresis) keeps a sound in one piece that wavers around the threshold.
-        min_duration_s: shorter spans are dropped, after merging.
-        merge_gap_s: spans less than or exactly this far apart are one.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-
-    threshold: float = 0.3
-    release: float | None = None
-    min_duration_s: float = 0.1
-    merge_gap_s: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise UserError(f"a threshold of {self.threshold:g} lets all or nothing through: use one in 0..1")
-        if self.release is not None and not 0 < self.release <= self.threshold:
-            raise UserError(f"a release of {self.release:g} must lie between 0 and the threshold")
-        for name, value in (("minimum duration", self.min_duration_s), ("merge gap", self.merge_gap_s)):
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"a {name} of {value:g} s makes no sense: use 0 or more")
 
 
 @dataclass(frozen=True)

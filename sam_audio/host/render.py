@@ -75,17 +75,7 @@ def render_rack(
         with WriterGroup() as group:
             writers = {}
             for strip, path in wanted.items():
-                writer = AudioWriter(
-                    path,
-                    sample_rate=spec.sample_rate,
-                    channels=reader.channels,
-                    layout=reader.layout,
-                    input_rate=reader.sample_rate,
-                    format=spec.format,
-                    subtype=spec.subtype,
-                    overwrite=overwrite,
-                    inputs=[source],
-                )
+                writer = AudioWriter.of(spec, reader, path, overwrite=overwrite, inputs=[source])
                 writers[strip] = group.add(writer)
             blocks = reader.blocks(max(1, round(reader.sample_rate * BLOCK_S)))
             done = 0

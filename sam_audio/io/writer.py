@@ -1,17 +1,19 @@
 """Streaming writers whose files appear whole, together, or not at all."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from sam_audio.errors import AudioWriteError
 from sam_audio.io.encoders import Encoder, make_encoder
-from sam_audio.io.formats import INTEGER_BITS, check_output, full_scale
+from sam_audio.io.formats import INTEGER_BITS, OutputSpec, SourceInfo, check_output, full_scale
 from sam_audio.io.resample import Resampler
 from sam_audio.io.signals import uninterrupted
 from sam_audio.io.tags import Metadata, write_tags
@@ -100,6 +102,21 @@ class AudioWriter:
         except BaseException:
             self.discard()
             raise
+
+    @classmethod
+    def of(cls, spec: OutputSpec, source: SourceInfo, path: str | Path, **more: Any) -> AudioWriter:
+        """A writer of sound that has the source's rate and channels, stored as the spec says; ``more`` are the
+        arguments that neither tells."""
+        return cls(
+            path,
+            sample_rate=spec.sample_rate,
+            channels=source.channels,
+            layout=source.layout,
+            input_rate=source.sample_rate,
+            format=spec.format,
+            subtype=spec.subtype,
+            **more,
+        )
 
     def write(self, samples: np.ndarray) -> None:
         """Append float32 samples of shape (C, T), full scale +-1.0."""
@@ -192,7 +209,7 @@ class AudioWriter:
         self._close_scratch()
         self._target.discard()
 
-    def __enter__(self) -> "AudioWriter":
+    def __enter__(self) -> AudioWriter:
         return self
 
     def __exit__(self, kind, *_) -> None:
@@ -301,7 +318,7 @@ class WriterGroup:
             for writer in reversed(self._writers):  # the first one made the folders, so it removes them last
                 writer.discard()
 
-    def __enter__(self) -> "WriterGroup":
+    def __enter__(self) -> WriterGroup:
         return self
 
     def __exit__(self, kind, *_) -> None:

@@ -6,38 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from judge import official
-from judge.official import JudgeInputs, SAMAudioJudgeModel
+from judge.official import SAMAudioJudgeModel
 from sam_audio.separator.official.batch import read_at_rate
 
 __all__ = ["SAMAudioJudgeModel", "SAMAudioJudgeProcessor"]
 
 
 class SAMAudioJudgeProcessor(official.SAMAudioJudgeProcessor):
-    """As `judge.official.SAMAudioJudgeProcessor`; sounds may be files, too, which are brought to the Judge's rate."""
+    """As `judge.official.SAMAudioJudgeProcessor`; sounds may be files, too, which are brought to the Judge's rate.
 
-    def __call__(
-        self,
-        text: Sequence[str],
-        input_audio: Sequence[Any],
-        separated_audio: Sequence[Any],
-        sampling_rate: int | None = None,
-    ) -> JudgeInputs:
-        """Makes a batch; arguments and errors as there, and AudioReadError for a file that cannot be read.
+    Without ``sampling_rate`` samples are taken to be at the Judge's own rate, as upstream takes them.
+    """
 
-        Without ``sampling_rate`` samples are taken to be at the Judge's own rate, as upstream takes them.
-        """
-        return super().__call__(
-            text,
-            self._opened(input_audio),
-            self._opened(separated_audio),
-            self.sample_rate if sampling_rate is None else sampling_rate,
-        )
+    def sounds(self, what: str, given: Sequence[Any]) -> Sequence[Any]:
+        if isinstance(given, list | tuple):
+            given = [
+                read_at_rate(sound, self.sample_rate).mean(axis=0) if isinstance(sound, str | Path) else sound
+                for sound in given
+            ]
+        return super().sounds(what, given)
 
-    def _opened(self, sounds: Sequence[Any]) -> Sequence[Any]:
-        if not isinstance(sounds, list | tuple):
-            return sounds
-        return [
-            read_at_rate(sound, self.sample_rate).mean(axis=0) if isinstance(sound, str | Path) else sound
-            for sound in sounds
-        ]
+    def hear(self, waveforms: Sequence[Any], sampling_rate: int | None) -> dict[str, Tensor]:
+        return super().hear(waveforms, self.sample_rate if sampling_rate is None else sampling_rate)

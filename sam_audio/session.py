@@ -42,6 +42,7 @@ from sam_audio.errors import OutputExistsError, UserError
 from sam_audio.io.parts import locked_folder, part_folder, remove_dead_parts
 from sam_audio.io.signals import uninterrupted
 from sam_audio.prompts import Prompt
+from sam_audio.separator import model_options
 
 FORMAT, VERSION = "sam-audio session", 1
 FILE = "session.json"
@@ -75,6 +76,7 @@ class SavedSession:
         faders: by the name of the stem.
         stems: files by name, the residual last; empty if they were not kept.
         report: what was said about the stems.
+        options: of the model, by the names of their fields.
     """
 
     name: str
@@ -86,6 +88,7 @@ class SavedSession:
     faders: Mapping[str, Fader] = field(default_factory=dict)
     stems: Mapping[str, Path] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def asked(self) -> tuple[str | Prompt, ...]:
         """The prompts as `sam_audio.separate` takes them."""
@@ -116,6 +119,7 @@ class _File(Document, kw_only=True):
     title: str | None = None
     model: str
     strength: Annotated[float, Meta(ge=0, le=2)]
+    options: dict[str, Any] = {}
     prompts: list[str | dict[str, Any]]
     mixer: dict[str, Any]
     stems: dict[str, str]
@@ -213,6 +217,7 @@ def _filled(folder: Path, session: SavedSession, with_stems: bool) -> dict[str, 
         "title": session.title,
         "model": session.model,
         "strength": session.strength,
+        "options": _said(session.options),
         "prompts": prompts,
         "mixer": {name: asdict(fader) for name, fader in session.faders.items()},
         "stems": {name: kept(path, f"stems/{path.stem}") for name, path in stems.items()},
@@ -252,6 +257,7 @@ def read_session(folder: str | Path) -> SavedSession:
         prompts=tuple(_prompt(folder, prompt, files) for prompt in saved.prompts),
         model=saved.model,
         strength=saved.strength,
+        options=_options(saved.options, where),
         faders={
             name: structured(fader, Fader, f"the fader {shown(name)} in {where}")
             for name, fader in saved.mixer.items()
@@ -259,6 +265,24 @@ def read_session(folder: str | Path) -> SavedSession:
         stems={name: _inside(folder, stem) for name, stem in saved.stems.items()},
         report=saved.report or {},
     )
+
+
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a model by their keys, as in job files."""
+    known = model_options()
+    return {known[name].key: value for name, value in options.items() if name in known}
+
+
+def _options(said: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The inverse of `_said`, checked: options that a loaded model can change, of any family that is installed."""
+    known = {one.key: one for one in model_options().values() if not one.declared.loading}
+    for key in said:
+        if key not in known:
+            raise UserError(f"{where} has an option {shown(key)} that no model has: open another session")
+    return {
+        known[key].name: converted(value, known[key].type, f"the option {key} in {where}")
+        for key, value in said.items()
+    }
 
 
 def is_model_name(model: str) -> bool:

@@ -26,7 +26,10 @@ from sam_audio.app import listen, media, mixdown, project
 from sam_audio.app.project import Ask, History, Media, Project
 from sam_audio.app.work import CANCELLED, FAILED, Queue, Task
 from sam_audio.errors import UserError
+from sam_audio.extending.registry import registry
 from sam_audio.naming import RESIDUAL, slug
+from sam_audio.options import OptionField, options_of
+from sam_audio.separator import family_of
 from sam_audio.session import (
     FILE,
     SavedSession,
@@ -69,6 +72,16 @@ class Settings:
     at_once: int = 1
     models: Mapping[str, str] = field(default_factory=lambda: {"nano": "nano"})
     device: str = "auto"
+
+
+def example_key() -> str | None:
+    """Of the clue that takes an example sound, None if no such prompt type is installed."""
+    return next((option.key for _, option in registry().options() if option.media == "sound"), None)
+
+
+def options_of_model(name: str) -> list[OptionField]:
+    """The options that can be changed of a model that is loaded already, by what it is loaded by."""
+    return [one for one in options_of(family_of(name).options) if not one.declared.loading]
 
 
 class Shared:
@@ -288,8 +301,8 @@ class Editor:
         current = self.project.media
         return None if current is None else self._tasks["overview", current.sha256].result
 
-    def keep_example(self, source: BinaryIO, name: str) -> Ask:
-        """An example sound as a clue.
+    def keep_example(self, key: str, source: BinaryIO, name: str) -> Ask:
+        """An example sound as a clue; ``key`` is `example_key`.
 
         Raises:
             UserError: it is no sound.
@@ -305,7 +318,7 @@ class Editor:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         kept = path.rename(folder / f"{media.digest(path)[:16]}{path.suffix}")
-        return Ask("", (("like", str(kept)),))
+        return Ask("", ((key, str(kept)),))
 
     # ---- separation ----------------------------------------------------------------------------------
 
@@ -349,7 +362,10 @@ class Editor:
         found = current.media
         assert found is not None
         kept = self.folder / "masks" / f"{replace(current, strength=1.0).key}.f32"
-        separator = self.shared.separator(current.model).remembering(kept)
+        separator = self.shared.separator(current.model)
+        if current.options:
+            separator = separator.with_options(dict(current.options))
+        separator = separator.remembering(kept)
         options = RenderOptions(
             out=self.folder / "stems" / key[:16],
             filename="{stem}.{ext}",
@@ -484,6 +500,7 @@ class Editor:
             dict(current.faders),
             dict(stems.files) if stems is not None else {},
             report,
+            dict(current.options),
         )
 
     def save(self, name: str) -> Path:

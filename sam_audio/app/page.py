@@ -18,7 +18,7 @@ from typing import Any
 import streamlit as st
 
 from sam_audio.app import mixer, project, views
-from sam_audio.app.controller import Editor, Settings, Shared
+from sam_audio.app.controller import Editor, Settings, Shared, example_key, options_of_model
 from sam_audio.app.media import EXCERPT_S, picture_at
 from sam_audio.app.project import Ask
 from sam_audio.app.server import SETTINGS
@@ -27,6 +27,7 @@ from sam_audio.app.work import CANCELLED, DONE, FAILED, WAITING, Task
 from sam_audio.errors import UserError
 from sam_audio.export.workstation import session_exporters
 from sam_audio.naming import RESIDUAL, slug
+from sam_audio.options import OptionField
 
 SHORT_S = 0.7  # work that is this quick is waited for, without a progress bar that flickers
 MIXER = "mixer"
@@ -271,12 +272,15 @@ def _more_clues(editor: Editor) -> None:
     if found.picture is not None:
         with st.expander("Point at it in the picture", icon=":material/ads_click:", expanded=True):
             _pointing(editor)
+    clue = example_key()
+    if clue is None:
+        return
     with st.expander("Give an example of the sound", icon=":material/library_music:"):
         sent = st.file_uploader("A short recording of a sound like it", key=f"example-{turn}")
         if sent is not None and (state.get("example") or (None, None))[1] != sent.name:
 
             def keep() -> None:
-                state.example = editor.keep_example(sent, sent.name), sent.name
+                state.example = editor.keep_example(clue, sent, sent.name), sent.name
 
             if not tried(keep):
                 state.turn += 1
@@ -509,12 +513,36 @@ def _tuning(editor: Editor) -> None:
         key=f"model-{turn}-{current.model}",
         help="Those that the editor was started with.",
     )
+    options = options_of_model(editor.shared.settings.models[current.model])
+    said = dict(current.options)
+    for one, place in zip(options, st.columns(4) * len(options), strict=False):
+        before = said.get(one.name, one.default)
+        value = _option_control(place, one, before, f"option-{one.name}-{turn}-{before}")
+        if value != before:
+            if not tried(editor.do, project.set_option, one, value):
+                st.session_state.turn += 1  # shows again what holds
+            st.rerun()
     if strength != current.strength:
         tried(editor.do, project.set_strength, strength)
         st.rerun()
     if model and model != current.model:
         tried(editor.do, project.set_model, model, offered)
         st.rerun()
+
+
+def _option_control(place: Any, one: OptionField, value: Any, key: str) -> Any:
+    """A control for an option of a model; returns what it is set to."""
+    label, help = one.key.replace("_", " ").capitalize(), one.declared.help
+    if isinstance(one.default, bool):
+        return place.toggle(label, value, key=key, help=help)
+    if isinstance(one.default, (int, float)):
+        return place.number_input(label, value=value, min_value=one.declared.least, key=key, help=help)
+    if one.declared.choices:
+        return place.selectbox(
+            label, one.declared.choices, one.declared.choices.index(value), key=key, help=help
+        )
+    text = place.text_input(label, "" if value is None else str(value), key=key, help=help)
+    return text.strip() or one.default
 
 
 # ---- export --------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio.errors import UserError
+from sam_audio.extending.registry import registry
 from sam_audio.naming import RESIDUAL, check_prompts, distinct, slug
+from sam_audio.options import OptionField
 from sam_audio.prompts import Prompt, resolve
 from sam_audio.session import Fader, SavedSession
 
@@ -86,16 +88,8 @@ class Ask:
     @property
     def hint(self) -> str:
         """What narrows it down, in words."""
-        return ", ".join(_HINTS.get(key, key).format(_shown(value)) for key, value in self.clues)
-
-
-_HINTS = {
-    "spans": "in {} s",
-    "not_spans": "not in {} s",
-    "point": "at {} in the picture",
-    "region": "box {} in the picture",
-    "like": "like an example",
-}
+        hints = {option.key: option.hint for _, option in registry().options()}
+        return ", ".join((hints.get(key) or key).format(_shown(value)) for key, value in self.clues)
 
 
 def _fixed(value: Any) -> Any:
@@ -118,6 +112,7 @@ class Project:
     asks: tuple[Ask, ...] = ()
     model: str = "nano"
     strength: float = 1.0
+    options: tuple[tuple[str, Any], ...] = ()  # of the model, as far as they are not its defaults
     faders: Mapping[str, Fader] = field(default_factory=dict)
 
     @property
@@ -136,7 +131,8 @@ class Project:
         """Says which stems belong to this; None if nothing is asked for."""
         if self.media is None or not self.asks:
             return None
-        asked = [self.media.sha256, self.model, self.strength, [ask.saved() for ask in self.asks]]
+        asks = [ask.saved() for ask in self.asks]
+        asked = [self.media.sha256, self.model, self.strength, self.options, asks]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def fader(self, name: str) -> Fader:
@@ -147,8 +143,8 @@ class Project:
 
 
 def load(project: Project, media: Media) -> Project:
-    """Starts on a recording; the model and the strength are kept."""
-    return Project(media, model=project.model, strength=project.strength)
+    """Starts on a recording; the model and how it separates are kept."""
+    return Project(media, model=project.model, strength=project.strength, options=project.options)
 
 
 def restore(media: Media, saved: SavedSession, offered: Sequence[str]) -> Project:
@@ -162,6 +158,8 @@ def restore(media: Media, saved: SavedSession, offered: Sequence[str]) -> Projec
     """
     model = saved.model if saved.model in offered else offered[0]
     opened = set_strength(Project(media, model=model), saved.strength)
+    if model == saved.model:
+        opened = replace(opened, options=tuple(sorted(saved.options.items())))
     for prompt in saved.prompts:
         opened = ask_for(opened, Ask.of(prompt))
     return set_faders(opened, {name: vars(fader) for name, fader in saved.faders.items()})
@@ -205,7 +203,20 @@ def set_model(project: Project, model: str, offered: Sequence[str]) -> Project:
     """
     if model not in offered:
         raise UserError(f"this editor does not offer that model: choose {' or '.join(offered)}")
-    return replace(project, model=model)
+    return project if model == project.model else replace(project, model=model, options=())
+
+
+def set_option(project: Project, one: OptionField, value: Any) -> Project:
+    """An option of the model; what is its default is not kept.
+
+    Raises:
+        UserError: it cannot have this value.
+    """
+    others = {name: said for name, said in project.options if name != one.name}
+    value = one.parsed(value)
+    if value != one.default:
+        others[one.name] = value
+    return replace(project, options=tuple(sorted(others.items())))
 
 
 def set_faders(project: Project, faders: Mapping[str, Mapping[str, Any]]) -> Project:

@@ -237,7 +237,11 @@ def _sessions(
         asked = prompts or one.asked()
         if not asked and not clues:
             raise UserError(f"nothing is asked for in the session {one.name}: give a --prompt")
-        made.append(Job(str(one.mixture), asked, own, Path(one.title).stem, clues))
+        of_model = {} if was_given(context, "model") else one.options
+        of_model = {
+            name: value for name, value in of_model.items() if name not in given_model_options(context)
+        }
+        made.append(Job(str(one.mixture), asked, own, Path(one.title).stem, clues, of_model))
     return models.pop(), made
 
 

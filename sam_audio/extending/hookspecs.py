@@ -54,6 +54,8 @@ class Option:
         key: in job files and Python; by default the flag without hyphens, and with an s if there may be many.
         file: whether its value names a file that is read, or one that is written. Jobs and sessions are data of other
             people: what they name to write stays in the job's folder, and what a session names to read in the session.
+        media: what the file holds, so that the editor can ask for one: ``sound``.
+        hint: how the editor tells of a value, which {} stands for: ``in {} s``; by default the key.
     """
 
     flag: str
@@ -62,6 +64,8 @@ class Option:
     many: bool = False
     key: str = ""
     file: Literal["read", "write"] | None = None
+    media: Literal["sound"] | None = None
+    hint: str = ""
 
     def __post_init__(self) -> None:
         name = self.flag.lstrip("-").replace("-", "_")

@@ -42,8 +42,13 @@ class Region:
 
     name = "region"
     options = (
-        Option("--region", "X,Y,W,H[@T]", "A box in the video, in pixels, at T seconds; it is followed."),
-        Option("--point", "X,Y[@T]", "A point on the thing in the video."),
+        Option(
+            "--region",
+            "X,Y,W,H[@T]",
+            "A box in the video, in pixels, at T seconds; it is followed.",
+            hint="box {} in the picture",
+        ),
+        Option("--point", "X,Y[@T]", "A point on the thing in the video.", hint="at {} in the picture"),
         Option("--mask", "FILE", "A picture or video of the video's size, white on the thing.", file="read"),
         Option(
             "--preview",

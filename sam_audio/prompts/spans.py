@@ -31,8 +31,14 @@ class Spans:
 
     name = "span"
     options = (
-        Option("--span", "A-B", "When the sound is there, like 3.2-5.0 or 1:02-1:05.5.", many=True),
-        Option("--not-span", "A-B", "When it is not.", many=True),
+        Option(
+            "--span",
+            "A-B",
+            "When the sound is there, like 3.2-5.0 or 1:02-1:05.5.",
+            many=True,
+            hint="in {} s",
+        ),
+        Option("--not-span", "A-B", "When it is not.", many=True, hint="not in {} s"),
         Option(
             "--labels",
             "FILE",

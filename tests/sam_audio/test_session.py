@@ -317,3 +317,19 @@ def test_a_title_never_leads_out_of_the_folder(tmp_path, tiny_weights, title):
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in out.glob("*/*")) == ["guitar.wav", "residual.wav"]
     assert all((tmp_path / "out") in [path, *path.parents] for path in set(tmp_path.rglob("*")) - before)
+
+
+def test_options_of_the_model_are_kept_by_their_keys(session, tmp_path):
+    options = {"memory_bytes": 5, "predict_spans": False}
+    folder = write_session(tmp_path / "one", replace(session, options=options))
+    assert json.loads((folder / FILE).read_text())["options"] == {"memory": 5, "predict_spans": False}
+    assert read_session(folder).options == options
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float16"}, {"nothing": 1}, {"predict_spans": "yes"}])
+def test_options_of_a_session_that_cannot_be(session, tmp_path, options):
+    folder = write_session(tmp_path / "one", session)
+    content = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({**content, "options": options}))
+    with pytest.raises(UserError, match=next(iter(options))):
+        read_session(folder)

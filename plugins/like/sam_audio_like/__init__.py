@@ -19,7 +19,18 @@ class Like:
     """The vector of an example in the joint space; several examples give the direction between them."""
 
     name = "like"
-    options = (Option("--like", "FILE", "A recording of such a sound.", many=True, key="like", file="read"),)
+    options = (
+        Option(
+            "--like",
+            "FILE",
+            "A recording of such a sound.",
+            many=True,
+            key="like",
+            file="read",
+            media="sound",
+            hint="like an example",
+        ),
+    )
 
     def parse(self, values: Mapping[str, Any]) -> list[Path]:
         return [

@@ -121,7 +121,7 @@ def test_names_of_uploads_are_no_paths(shared, tmp_path, name):
     assert editor.project.media.name == name  # it is shown, and that is all
     (kept,) = (path for path in editor.folder.rglob("*") if path.is_file())
     assert kept == kept.parent / f"{kept.parent.name}{'.wav' if name.endswith('.wav') else ''}"
-    example = editor.keep_example(io.BytesIO(sound), name).clues[0][1]
+    example = editor.keep_example("like", io.BytesIO(sound), name).clues[0][1]
     assert Path(example).is_relative_to(editor.folder)
     assert [path.name for path in tmp_path.iterdir() if path != shared.root] == ["sound.wav"]
 
@@ -136,7 +136,7 @@ def test_what_is_refused_is_not_kept(shared, tmp_path):
         task = editor.upload(io.BytesIO(content), name).wait(20)
         assert task.state == FAILED and name in task.problem and "upload" not in task.problem
         with pytest.raises(UserError):
-            editor.keep_example(io.BytesIO(content), name)
+            editor.keep_example("like", io.BytesIO(content), name)
         assert list(editor.folder.iterdir()) == []
 
 

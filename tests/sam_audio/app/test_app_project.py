@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sam_audio.app.controller import options_of_model
 from sam_audio.app.project import (
     MOST_PROMPTS,
     Ask,
@@ -20,6 +21,7 @@ from sam_audio.app.project import (
     restore,
     set_faders,
     set_model,
+    set_option,
     set_strength,
 )
 from sam_audio.errors import UserError
@@ -100,6 +102,21 @@ def test_the_key_is_that_of_the_stems(project):
     assert len({asked.key, *(other.key for other in others)}) == 5
     moved = replace(asked, media=replace(MEDIA, path=Path("b.wav"), name="b"))
     assert set_faders(moved, {"guitar": {"gain_db": -3}}).key == asked.key
+
+
+def test_options_of_the_model_are_kept_where_they_are_not_its_defaults(project):
+    (one,) = options_of_model("nano")
+    asked = ask_for(project, Ask("dog"))
+    changed = set_option(asked, one, False)
+    assert changed.options == (("predict_spans", False),) and changed.key != asked.key
+    assert load(changed, changed.media).options == changed.options
+    assert set_option(changed, one, True).key == asked.key
+    assert set_model(changed, "other", ["nano", "other"]).options == ()
+
+
+def test_options_that_decide_about_loading_are_not_offered():
+    names = [one.name for one in options_of_model("facebook/sam-audio-small")]
+    assert "steps" in names and "dtype" not in names and "revision" not in names
 
 
 def test_faders_stay_in_range_and_belong_to_tracks(project):

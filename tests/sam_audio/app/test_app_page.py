@@ -66,6 +66,18 @@ def test_from_a_file_to_stems(app):
     assert not app.exception and not app.error
 
 
+def test_options_of_the_model_can_be_set_and_undone(app):
+    def listening_first():
+        return next(one for one in app.toggle if one.label == "Predict spans")
+
+    until(app, lambda: bool(app.toggle))
+    assert listening_first().value is True
+    listening_first().set_value(False)
+    until(app, lambda: listening_first().value is False and not button(app, "Undo").disabled)
+    button(app, "Undo").click()
+    until(app, lambda: listening_first().value is True)
+
+
 def test_what_cannot_be_asked_is_said(app):
     until(app, lambda: bool(app.header))
     button(app, "Separate").click()

@@ -18,6 +18,12 @@ from sam_audio.naming import RESIDUAL, check_template
 
 T = TypeVar("T")
 _DECLARED = "sam_audio.option"
+RECORDINGS, STEMS, JUDGING, MACHINE = (
+    "Recordings",
+    "Stems",
+    "Judging",
+    "Machine and messages",
+)  # panels of the help
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Declared:
         switches: flags that stand for values, each with its help; in place of one flag with a value.
         off: for a bool, the flag that says no.
         shown: what the help shows of a default that is None.
+        panel: under which heading ``--help-all`` shows it; without one it is common enough for ``--help``.
         least: of numbers.
         parse: makes the value of a text, where that is more than its type.
         loading: of models: decides how the model is loaded, so that a loaded one cannot change it any more.
@@ -48,6 +55,7 @@ class Declared:
     switches: Mapping[str, str] | None = None
     off: str = ""
     shown: str | None = None
+    panel: str | None = None
     least: int | None = None
     parse: Callable[[str], Any] | None = None
     loading: bool = False
@@ -141,11 +149,14 @@ class SeparationOptions:
         metavar="N",
         least=1,
         shown="the one that players choose",
+        panel=RECORDINGS,
     )
     strength: float = option(1.0, "How boldly to cut.", metavar="0..2")
-    judge: bool = option(True, "Say how good the stems are, and what is not in the mix.", off="no_judge")
+    judge: bool = option(
+        True, "Say how good the stems are, and what is not in the mix.", off="no_judge", panel=JUDGING
+    )
     candidates: int = option(
-        1, "Separate in N ways; the judge keeps the best of each stem.", metavar="N", least=1
+        1, "Separate in N ways; the judge keeps the best of each stem.", metavar="N", least=1, panel=JUDGING
     )
 
     def check(self) -> None:
@@ -187,12 +198,18 @@ class RenderOptions(SeparationOptions):
     out: str | Path = option(
         "separated", "Folder of the stems; - is standard output.", short="-o", metavar="DIR"
     )
-    filename: str = option("{track}/{stem}.{ext}", "Name of each file in the folder.", metavar="TEMPLATE")
+    filename: str = option(
+        "{track}/{stem}.{ext}", "Name of each file in the folder.", metavar="TEMPLATE", panel=STEMS
+    )
     mode: Literal["extract", "remove"] = option(
         "extract", "extract: the sounds and the rest; remove: only the rest.", choices=("extract", "remove")
     )
     residual: str | None = option(
-        RESIDUAL, "Name of the rest, or none to leave it out.", metavar="NAME", parse=_name_or_none
+        RESIDUAL,
+        "Name of the rest, or none to leave it out.",
+        metavar="NAME",
+        parse=_name_or_none,
+        panel=STEMS,
     )
     format: str = option(
         "wav",
@@ -208,15 +225,21 @@ class RenderOptions(SeparationOptions):
             "int24": "24-bit samples.",
             "float32": "Float samples; by default the input's depth is kept.",
         },
+        panel=STEMS,
     )
     clip_mode: Literal["clamp", "rescale"] | None = option(
         None,
         "What to do beyond full scale; nothing but a warning by default.",
         choices=("clamp", "rescale"),
+        panel=STEMS,
     )
-    tags: bool = option(True, "Stems take over tags, cover, time code and markers.", off="no_tags")
+    tags: bool = option(
+        True, "Stems take over tags, cover, time code and markers.", off="no_tags", panel=STEMS
+    )
     overwrite: bool = option(False, "Replace files that are there already.")
-    skip_existing: bool = option(False, "Pass over recordings whose files are whole already; go on.")
+    skip_existing: bool = option(
+        False, "Pass over recordings whose files are whole already; go on.", panel=RECORDINGS
+    )
 
     @property
     def replaces(self) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sam_audio.extending.hookspecs import Option
 
 F = TypeVar("F", bound=Callable[..., Any])
+_ALL = "sam_audio.help_all"
 _CLUE, _MODEL = "clue_", "model_option_"  # keep parameters of plugins apart from those of the command
 CLUES_PANEL, MODEL_PANEL = "Prompts beside text", "Options of models"
 
@@ -59,7 +60,7 @@ def fields_as_options(**kinds: type) -> Callable[[F], F]:
 def _of_fields(options: Iterable[OptionField]) -> Iterator[Parameter]:
     for one in options:
         for value, text in (one.declared.switches or {}).items():
-            info = typer.Option(f"--{value}", help=text)
+            info = typer.Option(f"--{value}", help=text, rich_help_panel=one.declared.panel)
             yield _parameter(f"{one.name}_{value}", bool, False, info)
         if not one.declared.switches:
             yield _parameter(one.name, _shown_type(one), one.default, _info(one))
@@ -68,7 +69,11 @@ def _of_fields(options: Iterable[OptionField]) -> Iterator[Parameter]:
 def _info(one: OptionField, default_text: str | None = None, panel: str | None = None) -> Any:
     declared = one.declared
     flags = f"{one.flag}/--{declared.off.replace('_', '-')}" if declared.off else one.flag
-    more: dict[str, Any] = {"help": declared.help, "rich_help_panel": panel, "metavar": declared.metavar}
+    more: dict[str, Any] = {
+        "help": declared.help,
+        "rich_help_panel": panel or declared.panel,
+        "metavar": declared.metavar,
+    }
     if declared.least is not None:
         more["min"] = declared.least
     if default_text is not None or one.default is None:
@@ -124,7 +129,10 @@ def _with_parameters(function: Any, parameters: list[Parameter]) -> Any:
 
 
 class SeparateCommand(TyperCommand):
-    """A command whose options grow by those of models and prompt types, found when they are first needed."""
+    """A command whose options grow by those of models and prompt types, found when they are first needed.
+
+    ``--help`` shows what has no panel of its own, which fits a screen; ``--help-all`` shows all.
+    """
 
     _more: list[Any] | None = None
 
@@ -133,8 +141,20 @@ class SeparateCommand(TyperCommand):
             self._more = _found(
                 {name for param in self.params for name in [*param.opts, *param.secondary_opts]}
             )
-        params = super().get_params(ctx)
-        return [*params[:-1], *self._more, params[-1]]  # --help stays the last
+        *params, help = super().get_params(ctx)
+        return [*params, *self._more, help]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        whole = ctx.meta.get(_ALL, False)
+        options = [param for param in self.get_params(ctx) if hasattr(param, "hidden")]
+        hidden = {param: param.hidden for param in options}
+        for param in options:
+            param.hidden = hidden[param] or not (whole or param.rich_help_panel is None)
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            for param in options:
+                param.hidden = hidden[param]
 
     def invoke(self, ctx: Any) -> Any:
         for prefix in (_CLUE, _MODEL):
@@ -143,6 +163,13 @@ class SeparateCommand(TyperCommand):
                 for name in [name for name in ctx.params if name.startswith(prefix)]
             }
         return super().invoke(ctx)
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        context.meta[_ALL] = True
+        context.get_help()
+        context.exit()
 
 
 def given_clues(context: typer.Context) -> dict[str, Any]:
@@ -174,6 +201,14 @@ def _found(taken: set[str]) -> list[Any]:
     for kind, option in known.options():
         _check_free(option.flag, kind.name, taken)
         parameters.append(_clue(option))
+    info = typer.Option(
+        "--help-all",
+        is_eager=True,
+        expose_value=False,
+        callback=_show_all,
+        help="Show all options, those of models and plugins too.",
+    )
+    parameters.append(_parameter("help_all", bool, False, info))
 
     def function(**values: Any) -> None:
         """Never called."""

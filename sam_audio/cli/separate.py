@@ -14,7 +14,7 @@ import typer
 from sam_audio.cli.options import fields_as_options, given_clues, given_model_options
 from sam_audio.cli.shared import prompts_option
 from sam_audio.errors import UserError
-from sam_audio.options import RenderOptions
+from sam_audio.options import JUDGING, MACHINE, RECORDINGS, STEMS, RenderOptions
 
 if TYPE_CHECKING:
     from judge.rank import Ranker
@@ -44,25 +44,42 @@ def separate(
     ] = None,
     options: RenderOptions = RenderOptions(),  # noqa: B008 (frozen)
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="Of folders, also what is in the folders below.")
+        bool,
+        typer.Option(
+            "--recursive", help="Of folders, also what is in the folders below.", rich_help_panel=RECORDINGS
+        ),
     ] = False,
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
-    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.", rich_help_panel=MACHINE)
+    ] = "auto",
     threads: Annotated[
-        Optional[int], typer.Option(metavar="N", help="CPU threads.", show_default="all cores")
+        Optional[int],
+        typer.Option(metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=MACHINE),
     ] = None,
     jobs: Annotated[
         Optional[str],
         typer.Option(
-            metavar="FILE.jsonl", help="One JSON object a line: mixture, prompts, out...", show_default=False
+            metavar="FILE.jsonl",
+            help="One JSON object a line: mixture, prompts, out...",
+            show_default=False,
+            rich_help_panel=RECORDINGS,
         ),
     ] = None,
     session: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="FOLDER", help="A session that the editor saved.", show_default=False),
+        typer.Option(
+            metavar="FOLDER",
+            help="A session that the editor saved.",
+            show_default=False,
+            rich_help_panel=RECORDINGS,
+        ),
     ] = None,
     remux: Annotated[
-        bool, typer.Option("--remux", help="Of a video, also write videos with the separated sounds.")
+        bool,
+        typer.Option(
+            "--remux", help="Of a video, also write videos with the separated sounds.", rich_help_panel=STEMS
+        ),
     ] = False,
     export: Annotated[
         Optional[list[str]],
@@ -70,15 +87,26 @@ def separate(
             metavar="NAME",
             help="Make a session or more of the stems; see sam-audio plugins.",
             show_default=False,
+            rich_help_panel=STEMS,
         ),
     ] = None,
     post: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="NAME", help="Change the stems on their way out.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="Change the stems on their way out.",
+            show_default=False,
+            rich_help_panel=STEMS,
+        ),
     ] = None,
     judge_model: Annotated[
         str,
-        typer.Option(metavar="NAME|PATH", help="nano, or a published Judge.", show_default="nano"),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="nano, or a published Judge.",
+            show_default="nano",
+            rich_help_panel=JUDGING,
+        ),
     ] = "auto",
     ranker: Annotated[
         Optional[str],
@@ -86,18 +114,30 @@ def separate(
             metavar="NAME",
             help="What chooses among candidates: similarity, activity, or a plugin's.",
             show_default="the judge",
+            rich_help_panel=JUDGING,
         ),
     ] = None,
     fail_if_absent: Annotated[
-        bool, typer.Option("--fail-if-absent", help="Exit code 3 when a sound is not in the mix.")
+        bool,
+        typer.Option(
+            "--fail-if-absent", help="Exit code 3 when a sound is not in the mix.", rich_help_panel=JUDGING
+        ),
     ] = False,
     json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     report: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Write that summary to a file.", show_default=False)
+        Optional[Path],
+        typer.Option(
+            metavar="FILE", help="Write that summary to a file.", show_default=False, rich_help_panel=MACHINE
+        ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only errors.", rich_help_panel=MACHINE)
+    ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Levels, peaks and times of every stem.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Levels, peaks and times of every stem.", rich_help_panel=MACHINE
+        ),
     ] = False,
 ) -> None:
     """Pull sounds out of recordings by asking for them.

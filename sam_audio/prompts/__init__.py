@@ -32,7 +32,7 @@ class Prompt:
     Args:
         text: in words, or None.
         name: of its stem; by default its text, or the kinds of its clues.
-        clues: by the keys of the options that `separate --help` shows, for example ``spans``, ``not_spans`` or
+        clues: by the keys of the options that `separate --help-all` shows, for example ``spans``, ``not_spans`` or
             what a plugin adds.
 
     >>> Prompt("dog barking", spans=["3.2-5.0"])

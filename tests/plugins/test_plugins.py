@@ -417,7 +417,7 @@ def run(monkeypatch, capfd, tmp_path, tiny_weights):
 
 def test_options_of_plugins_are_in_the_help(installed, run):
     installed(point("loud", prompt_types=[Loud()]))
-    out = run("--help")[1]
+    out = run("--help-all")[1]
     assert "--loud" in out and "How loud." in out and "--span" in out
     assert run("mix.wav", "--loud", "3", "-p", "dog")[0] == 0
 
@@ -478,7 +478,7 @@ def test_a_new_plugin_is_made_installed_used_and_removed(tmp_path, tiny_weights)
     done = subprocess.run([*map(str, install), str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "my-range" in names()
-    assert "--my-range" in cli("separate", "--help").stdout
+    assert "--my-range" in cli("separate", "--help-all").stdout
 
     used = cli("separate", "mix.wav", "--my-range", "0-4000", "--model", tiny_weights)
     assert (used.returncode, used.stderr) == (0, "")

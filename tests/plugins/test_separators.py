@@ -71,7 +71,7 @@ def test_its_option_is_one_of_the_command_line_of_jobs_and_of_python(toy, mix, r
         return soundfile.read(f"{folder}/mix/low.wav")[0].T
 
     asked = ("separate", mix, "-p", "low", "-p", "high", "--model", "split", "--no-judge")
-    assert "--border-hz" in run_command("separate", "--help").out
+    assert "--border-hz" in run_command("separate", "--help-all").out
     assert run_command(*asked, "-o", "a").code == 0
     assert run_command(*asked, "-o", "b", "--border-hz", "200").code == 0
     assert np.abs(low("b")).max() < 0.6 * np.abs(low("a")).max()

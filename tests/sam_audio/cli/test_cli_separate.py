@@ -380,10 +380,14 @@ def test_verbose_tells_peaks_and_speed(cli):
     assert "x real time" in out[2]
 
 
-def test_help_names_every_option(cli):
-    out = cli("--help").out
-    for option in ("--prompt", "--out", "--mode", "--strength", "--jobs", "--json", "--quiet"):
-        assert option in out
+def test_help_fits_a_screen_and_help_all_names_every_option(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    common, everything = cli("--help").out, cli("--help-all").out
+    assert len(common.splitlines()) < 50 and max(map(len, common.splitlines())) <= 80
+    for option in ("--prompt", "--out", "--mode", "--format", "--strength", "--json", "--help-all"):
+        assert option in common and option in everything
+    for option in ("--jobs", "--candidates", "--steps", "--span"):
+        assert option not in common and option in everything
 
 
 # ---- several recordings -----------------------------------------------------------------------------------

@@ -29,10 +29,6 @@ def locate(
         Optional[str],
         typer.Option(metavar="FILE", help="Write a table; - is standard output.", show_default=False),
     ] = None,
-    json: Annotated[
-        Optional[str],
-        typer.Option(metavar="FILE", help="Write JSON; - is standard output.", show_default=False),
-    ] = None,
     audacity: Annotated[
         Optional[str],
         typer.Option(metavar="FILE", help="Write a label track; - is standard output.", show_default=False),
@@ -44,6 +40,10 @@ def locate(
         ),
     ] = None,
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
+    json_spans: Annotated[bool, typer.Option("--json", help="Print spans and settings as JSON.")] = False,
+    report: Annotated[
+        Optional[str], typer.Option(metavar="FILE", help="Write that JSON to a file.", show_default=False)
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Tell when sounds happen in a recording.
@@ -58,8 +58,8 @@ def locate(
     from sam_audio.naming import check_prompts
 
     prompts = list(dict.fromkeys(check_prompts(prompt or [])))
-    wanted = {name: path for name, path in (("csv", csv), ("json", json), ("audacity", audacity)) if path}
-    printed = [name for name, path in wanted.items() if path == "-"]
+    wanted = {name: path for name, path in (("csv", csv), ("audacity", audacity), ("report", report)) if path}
+    printed = [name for name, path in wanted.items() if path == "-"] + ["json"] * json_spans
     if len(printed) > 1:
         raise UserError(
             f"standard output takes one of --{printed[0]} and --{printed[1]}: name a file for one"
@@ -85,7 +85,7 @@ def locate(
                 return localize.to_csv(events)
             if name == "audacity":
                 return localize.to_audacity(events)
-            if name == "json":
+            if name in ("json", "report"):
                 return localize.to_json(events, _about(file, locator, prompts, activity, options))
             picture = io.BytesIO()
             sound = localize.spectrogram(file)

@@ -268,14 +268,14 @@ def test_locate_options(cli, scene):
 
 
 def test_spans_end_with_the_recording(cli, scene):
-    summary = json.loads(cli("locate", scene, "-p", "beep", "--json", "-").out)
+    summary = json.loads(cli("locate", scene, "-p", "beep", "--json").out)
     assert summary["events"][-1]["end_s"] == pytest.approx(6.99)
     assert (summary["file"], summary["frame_rate"], summary["threshold"]) == (scene, 25, 0.3)
     assert summary["prompts"] == [{"prompt": "beep", "highest": 1}]
 
 
 def test_locate_writes_every_format_at_once(cli, scene):
-    outputs = ["--csv", "o/a.csv", "--json", "o/a.json", "--audacity", "o/a.txt", "--plot", "o/a.png"]
+    outputs = ["--csv", "o/a.csv", "--report", "o/a.json", "--audacity", "o/a.txt", "--plot", "o/a.png"]
     result = cli("locate", scene, "-p", "hum", "-p", "hiss", *outputs)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("start")
@@ -292,9 +292,9 @@ def test_locate_writes_every_format_at_once(cli, scene):
 
 def test_locate_writes_all_or_nothing(cli, refused, scene, monkeypatch):
     Path("a.csv").write_text("mine")
-    assert "already exists" in refused("locate", scene, "-p", "hum", "--json", "a.json", "--csv", "a.csv")
+    assert "already exists" in refused("locate", scene, "-p", "hum", "--report", "a.json", "--csv", "a.csv")
     assert files() == ["a.csv", "scene.wav"]
-    assert cli("locate", scene, "-p", "hum", "--json", "a.json", "--csv", "a.csv", "--overwrite").code == 0
+    assert cli("locate", scene, "-p", "hum", "--report", "a.json", "--csv", "a.csv", "--overwrite").code == 0
 
     def no_plot(*_, **__):
         raise MissingExtraError("plots need matplotlib", "search")
@@ -328,8 +328,8 @@ def test_locate_in_silence_and_scraps(cli):
         (["scene.wav", "-p", "hum", "--threshold", "2"], "threshold"),
         (["scene.wav", "-p", "hum", "--merge-gap", "-1"], "merge gap"),
         (["scene.wav", "-p", "hum", "--min-duration", "nan"], "minimum duration"),
-        (["scene.wav", "-p", "hum", "--csv", "-", "--json", "-"], "standard output"),
-        (["scene.wav", "-p", "hum", "--csv", "a", "--json", "./a"], "two outputs"),
+        (["scene.wav", "-p", "hum", "--csv", "-", "--json"], "standard output"),
+        (["scene.wav", "-p", "hum", "--csv", "a", "--report", "./a"], "two outputs"),
         (["scene.wav", "-p", "hum", "--plot", "a.docx"], "png, svg, pdf"),
         (["scene.wav", "-p", "hum", "--plot", "-"], "png, svg, pdf"),
         (["scene.wav", "-p", "hum", "--csv", "scene.wav/a.csv"], "not a folder"),

@@ -122,6 +122,21 @@ def size_bytes(size: str, what: str = "a size") -> int:
     return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
 
 
+def kilobits(rate: str) -> int:
+    """A bit rate in kbit/s of what people write for it.
+
+    Raises:
+        UserError: it is none.
+
+    >>> kilobits("192k"), kilobits("128")
+    (192, 128)
+    """
+    match = re.fullmatch(r"(\d{1,4})\s*k?(bit/s|bps)?", rate.strip().lower())
+    if match is None:
+        raise UserError(f"{rate} is not a bit rate: write it like 192k")
+    return int(match[1])
+
+
 def _name_or_none(text: str) -> str | None:
     return None if text.lower() == "none" else text
 
@@ -188,6 +203,7 @@ class RenderOptions(SeparationOptions):
         mode: ``extract`` writes what was asked for, and the residual; ``remove`` writes only what is left.
         residual: name of what is left, None for not writing it.
         format: wav, flac, mp3, ogg or opus.
+        bitrate_kbps: of mp3, ogg and opus, in kbit/s; None for a good quality.
         depth: int16, int24, int32 or float32; None keeps the input's.
         clip_mode: None (report it), ``clamp`` or ``rescale``.
         tags: whether stems take over tags, cover, time code and markers.
@@ -216,6 +232,15 @@ class RenderOptions(SeparationOptions):
         "File format of the stems.",
         short="-f",
         choices=("wav", "flac", "mp3", "ogg", "opus"),
+    )
+    bitrate_kbps: int | None = option(
+        None,
+        "Bit rate of mp3, ogg or opus, like 192k.",
+        key="bitrate",
+        metavar="KBPS",
+        parse=kilobits,
+        shown="about 180k to 250k for stereo",
+        panel=STEMS,
     )
     depth: str | None = option(
         None,

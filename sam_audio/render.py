@@ -75,7 +75,7 @@ def render(
     with open_audio(
         job.mixture, start_s=options.start_s, duration_s=options.duration_s, track=options.sound_track
     ) as reader:
-        spec = resolve_output(options.format, options.depth, reader)
+        spec = resolve_output(options.format, options.depth, reader, options.bitrate_kbps)
         report = _report(model, planned, reader)
         source = Recording(job.mixture, model, start_s=options.start_s, duration_s=options.duration_s)
         conditions = encode(planned.requests, source)

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from sam_audio.io.formats import INTEGER_BITS, to_integers
+from sam_audio.io.formats import INTEGER_BITS, compression, to_integers
 from sam_audio.io.layout import AMBISONIC, mask_of_layout, to_xiph_order
 
 _MAX_RIFF_BYTES = 0xFFFFFFFF
@@ -41,16 +41,18 @@ def make_encoder(
     channels: int,
     layout: str | None = None,
     chunks: bytes = b"",
+    bitrate_kbps: int | None = None,
 ) -> Encoder:
     """Start a container in an empty, seekable file opened for reading and writing.
 
     Args:
         layout: where the channels belong, which wav says; others have one for each count of channels.
         chunks: of an even length, which a wav file has before its samples; others have none.
+        bitrate_kbps: of mp3, ogg or opus; None for a good quality.
     """
     if format == "wav":
         return WavEncoder(file, subtype, sample_rate, channels, layout, chunks)
-    return SndfileEncoder(file, format, subtype, sample_rate, channels)
+    return SndfileEncoder(file, format, subtype, sample_rate, channels, bitrate_kbps)
 
 
 class WavEncoder:
@@ -131,16 +133,34 @@ class WavEncoder:
 class SndfileEncoder:
     """flac, mp3, ogg and opus through libsndfile."""
 
-    def __init__(self, file: BinaryIO, format: str, subtype: str, sample_rate: int, channels: int) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        format: str,
+        subtype: str,
+        sample_rate: int,
+        channels: int,
+        bitrate_kbps: int | None = None,
+    ) -> None:
         self._proxy = _ErrorKeeper(file)
         self._bits = INTEGER_BITS.get(subtype)
         order = to_xiph_order(channels) if format in ("ogg", "opus") else None
         self._order = None if order is None else list(order)
         major = {"flac": "FLAC", "mp3": "MP3"}.get(format, "OGG")
-        level = _COMPRESSION.get(format)
+        level, mode = _COMPRESSION.get(format), None
+        if bitrate_kbps is not None:
+            level = min(compression(format, bitrate_kbps, sample_rate, channels), 0.99)  # mp3 refuses 1
+            mode = "CONSTANT" if format == "mp3" else None
         self._sndfile = self._proxy.guard(
             lambda: soundfile.SoundFile(
-                self._proxy, "w", sample_rate, channels, subtype, format=major, compression_level=level
+                self._proxy,
+                "w",
+                sample_rate,
+                channels,
+                subtype,
+                format=major,
+                compression_level=level,
+                bitrate_mode=mode,
             )
         )
 

@@ -48,12 +48,14 @@ class OutputSpec:
         subtype: libsndfile's name of the encoding, e.g. "PCM_24".
         extension: of the file name, with its dot.
         sample_rate: in Hz; where it differs from the source's, `AudioWriter` resamples.
+        bitrate_kbps: about how much a second of a lossy file takes, in kbit/s; None is the encoder's good quality.
     """
 
     format: str
     subtype: str
     extension: str
     sample_rate: int
+    bitrate_kbps: int | None = None
 
 
 class SourceInfo(Protocol):
@@ -69,7 +71,9 @@ class SourceInfo(Protocol):
     def layout(self) -> str | None: ...
 
 
-def resolve_output(format: str | None, depth: str | None, source: SourceInfo) -> OutputSpec:
+def resolve_output(
+    format: str | None, depth: str | None, source: SourceInfo, bitrate_kbps: int | None = None
+) -> OutputSpec:
     """Choose encoding and sample rate of the stems of one source.
 
     The depth is the input's own unless asked otherwise (16 bits for 8-bit and lossy inputs; 24 bits where
@@ -80,9 +84,10 @@ def resolve_output(format: str | None, depth: str | None, source: SourceInfo) ->
         format: "wav" (also for None), "flac", "mp3", "ogg" or "opus".
         depth: "int16", "int24", "int32", "float32", or None to keep the input's.
         source: an `AudioReader`, or anything with `sample_rate`, `channels` and `subtype`.
+        bitrate_kbps: of mp3, ogg or opus, in kbit/s.
 
     Raises:
-        AudioWriteError: the format cannot hold this depth, rate or channel count.
+        AudioWriteError: the format cannot hold this depth, rate, bit rate or channel count.
     """
     format = (format or "wav").lower().lstrip(".")
     _check_format(format)
@@ -103,7 +108,43 @@ def resolve_output(format: str | None, depth: str | None, source: SourceInfo) ->
         valid = _RATES_HZ["opus"]
         sample_rate = next((rate for rate in valid if rate >= sample_rate), valid[-1])
     check_output(format, subtype, sample_rate, source.channels)
-    return OutputSpec(format, subtype, f".{format}", sample_rate)
+    if bitrate_kbps is not None:
+        compression(format, bitrate_kbps, sample_rate, source.channels)
+    return OutputSpec(format, subtype, f".{format}", sample_rate, bitrate_kbps)
+
+
+# kbit/s by quality 0, 0.1 .. 1 of libvorbis, nominal for two channels
+_VORBIS_KBPS = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500)
+
+
+def compression(format: str, bitrate_kbps: int, sample_rate: int, channels: int) -> float:
+    """libsndfile's compression level, 0 (best) to 1, for about so many kbit/s.
+
+    Raises:
+        AudioWriteError: the format has no bit rate, or not this one.
+
+    >>> compression("opus", 131, 48_000, 1)
+    0.5
+    """
+    if format == "mp3":
+        # MPEG-1, and MPEG-2 with its lower rates; the encoder takes the nearest of those that it knows
+        least, most = (32, 320) if sample_rate >= 32_000 else (8, 160) if sample_rate >= 16_000 else (8, 64)
+        level = (most - bitrate_kbps) / (most - least)
+    elif format == "ogg":
+        table = [kbps * (1 if channels > 1 else 0.5) * max(channels / 2, 1) for kbps in _VORBIS_KBPS]
+        least, most = round(table[0]), round(table[-1])
+        level = 1 - float(np.interp(bitrate_kbps, table, np.linspace(0, 1, len(table))))
+    elif format == "opus":
+        least, most = 6 * channels, 256 * channels
+        level = (most - bitrate_kbps) / (most - least)
+    else:
+        raise AudioWriteError(f"{format} has no bit rate: leave it out, or write mp3, ogg or opus")
+    if not least <= bitrate_kbps <= most:
+        raise AudioWriteError(
+            f"{format} of {sample_rate} Hz and {channels} channel{'s' * (channels > 1)} takes {least} to {most} "
+            f"kbit/s, not {bitrate_kbps}"
+        )
+    return level
 
 
 def check_output(format: str, subtype: str | None, sample_rate: int, channels: int) -> str:

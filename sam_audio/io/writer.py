@@ -45,6 +45,7 @@ class AudioWriter:
             everything (of the whole group) is divided by its peak, in a second pass at commit, if that
             exceeds 1.0.
         metadata: tags and more, as far as the format has a place for them.
+        bitrate_kbps: of mp3, ogg or opus, in kbit/s; None is a good quality.
 
     Attributes:
         path, sample_rate, channels, layout, format, subtype, clip_mode: as given.
@@ -73,6 +74,7 @@ class AudioWriter:
         inputs: Iterable[str | Path] = (),
         clip_mode: str | None = None,
         metadata: Metadata | None = None,
+        bitrate_kbps: int | None = None,
     ) -> None:
         if clip_mode not in _CLIP_MODES:
             raise AudioWriteError(f"{clip_mode} is not a way to treat clipping: use clamp or rescale")
@@ -88,6 +90,7 @@ class AudioWriter:
         self.clipped_samples = 0
         self.applied_gain = 1.0
         self._metadata = metadata or Metadata()
+        self._bitrate_kbps = bitrate_kbps
         self._resampler = Resampler(input_rate or sample_rate, sample_rate, channels)
         self._state = "open"  # -> drained -> finished -> published, or -> discarded
         self._encoder: Encoder | None = None
@@ -115,6 +118,7 @@ class AudioWriter:
             input_rate=source.sample_rate,
             format=spec.format,
             subtype=spec.subtype,
+            bitrate_kbps=spec.bitrate_kbps,
             **more,
         )
 
@@ -228,6 +232,7 @@ class AudioWriter:
             self.channels,
             self.layout,
             chunks,
+            self._bitrate_kbps,
         )
 
     def _encode(self, samples: np.ndarray, peak: float, encoder: Encoder) -> None:

@@ -721,3 +721,26 @@ def test_exported_names():
 def test_doctests(module):
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("format", "rate", "kbps"), [("mp3", 44_100, 128), ("ogg", 44_100, 96), ("opus", 48_000, 64)]
+)
+def test_bit_rates_are_about_those_asked_for(tmp_path, format, rate, kbps, channels):
+    sound = np.random.default_rng(0).normal(0, 0.05, (channels, 10 * rate)).astype(np.float32)
+    path = tmp_path / f"a.{format}"
+    with AudioWriter(path, sample_rate=rate, channels=channels, format=format, bitrate_kbps=kbps) as writer:
+        writer.write(sound)
+    told = path.stat().st_size * 8 / 10 / 1000
+    assert kbps * 0.7 < told < kbps * 1.4
+
+
+@pytest.mark.parametrize(
+    ("format", "kbps"), [("wav", 128), ("flac", 128), ("mp3", 500), ("opus", 1000), ("ogg", 8)]
+)
+def test_bit_rates_that_cannot_be(format, kbps):
+    with pytest.raises(AudioWriteError, match="bit rate|kbit/s"):
+        formats.resolve_output(
+            format, None, SimpleNamespace(sample_rate=48_000, channels=2, subtype="PCM_16"), kbps
+        )

@@ -60,6 +60,10 @@ def vanish(path: Path) -> None:
     path.unlink()
 
 
+def hang(path: Path) -> None:
+    time.sleep(600)
+
+
 def hunger(path: Path) -> None:
     """Takes more memory than there is: what there is is little, so that the machine does not notice."""
     import resource
@@ -80,5 +84,6 @@ FAULTS = {
     "fail-once": fail_once,
     "grow": grow,
     "vanish": vanish,
+    "hang": hang,
     "hunger": hunger,
 }

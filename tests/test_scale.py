@@ -34,6 +34,7 @@ pytestmark = [
 
 DRIVER = """
 import sys
+from sam_audio.cli import _unwound_by_signals
 from scale_tasks import CopyTask
 from sam_audio.scale.batch import LocalEngine, run_batch
 from sam_audio.scale.inputs import find_items
@@ -43,7 +44,11 @@ from sam_audio.scale.work import Work
 if __name__ == "__main__":
     engine, library, out, slow_s = sys.argv[1:]
     work = Work(CopyTask(float(slow_s)), out, patience=Patience(pause_s=0.1))
-    done = run_batch(find_items([library]), work, RayEngine(2) if engine == "ray" else LocalEngine(2))
+    engine = RayEngine(2) if engine == "ray" else LocalEngine(2)
+    def tell(done, total, name):
+        print(done, flush=True)
+    with _unwound_by_signals():  # as the command does
+        done = run_batch(find_items([library]), work, engine, progress=tell)
     print(done.done, done.skipped, done.failed)
 """
 
@@ -144,15 +149,20 @@ def test_ray_gives_up_what_kills_every_worker(tmp_path, library):
     assert check_failed == [("r40", "its worker died each time, perhaps for lack of memory")]
 
 
-def test_ray_ends_when_it_is_told_to(tmp_path, library):
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_who_is_told_to_stop_keeps_what_is_done_and_waits_for_nothing(tmp_path, library, engine):
     out = tmp_path / "out"
-    with start(tmp_path, "ray", library, out, 2.0) as driver:
-        wait_until(lambda: finished(out) >= 5)  # rows follow the files within a second
-        driver.send_signal(signal.SIGINT)
-        _, errors = driver.communicate(timeout=40)
-    assert finished(out) < 40, errors
-    assert list(out.glob("_catalogue/*.parquet")), errors
-    assert ask(open_folder(str(out)), "SELECT count(*) FROM items")[1][0][0] >= 1  # what was finished is kept
+    for n in range(3, 40):
+        (library / f"r{n:02d}.wav").write_text("hang for ten minutes")
+    with start(tmp_path, engine, library, out) as driver:
+        for done in driver.stdout:
+            if done == "3\n":
+                break
+        driver.terminate()
+        _, errors = driver.communicate(timeout=200)
+    assert driver.returncode == 128 + signal.SIGTERM, errors
+    check_whole(out, 3)
+    assert is_free(out)
 
 
 def test_a_model_that_ray_s_workers_cannot_load_is_one_sentence(tmp_path, library):

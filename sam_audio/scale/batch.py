@@ -99,14 +99,14 @@ def run_batch(
         def finished() -> int:
             return summary.done + summary.skipped + summary.failed
 
-        try:
-            with closing(engine.run(work, assignments())) as rows:
+        with closing(engine.run(work, assignments())) as rows:
+            try:
                 for row in rows:
                     _take(row, known.get(row.get("track", "")), catalogue, summary, folder)
                     if progress is not None:
                         progress(finished(), len(listed), row.get("source", ""))
-        finally:
-            catalogue.flush()
+            finally:
+                catalogue.flush()  # before the engine ends its workers, which takes a while
         catalogue.join()
     summary.elapsed_s = time.monotonic() - begun
     return summary

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +142,6 @@ class RayEngine:
                 except BaseException as error:
                     outcome.set_exception(error)
 
-            # a daemon: whoever closes this generator waits for no stream to end
             threading.Thread(target=drive, daemon=True).start()
             is_over = False
             while not is_over:
@@ -152,17 +153,19 @@ class RayEngine:
                 time.sleep(0 if is_over else POLL_S)
             outcome.result()
         finally:
+            _end_streams()
             ray.shutdown()
 
     def _join(self, ray: Any) -> None:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
-            if self.address is not None:
-                ray.init(address=self.address, **quiet)
-            else:
-                # at least as many processors as the workers want, whatever the machine has
-                processors = max(os.cpu_count() or 1, (self.workers or 1) * self.threads)
-                ray.init(num_cpus=processors, include_dashboard=False, **quiet)
+            with _own_handler():
+                if self.address is not None:
+                    ray.init(address=self.address, **quiet)
+                else:
+                    # at least as many processors as the workers want, whatever the machine has
+                    processors = max(os.cpu_count() or 1, (self.workers or 1) * self.threads)
+                    ray.init(num_cpus=processors, include_dashboard=False, **quiet)
         except Exception as error:  # each way of not getting there has its own
             told = " ".join(str(error).split())[:300]
             raise UserError(f"the Ray cluster cannot be reached ({told}): check --address") from None
@@ -189,6 +192,28 @@ class RayEngine:
         )
         for _ in done.iter_internal_ref_bundles():
             pass
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """What SIGTERM does is what it did before: Ray has handlers of its own, which end with other words and codes."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other may have handlers
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _end_streams() -> None:
+    """Ends streams that were broken off: their threads ask the cluster something all the time, and Ray ends the whole
+    process of whoever does that after its shutdown."""
+    from ray.data._internal.execution.interfaces import Executor
+
+    for thread in threading.enumerate():
+        if isinstance(thread, Executor):
+            thread.shutdown(force=True)
+            thread.join()
 
 
 def _blocks(assignments: Iterable[Assignment]) -> Iterator[dict[str, list[str]]]:

@@ -196,7 +196,7 @@ def test_a_driver_that_is_killed_leaves_nothing_half_made(library, out, tmp_path
     assert rows(out, "SELECT count(*) FROM items") == [(20,)]
 
 
-def wait_until(condition, most_s=30.0):
+def wait_until(condition, most_s=240.0):
     begun = time.monotonic()
     while not condition():
         assert time.monotonic() - begun < most_s
@@ -212,14 +212,14 @@ def is_free(out):
 
 
 def test_closing_ends_the_workers(library, out):
-    work, threads = Work(CopyTask(slow_s=30), str(out), 0, QUICK), threading.active_count()
+    work, threads = Work(CopyTask(slow_s=600), str(out), 0, QUICK), threading.active_count()
     from sam_audio.scale.work import Assignment
 
     running = LocalEngine(1).run(work, map(Assignment, find_items([str(library(a="one"))])))
     next(running)  # a second has passed, and nothing is done
     begun = time.monotonic()
     running.close()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 100
     assert threading.active_count() <= threads
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -13,15 +12,15 @@ from sam_audio.errors import AudioReadError, AudioWriteError, UserError
 from sam_audio.scale import locking
 from sam_audio.scale.stores import DiskFolder, Patience, fetch, open_folder, version_of
 
-QUICK = Patience(timeout_s=0.5, attempts=3, pause_s=0.01)
+QUICK = Patience(timeout_s=1.5, attempts=4, pause_s=0.01)
 
 
 @pytest.fixture(params=["disk", "s3", "memory"])
 def folder(request, tmp_path):
     if request.param == "s3":
-        return open_folder(f"{request.getfixturevalue('s3')}/{tmp_path.name}", QUICK)
+        return open_folder(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
     if request.param == "memory":
-        return open_folder(f"memory://{tmp_path.name}", QUICK)
+        return open_folder(f"memory://{tmp_path.name}")
     return open_folder(str(tmp_path / "out"))
 
 
@@ -79,9 +78,9 @@ def test_the_lock_of_the_dead_is_free(folder, monkeypatch):
 
 
 def test_recordings_come_from_s3(s3, tmp_path):
-    folder = open_folder(f"{s3}/in", QUICK)
+    folder = open_folder(f"{s3}/in")
     folder.write("a.wav", b"sound")
-    source = fetch(f"{s3}/in/a.wav", tmp_path, QUICK)
+    source = fetch(f"{s3}/in/a.wav", tmp_path, Patience())
     assert (source.path.name, source.path.read_bytes()) == ("a.wav", b"sound")
     assert source.version == version_of(f"{s3}/in/a.wav")
     folder.write("a.wav", b"other")
@@ -110,7 +109,7 @@ class Moody(BaseHTTPRequestHandler):
     def answer(self, with_body):
         mood = self.server.moods.pop(0) if self.server.moods else "well"
         if mood == "hang":
-            time.sleep(2)
+            self.server.over.wait()
         if mood in ("500", "404"):
             self.send_error(int(mood))
             return
@@ -119,9 +118,9 @@ class Moody(BaseHTTPRequestHandler):
         self.send_header("ETag", self.server.tag)
         self.end_headers()
         if with_body:
-            self.wfile.write(self.body[: 100 if mood == "cut" else None])
+            self.wfile.write(self.body[: 100 if mood in ("cut", "stall") else None])
             if mood == "stall":
-                time.sleep(2)
+                self.server.over.wait()
 
     def log_message(self, *_):
         pass
@@ -130,9 +129,10 @@ class Moody(BaseHTTPRequestHandler):
 @pytest.fixture
 def moody():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-    server.moods, server.tag = [], "one"
+    server.moods, server.tag, server.over = [], "one", threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
+    server.over.set()
     server.shutdown()
     server.server_close()
 
@@ -142,7 +142,7 @@ def url(server):
 
 
 @pytest.mark.parametrize(
-    "moods", [["500"], ["hang"], ["well", "500", "500"], ["well", "cut"], ["500", "well", "cut"]]
+    "moods", [["500"], ["hang"], ["well", "500", "500"], ["well", "cut"], ["500", "well", "cut"], ["well", "stall"]]
 )
 def test_a_store_that_fails_now_and_then(moody, tmp_path, moods):
     moody.moods = list(moods)
@@ -152,10 +152,8 @@ def test_a_store_that_fails_now_and_then(moody, tmp_path, moods):
 @pytest.mark.parametrize("mood", ["500", "hang", "cut"])
 def test_a_store_that_is_down_is_one_sentence(moody, tmp_path, mood):
     moody.moods = [mood] * 100
-    begun = time.monotonic()
     with pytest.raises(AudioReadError, match="cannot be read .*: try again later"):
         fetch(url(moody), tmp_path, QUICK)
-    assert time.monotonic() - begun < 15
 
 
 def test_what_is_not_there_is_asked_for_once(moody, tmp_path):

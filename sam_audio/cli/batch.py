@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from sam_audio.cli.shared import complain, progress, show_json
+from sam_audio.cli.options import fields_as_options
+from sam_audio.cli.shared import complain, progress, prompts_option, show_json
 from sam_audio.errors import UserError
+from sam_audio.options import RenderOptions, SpanOptions, options_of
+from sam_audio.scale.options import BatchOptions
 
 if TYPE_CHECKING:
     from sam_audio.scale.batch import Engine
@@ -22,18 +24,11 @@ _SAY_S = 30.0
 _MOST_SHOWN = 20
 
 
-class TaskName(str, Enum):
-    separate = "separate"
-    embed = "embed"
-    locate = "locate"
-    caption = "caption"
+# what a batch decides itself
+_OWN = {"stems": ("out", "filename", "overwrite", "skip_existing", "start_s", "duration_s", "sound_track")}
 
 
-class EngineName(str, Enum):
-    local = "local"
-    ray = "ray"
-
-
+@fields_as_options(without=_OWN, options=BatchOptions, stems=RenderOptions, spans=SpanOptions)
 def batch(
     inputs: Annotated[
         Optional[list[str]],
@@ -44,14 +39,7 @@ def batch(
         ),
     ] = None,
     prompt: Annotated[
-        Optional[list[str]],
-        typer.Option(
-            "--prompt",
-            "-p",
-            metavar="TEXT",
-            help="What to pull out, or locate. May be given several times.",
-            show_default=False,
-        ),
+        Optional[list[str]], prompts_option("What to pull out, or locate. May be given several times.")
     ] = None,
     out: Annotated[
         Optional[str],
@@ -59,44 +47,11 @@ def batch(
             "--out", "-o", metavar="URI", help="Folder of outputs and catalogue.", show_default=False
         ),
     ] = None,
-    task: Annotated[TaskName, typer.Option(help="What is done with each recording.")] = TaskName.separate,
-    engine: Annotated[
-        EngineName, typer.Option(help="local: processes on this machine; ray: a cluster.")
-    ] = EngineName.local,
-    workers: Annotated[
-        Optional[int],
-        typer.Option(metavar="N", min=1, help="Each has a model.", show_default="one for two processors"),
-    ] = None,
-    threads: Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads of a worker.")] = 1,
-    gpus: Annotated[
-        float, typer.Option(metavar="N", min=0, help="Of a worker, with --engine ray; 0.5 for two on one.")
-    ] = 0.0,
-    address: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="HOST:PORT", help="A Ray cluster to join.", show_default="one is started on this machine"
-        ),
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(metavar="N", min=0, help="How often an item that fails is tried again.")
-    ] = 2,
-    timeout: Annotated[
-        float, typer.Option(metavar="S", min=0.1, help="Without a byte, after which a store is asked again.")
-    ] = 60.0,
-    format: Annotated[str, typer.Option("--format", "-f", help="wav, flac, mp3, ogg or opus.")] = "wav",
-    mode: Annotated[
-        str, typer.Option(help="extract: the sounds and the rest; remove: only the rest.")
-    ] = "extract",
-    residual: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the rest, or none to leave it out.")
-    ] = "residual",
-    strength: Annotated[float, typer.Option(metavar="0..2", help="How boldly to cut.")] = 1.0,
-    judge: Annotated[bool, typer.Option("--judge/--no-judge", help="Scores and presence of stems.")] = True,
+    options: BatchOptions = BatchOptions(),  # noqa: B008 (frozen)
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or mps.")] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was made with other prompts or settings.")
-    ] = False,
+    stems: RenderOptions = RenderOptions(),  # noqa: B008 (frozen)
+    spans: SpanOptions = SpanOptions(),  # noqa: B008 (frozen)
     json_summary: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
 ) -> None:
@@ -109,8 +64,8 @@ def batch(
         raise UserError("no recordings are given: sam-audio batch FOLDER -p guitar --out stems")
     if out is None:
         raise UserError("no place for the outputs is given: add --out FOLDER, or a URI")
-    if engine is EngineName.local and (address is not None or gpus):
-        raise UserError("--address and --gpus are for a cluster: add --engine ray")
+    options.check()
+    task = _task(options, model, device, stems, spans)
     from dataclasses import asdict
 
     from sam_audio.scale.batch import run_batch
@@ -118,24 +73,12 @@ def batch(
     from sam_audio.scale.stores import Patience
     from sam_audio.scale.work import Work
 
-    options = {
-        "format": format,
-        "mode": mode,
-        "residual": None if residual.lower() == "none" else residual,
-        "strength": strength,
-    }
-    chosen = _task(task, model, device, threads, judge, options)
-    patience = Patience(timeout_s=timeout)
+    patience = Patience(options.timeout_s)
     items = find_items(inputs, prompt or [], out, patience)
+    work = Work(task, out, options.retries, patience)
     # Ray prints what befalls its workers, and standard output is for the summary
     with _told(quiet) as told, redirect_stdout(sys.stderr):
-        done = run_batch(
-            items,
-            Work(chosen, out, retries, patience),
-            _engine(engine, workers, threads, gpus, address),
-            overwrite,
-            told,
-        )
+        done = run_batch(items, work, _engine(options), options.overwrite, told)
     for error in done.errors[:_MOST_SHOWN]:
         complain(f"{error['source']}: {error['message']}")
     if len(done.errors) > _MOST_SHOWN:
@@ -151,31 +94,46 @@ def batch(
         raise typer.Exit(2)
 
 
-def _task(
-    name: TaskName, model: str, device: str, threads: int, judge: bool, options: dict[str, Any]
-) -> Task:
-    from sam_audio.options import RenderOptions
+def _task(options: BatchOptions, model: str, device: str, stems: RenderOptions, spans: SpanOptions) -> Task:
+    """What is asked for.
+
+    Raises:
+        UserError: it could work on no recording, or is for another task.
+    """
+    _check_default(stems, "separate", options)
+    _check_default(spans, "locate", options)
     from sam_audio.scale import tasks
 
-    if name is TaskName.separate:
-        RenderOptions(**options).check()
-        return tasks.SeparateTask(model, device, threads, "auto" if judge else None, options)
-    if name is TaskName.embed:
-        return tasks.EmbedTask(model, device, threads)
-    if name is TaskName.locate:
-        return tasks.LocateTask(model, device, threads)
+    if options.task == "separate":
+        stems.check()
+        if stems.candidates > 1 and not stems.judge:
+            raise UserError(
+                "candidates are chosen by a judge: leave out --no-judge, or ask for one candidate"
+            )
+        return tasks.SeparateTask(model, device, options.threads, stems)
+    if options.task == "embed":
+        return tasks.EmbedTask(model, device, options.threads)
+    if options.task == "locate":
+        return tasks.LocateTask(model, device, options.threads, spans)
     tasks.captioners()  # before any worker is started
-    return tasks.CaptionTask(threads=threads)
+    return tasks.CaptionTask(threads=options.threads)
 
 
-def _engine(name: EngineName, workers: int | None, threads: int, gpus: float, address: str | None) -> Engine:
-    if name is EngineName.ray:
+def _check_default(given: Any, task: str, options: BatchOptions) -> None:
+    """Raises UserError if options of another task were given."""
+    for one in options_of(type(given)) if options.task != task else ():
+        if getattr(given, one.name) != one.default:
+            raise UserError(f"{one.flag} is for --task {task}: leave it out of --task {options.task}")
+
+
+def _engine(options: BatchOptions) -> Engine:
+    if options.engine == "ray":
         from sam_audio.scale.rays import RayEngine
 
-        return RayEngine(workers, threads, gpus, address)
+        return RayEngine(options.workers, options.threads, options.gpus, options.address)
     from sam_audio.scale.batch import LocalEngine
 
-    return LocalEngine(workers)
+    return LocalEngine(options.workers)
 
 
 @contextmanager

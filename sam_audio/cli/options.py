@@ -6,7 +6,7 @@ understands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import wraps
@@ -33,23 +33,31 @@ CLUES_PANEL, MODEL_PANEL = "Prompts beside text", "Options of models"
 # ---- fields of a dataclass in place of one parameter -----------------------------------------------------
 
 
-def fields_as_options(**kinds: type) -> Callable[[F], F]:
+def fields_as_options(
+    without: Mapping[str, Collection[str]] | None = None, **kinds: type
+) -> Callable[[F], F]:
     """Lets a command take the fields of dataclasses as options, and gives it the dataclasses.
 
     Args:
+        without: fields that are left at their defaults, by the names of the same parameters.
         kinds: by the names of the parameters that get them.
     """
+    left_out = without or {}
+    asked = {
+        name: [one for one in options_of(kind) if one.name not in left_out.get(name, ())]
+        for name, kind in kinds.items()
+    }
 
     def decorate(command: F) -> F:
         parameters: list[Parameter] = []
         for parameter in signature(command, eval_str=True).parameters.values():
-            kind = kinds.get(parameter.name)
-            parameters += [parameter] if kind is None else _of_fields(options_of(kind))
+            fields = asked.get(parameter.name)
+            parameters += [parameter] if fields is None else _of_fields(fields)
 
         @wraps(command)
         def taking(**values: Any) -> Any:
             for name, kind in kinds.items():
-                values[name] = kind(**_collected(options_of(kind), values))
+                values[name] = kind(**_collected(asked[name], values))
             return command(**values)
 
         return _with_parameters(taking, parameters)  # type: ignore[return-value]
@@ -57,7 +65,7 @@ def fields_as_options(**kinds: type) -> Callable[[F], F]:
     return decorate
 
 
-def _of_fields(options: Iterable[OptionField]) -> Iterator[Parameter]:
+def _of_fields(options: Collection[OptionField]) -> Iterator[Parameter]:
     for one in options:
         for value, text in (one.declared.switches or {}).items():
             info = typer.Option(f"--{value}", help=text, rich_help_panel=one.declared.panel)
@@ -94,7 +102,7 @@ def _shown_type(one: OptionField) -> Any:
     return Optional[number]
 
 
-def _collected(options: Iterable[OptionField], values: dict[str, Any]) -> dict[str, Any]:
+def _collected(options: Collection[OptionField], values: dict[str, Any]) -> dict[str, Any]:
     """Takes what belongs to these options out of the values.
 
     Raises:

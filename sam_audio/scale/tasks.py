@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sam_audio.errors import ModelError, PromptError, UserError
-from sam_audio.finding.spans import Event, SpanOptions, find_events
+from sam_audio.finding.spans import Event, find_events
+from sam_audio.options import RenderOptions, SpanOptions
 
 if TYPE_CHECKING:
     from sam_audio.types import Progress
@@ -63,9 +64,9 @@ _DECIDE_NOTHING = ("device", "threads")
 
 def how(task: Task) -> str:
     """Digest of what decides what comes out, beside the recording and the prompts."""
-    settings = {one.name: getattr(task, one.name) for one in fields(task)}  # type: ignore[arg-type]
+    settings = asdict(task)  # type: ignore[call-overload]
     deciding = {key: _known(value) for key, value in settings.items() if key not in _DECIDE_NOTHING}
-    text = json.dumps([task.name, version("sam-audio"), deciding], sort_keys=True, default=str)
+    text = json.dumps([task.name, version("sam-audio"), deciding], sort_keys=True)
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -86,25 +87,22 @@ def _use_threads(threads: int | None) -> None:
 
 @dataclass(frozen=True)
 class SeparateTask:
-    """Stems of prompts, judged; ``options`` are fields of `sam_audio.RenderOptions`."""
+    """Stems of prompts, judged; of ``options`` the places of files and what may be replaced are the batch's own."""
 
     model: str = "nano"
     device: str = "auto"
     threads: int | None = None
-    judge: str | None = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: RenderOptions = RenderOptions()
     name = "separate"
     takes_prompts = True
 
     def load(self) -> Do:
         from sam_audio.api import Separator
-        from sam_audio.options import RenderOptions
 
-        separator = Separator(self.model, self.device, self.threads, judge=self.judge)
-        settings = {**self.options, "judge": self.judge is not None, "filename": "{stem}.{ext}"}
+        separator = Separator(self.model, self.device, self.threads)
 
         def do(path: Path, asked: Asked) -> dict[str, Any]:
-            options = RenderOptions(out=asked.folder, overwrite=True, **settings)
+            options = replace(self.options, out=asked.folder, filename="{stem}.{ext}", overwrite=True)
             report = separator.render(
                 path, list(asked.prompts), options, track=asked.title, progress=asked.progress
             ).as_dict()
@@ -182,12 +180,12 @@ class EmbedTask:
 
 @dataclass(frozen=True)
 class LocateTask:
-    """When the prompts sound; ``options`` are fields of `SpanOptions`."""
+    """When the prompts sound."""
 
     model: str = "nano"
     device: str = "auto"
     threads: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: SpanOptions = SpanOptions()
     name = "locate"
     takes_prompts = True
 
@@ -197,13 +195,12 @@ class LocateTask:
 
         _use_threads(self.threads)
         locator = load_locator(self.model, choose_device(self.device))
-        options = SpanOptions(**self.options)
 
         def do(path: Path, asked: Asked) -> dict[str, Any]:
             prompts = list(dict.fromkeys(asked.prompts))
             facts = _facts(path)
             activity = locator.activity(path, prompts)
-            events = find_events(activity, prompts, locator.frame_rate, options, facts["seconds"])
+            events = find_events(activity, prompts, locator.frame_rate, self.options, facts["seconds"])
             return {"model": locator.name, "events": [asdict(one) for one in events], **facts}
 
         return do

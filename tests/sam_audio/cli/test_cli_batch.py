@@ -69,10 +69,13 @@ def test_separate(library, cli, tiny_weights):
 
 
 def test_locate_embed_and_caption(library, cli):
-    assert cli("batch", "library", "--task", "locate", "-p", "rain", "-o", "when", "--workers", 1).code == 0
+    locate = "batch", "library", "--task", "locate", "-p", "rain", "-o", "when", "--workers", 1
+    assert cli(*locate, "--threshold", 0.001, "--min-duration", 1).code == 0
     events = asked(cli, "when", "SELECT track, events FROM items")
     assert [row["track"] for row in events] == ["deep/two", "one"]
     assert all(event["prompt"] == "rain" for row in events for event in row["events"])
+    assert all(event["end_s"] - event["start_s"] >= 1 for row in events for event in row["events"])
+    assert any(row["events"] for row in events)
     assert cli("batch", "library", "--task", "embed", "-o", "vectors", "--workers", 1).code == 0
     vectors = json.loads(cli("catalogue", "query", "vectors", "SELECT vector FROM items", "-f", "json").out)[
         "rows"
@@ -98,11 +101,15 @@ def test_from_a_store_to_a_store(library, cli, tiny_weights, s3):
         1,
         "--model",
         tiny_weights,
+        "--format",
+        "flac",
+        "--residual",
+        "rest",
     )
     assert "2 done, 0 skipped, 0 failed" in cli(*arguments).out
     found = sorted(system.find("sounds/stems"))
     assert [name for name in found if "_catalogue" not in name] == [
-        f"sounds/stems/{track}/{name}.wav" for track in ("deep/two", "one") for name in ("dog", "residual")
+        f"sounds/stems/{track}/{name}.flac" for track in ("deep/two", "one") for name in ("dog", "rest")
     ]
     made = [name for name in found if "_catalogue" in name]  # and the lock is gone
     assert made and all(name.endswith(".parquet") for name in made)
@@ -120,7 +127,10 @@ def test_from_a_store_to_a_store(library, cli, tiny_weights, s3):
         (["library", "-o", "out", "--task", "embed", "-p", "rain"], "takes no prompts"),
         (["library", "-o", "out", "--task", "caption", "-p", "rain"], "takes no prompts"),
         (["library", "-o", "out", "-p", "rain", "--address", "x:1"], "--engine ray"),
-        (["library", "-o", "out", "-p", "rain", "--mode", "both"], "is not a mode"),
+        (["library", "-o", "out", "-p", "rain", "--residual", "none", "--mode", "remove"], "needs a name"),
+        (["library", "-o", "out", "-p", "rain", "--candidates", 2, "--no-judge"], "chosen by a judge"),
+        (["library", "-o", "out", "-p", "rain", "--threshold", 0.5], "is for --task locate"),
+        (["library", "-o", "out", "--task", "embed", "--format", "flac"], "is for --task separate"),
         (["library", "-o", "out", "-p", "rain", "--model", "no.safetensors"], "does not exist"),
         (["nowhere", "-o", "out", "-p", "rain"], "does not exist"),
     ],

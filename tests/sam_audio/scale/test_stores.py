@@ -142,7 +142,8 @@ def url(server):
 
 
 @pytest.mark.parametrize(
-    "moods", [["500"], ["hang"], ["well", "500", "500"], ["well", "cut"], ["500", "well", "cut"], ["well", "stall"]]
+    "moods",
+    [["500"], ["hang"], ["well", "500", "500"], ["well", "cut"], ["500", "well", "cut"], ["well", "stall"]],
 )
 def test_a_store_that_fails_now_and_then(moody, tmp_path, moods):
     moody.moods = list(moods)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +31,7 @@ from sam_audio.service.metrics import Metrics
 from sam_audio.service.running import Runner, output_path
 from sam_audio.service.settings import Settings
 from sam_audio.service.uris import allowed_prefix
+from sam_audio.service.views import JobFacts, JobView, Output, output_names
 
 VERSION = version("sam-audio")
 WAIT_S = 60.0
@@ -86,27 +88,6 @@ class Embed(_Body):
 class Uploaded(BaseModel):
     upload: str
     bytes: int
-
-
-class Output(BaseModel):
-    name: str
-    url: str
-
-
-class JobView(BaseModel):
-    """A job. ``result`` is the report of what was done; times are seconds since 1970, progress is 0 to 1."""
-
-    id: str
-    kind: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    progress: float | None
-    attempts: int
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    error: str | None
-    result: dict[str, Any] | None
-    outputs: list[Output]
 
 
 @dataclass(frozen=True)
@@ -259,7 +240,7 @@ async def _changes(job_id: str, here: Service) -> AsyncIterator[str]:
     told, told_at = "", time.monotonic()
     while True:
         now = await run_in_threadpool(here.queue.get, job_id)
-        text = "" if now is None else _view(now).model_dump_json()
+        text = "" if now is None else json.dumps(asdict(_view(now)))
         if now is not None and text != told:
             told, told_at = text, time.monotonic()
             yield f"event: job\ndata: {text}\n\n"
@@ -299,11 +280,8 @@ def _queued(kind: str, here: Service, client: str, body: _Body) -> Job:
 
 
 def _view(job: Job) -> JobView:
-    report: Mapping[str, Any] = job.result or {}
-    stems = [*report.get("stems", []), *([report["residual"]] if report.get("residual") else [])]
-    outputs = [Output(name=one["path"], url=f"/v1/jobs/{job.id}/outputs/{one['path']}") for one in stems]
-    names = set(JobView.model_fields) - {"outputs"}
-    return JobView(**{name: getattr(job, name) for name in names}, outputs=outputs)
+    outputs = tuple(Output(name, f"/v1/jobs/{job.id}/outputs/{name}") for name in output_names(job))
+    return JobView(**{one.name: getattr(job, one.name) for one in fields(JobFacts)}, outputs=outputs)
 
 
 def _check(request: dict[str, Any], client: str, settings: Settings, queue: Queue) -> None:

@@ -1,4 +1,4 @@
-"""A client of the service, with nothing but the standard library.
+"""A client of the service, which needs none of its extras.
 
 >>> client = Client("http://localhost:8765")  # doctest: +SKIP
 >>> job = client.wait(client.separate("mix.wav", ["guitar"]))  # doctest: +SKIP
@@ -14,15 +14,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urljoin
 
 from sam_audio.errors import SamAudioError, UserError
 from sam_audio.io.target import whole_file
+from sam_audio.service.views import JobView, Output
 
-__all__ = ["Client", "Output", "RemoteJob", "ServiceError"]
+__all__ = ["Client", "JobView", "Output", "ServiceError"]
 
 
 class ServiceError(SamAudioError):
@@ -31,35 +31,6 @@ class ServiceError(SamAudioError):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file that a job has made."""
-
-    name: str
-    url: str
-
-
-@dataclass(frozen=True)
-class RemoteJob:
-    """A job of the service; times in seconds since 1970, progress 0..1."""
-
-    id: str
-    kind: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    progress: float | None
-    attempts: int
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    error: str | None
-    result: Mapping[str, Any] | None
-    outputs: tuple[Output, ...]
-
-    @property
-    def has_ended(self) -> bool:
-        return self.state in ("done", "failed", "cancelled")
 
 
 class Client:
@@ -84,43 +55,43 @@ class Client:
             headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
             return str(self._json("POST", "v1/uploads", file, headers)["upload"])
 
-    def separate(self, source: str | Path, prompts: Sequence[str], **options: Any) -> RemoteJob:
+    def separate(self, source: str | Path, prompts: Sequence[str], **options: Any) -> JobView:
         """Queues a separation of a file, or of a URI that the service may read; ``options`` are title, format, mode,
         residual and strength."""
         title = {"title": Path(str(source)).stem[:100] or "recording"} | options
         return self._add("separate", {"source": self._source(source), "prompts": list(prompts), **title})
 
-    def judge(self, mixture: str | Path, stem: str | Path, prompt: str) -> RemoteJob:
+    def judge(self, mixture: str | Path, stem: str | Path, prompt: str) -> JobView:
         return self._add(
             "judge", {"mixture": self._source(mixture), "stem": self._source(stem), "prompt": prompt}
         )
 
-    def locate(self, source: str | Path, prompts: Sequence[str], threshold: float = 0.3) -> RemoteJob:
+    def locate(self, source: str | Path, prompts: Sequence[str], threshold: float = 0.3) -> JobView:
         return self._add(
             "locate", {"source": self._source(source), "prompts": list(prompts), "threshold": threshold}
         )
 
-    def embed(self, source: str | Path | None = None, texts: Sequence[str] = ()) -> RemoteJob:
+    def embed(self, source: str | Path | None = None, texts: Sequence[str] = ()) -> JobView:
         asked = None if source is None else self._source(source)
         return self._add("embed", {"source": asked, "texts": list(texts)})
 
-    def job(self, job_id: str) -> RemoteJob:
+    def job(self, job_id: str) -> JobView:
         """The job as it is now."""
-        return _job(self._json("GET", f"v1/jobs/{job_id}"))
+        return JobView.of(self._json("GET", f"v1/jobs/{job_id}"))
 
-    def cancel(self, job_id: str) -> RemoteJob:
-        return _job(self._json("DELETE", f"v1/jobs/{job_id}"))
+    def cancel(self, job_id: str) -> JobView:
+        return JobView.of(self._json("DELETE", f"v1/jobs/{job_id}"))
 
-    def events(self, job_id: str) -> Iterator[RemoteJob]:
+    def events(self, job_id: str) -> Iterator[JobView]:
         """The job each time that it has changed; ends when the job or the service does."""
         with self._open("GET", f"v1/jobs/{job_id}/events") as answer:
             for line in answer:
                 if line.startswith(b"data: "):
-                    yield _job(json.loads(line[6:]))
+                    yield JobView.of(json.loads(line[6:]))
 
     def wait(
-        self, job: RemoteJob, progress: Callable[[RemoteJob], None] | None = None, patience_s: float = 60.0
-    ) -> RemoteJob:
+        self, job: JobView, progress: Callable[[JobView], None] | None = None, patience_s: float = 60.0
+    ) -> JobView:
         """Waits for the end of a job, also across restarts of the service of up to ``patience_s``.
 
         Raises:
@@ -144,7 +115,7 @@ class Client:
             raise ServiceError(200, job.error or f"the job was {job.state}")
         return job
 
-    def download(self, job: RemoteJob, folder: str | Path) -> list[Path]:
+    def download(self, job: JobView, folder: str | Path) -> list[Path]:
         """Saves the outputs of a job that is done, each whole or not at all."""
         paths = []
         for output in job.outputs:
@@ -161,9 +132,9 @@ class Client:
             raise UserError(f"{source} is no file: name a recording, or a URI")
         return {"upload": self.upload(source)}
 
-    def _add(self, kind: str, body: Mapping[str, Any]) -> RemoteJob:
+    def _add(self, kind: str, body: Mapping[str, Any]) -> JobView:
         headers = {"Content-Type": "application/json"}
-        return _job(self._json("POST", f"v1/{kind}", json.dumps(body).encode(), headers))
+        return JobView.of(self._json("POST", f"v1/{kind}", json.dumps(body).encode(), headers))
 
     def _json(
         self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
@@ -195,9 +166,3 @@ def _detail(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace")[:500]
     return detail if isinstance(detail, str) else json.dumps(detail)
-
-
-def _job(values: Mapping[str, Any]) -> RemoteJob:
-    outputs = tuple(Output(one["name"], one["url"]) for one in values["outputs"])
-    known = {one.name: values[one.name] for one in fields(RemoteJob) if one.name != "outputs"}
-    return RemoteJob(**known, outputs=outputs)

@@ -21,11 +21,10 @@ from typing import Any
 
 from sam_audio.errors import AudioWriteError
 from sam_audio.io.target import writing
+from sam_audio.service.views import DONE, FAILED, JobFacts
 
 LEASE_S = 30.0
 MOST_ATTEMPTS = 3
-QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
-ENDED = (DONE, FAILED, CANCELLED)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -42,25 +41,11 @@ CREATE TABLE IF NOT EXISTS uploads (
 
 
 @dataclass(frozen=True)
-class Job:
-    """A job as it is now; times in seconds since 1970, progress 0..1."""
+class Job(JobFacts):
+    """A job of the queue: whose it is, and what was asked."""
 
-    id: str
-    kind: str
     client: str
-    state: str
     request: Mapping[str, Any]
-    progress: float | None
-    attempts: int
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    result: Mapping[str, Any] | None
-    error: str | None
-
-    @property
-    def has_ended(self) -> bool:
-        return self.state in ENDED
 
 
 _COLUMNS = ", ".join(one.name for one in fields(Job))

@@ -12,8 +12,9 @@ from typing import Any
 
 from sam_audio.errors import SamAudioError
 from sam_audio.scale.processes import Worker, WorkerDied, WorkerStopped
-from sam_audio.service.jobs import CANCELLED, DONE, FAILED, MOST_ATTEMPTS, RUNNING, Job, Queue
+from sam_audio.service.jobs import MOST_ATTEMPTS, Job, Queue
 from sam_audio.service.settings import Settings
+from sam_audio.service.views import CANCELLED, DONE, FAILED, RUNNING, output_names
 from sam_audio.service.work import Assigned, ServiceWork
 
 POLL_S = 0.1
@@ -166,8 +167,4 @@ def _now_and_then(tell: Callable[[float], object]) -> Callable[[float], None]:
 
 def output_path(settings: Settings, job: Job, name: str) -> Path | None:
     """The file of an output that the job itself names; None if it names none such."""
-    report = job.result or {}
-    stems = [*report.get("stems", []), *([report["residual"]] if report.get("residual") else [])]
-    if name not in [stem["path"] for stem in stems]:
-        return None
-    return settings.outputs / job.id / name
+    return settings.outputs / job.id / name if name in output_names(job) else None

@@ -6,6 +6,8 @@ import hmac
 import io
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -312,6 +314,11 @@ def test_a_slow_upload_is_broken_off(settings):
                 answer = line.recv(1000)
     assert answer.startswith(b"HTTP/1.1 408")
     assert not list(settings.uploads.iterdir())
+
+
+def test_the_client_needs_no_extras():
+    code = "import sys, sam_audio.service.client; print({'fastapi', 'pydantic', 'torch'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_the_client_tells_what_is_wrong(service, tmp_path):

@@ -317,7 +317,9 @@ def test_a_slow_upload_is_broken_off(settings):
 
 
 def test_the_client_needs_no_extras():
-    code = "import sys, sam_audio.service.client; print({'fastapi', 'pydantic', 'torch'} & sys.modules.keys())"
+    code = (
+        "import sys, sam_audio.service.client; print({'fastapi', 'pydantic', 'torch'} & sys.modules.keys())"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

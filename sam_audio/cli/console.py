@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_audio.cli.shared import complain
+from sam_audio.cli.shared import clock, complain
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,6 +69,23 @@ class Console:
         if not self.quiet:
             print(f"{mixture}  skipped: its files are whole", file=self.stream)
 
+    def planned(self, mixture: str, paths: Sequence[str], seconds: float | None) -> None:
+        """Names what would be written."""
+        if not self.quiet:
+            print(
+                f"{mixture}  {'of unknown length' if seconds is None else _time(seconds)}", file=self.stream
+            )
+            for path in paths:
+                print(f"  {path}", file=self.stream)
+
+    def estimate(self, sound_s: float | None, seconds: float | None) -> None:
+        """Says how much sound there is, and how long it would take."""
+        if not self.quiet and seconds is not None:
+            print(
+                f"nothing is written; {_time(sound_s or 0)} of sound would take about {_time(seconds)}",
+                file=self.stream,
+            )
+
     def done(self, report: RenderReport) -> None:
         if self.quiet:
             return
@@ -113,3 +130,8 @@ class Console:
             message = f"{mixture} failed by a bug in sam-audio or a plugin ({what}): please report it{more}"
         complain(message)
         return message
+
+
+def _time(seconds: float) -> str:
+    """With its unit, where it has no colon."""
+    return clock(seconds) + (" s" if seconds < 60 else "")

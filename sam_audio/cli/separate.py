@@ -117,6 +117,14 @@ def separate(
             rich_help_panel=JUDGING,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tell what would be written, and how long it would take.",
+            rich_help_panel=RECORDINGS,
+        ),
+    ] = False,
     fail_if_absent: Annotated[
         bool,
         typer.Option(
@@ -146,6 +154,7 @@ def separate(
     """
     from sam_audio.cli import planned, running
     from sam_audio.cli.console import Console
+    from sam_audio.cli.rehearsal import rehearse
     from sam_audio.cli.shared import json_text, outputs, show_json
     from sam_audio.extending.registry import registry
     from sam_audio.plan import Plan
@@ -192,14 +201,17 @@ def separate(
     with outputs([] if report is None else [str(report)], options.overwrite or going_on) as written:
         to_stdout = json_summary or any(one.to_stdout for one in plans)
         console = Console(quiet, verbose, to_stdout)
-        summary, bug = running.separate_all(work, load, how, console, exporters, post_processors)
+        if dry_run:
+            summary, bug = rehearse(work, load, how, console, exporters), False
+        else:
+            summary, bug = running.separate_all(work, load, how, console, exporters, post_processors)
         for file in written:
             file.write(f"{json_text(summary)}\n".encode())
     if json_summary:
         show_json(summary)
     if summary["errors"]:
         raise typer.Exit(EXIT_BUG if bug else EXIT_ERRORS)
-    if fail_if_absent:
+    if fail_if_absent and not dry_run:
         _fail_if_absent(summary)
 
 

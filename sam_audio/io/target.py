@@ -296,6 +296,12 @@ def _rename_new(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
+def check_free(path: str | Path, overwrite: bool) -> None:
+    """Raises OutputExistsError if a file is there that may not be replaced; touches nothing."""
+    if not overwrite and os.path.lexists(path):
+        raise _exists(str(path))
+
+
 def _exists(name: str) -> OutputExistsError:
     return OutputExistsError(
         f"{name} already exists: choose another name, or let it be replaced (--overwrite)"

@@ -390,6 +390,21 @@ def test_help_fits_a_screen_and_help_all_names_every_option(cli, monkeypatch):
         assert option not in common and option in everything
 
 
+def test_dry_run_writes_nothing_and_tells_what_would_be(cli):
+    write("a.wav"), write("b.wav")
+    result = cli("a.wav", "gone.wav", "b.wav", "-p", "dog", "--dry-run", "--json")
+    told = json.loads(result.out)
+    assert result.code == 2 and not Path("separated").exists()
+    assert [Path(path).name for path in told["files"][1]["paths"]] == ["dog.wav", "residual.wav"]
+    assert told["errors"][0]["mixture"] == "gone.wav"
+    assert told["sound_s"] == pytest.approx(sum(file["seconds"] for file in told["files"]))
+    assert 0 < told["estimated_s"] < 1000
+    assert cli("a.wav", "-p", "dog").code == 0
+    assert "already exists" in cli("a.wav", "-p", "dog", "--dry-run").err
+    words = cli("a.wav", "-p", "dog", "--dry-run", "--skip-existing").out
+    assert "skipped" in words and "would take" not in words
+
+
 # ---- several recordings -----------------------------------------------------------------------------------
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
+
+from sam_audio.errors import UserError
 
 app = typer.Typer(help="Caption clips and make shards that recipes train on.", no_args_is_help=True)
 
@@ -54,6 +56,31 @@ def caption(
 
 
 @app.command()
+def refine(
+    clips: Clips,
+    captions: Folder,
+    by: Annotated[Path, typer.Option(metavar="DIR", help="What the recipe captions/refiner has left.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the new captions.jsonl goes.")],
+    drafts: Annotated[
+        int, typer.Option(min=0, help="Captions that are drawn, beside the likeliest, before PE-AV chooses.")
+    ] = 4,
+) -> None:
+    """Write captions again by a decoder joined to a trained PE-AV. The same again goes on where it was stopped."""
+    from sam_audio.training.captions import engine
+    from sam_audio.training.captions.clips import read_clips
+    from sam_audio.training.tasks.refine import TrainedRefiner
+
+    if out.resolve() == captions.resolve():
+        raise UserError(f"{out} holds the captions of stage 1: choose another --out")
+    n = changed = 0
+    for line in engine.refine(read_clips(clips), captions, TrainedRefiner(by, drafts), out):
+        n += 1
+        before = {said.text for said in line.about.weak.get(engine.STAGE_1, ())}
+        changed += any(said.text not in before for said in line.about.captions.values())
+    typer.echo(f"{n} clips refined, {changed} with another caption than before")
+
+
+@app.command()
 def shard(
     clips: Clips,
     captions: Folder,
@@ -62,13 +89,17 @@ def shard(
     duplicate: Duplicate = 0.995,
     agreement: Agreement = 0.15,
     most: Most = 2.0,
+    hold_out: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="SOURCE", help="Validate on this source, and learn from all others; repeat."),
+    ] = None,
 ) -> None:
     """Make WebDataset shards and a parquet table of the captioned clips that are worth learning from."""
     from sam_audio.training.captions import engine
     from sam_audio.training.captions.clips import read_clips
 
     filters = engine.Filters(duplicate, agreement, most)
-    figures = engine.shard(captions, read_clips(clips), out, filters, per_shard)
+    figures = engine.shard(captions, read_clips(clips), out, filters, per_shard, hold_out or ())
     shards = sum(map(len, figures["shards"].values()))
     typer.echo(f"{figures['kept']} of {figures['clips']} clips in {shards} shards")
     for reason, n in figures["left_out"].items():

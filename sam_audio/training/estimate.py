@@ -45,12 +45,18 @@ class Estimate:
         )
 
 
+READ = ("start", "encoder")  # keys of tasks that begin with weights of others
+
+
 def estimate(settings: Settings, processes: int = 1) -> Estimate:
     """Runs one part of a step on fake tensors."""
     n = max(settings.batch // (processes * settings.accumulate), 1)
     kept: dict[int, int] = {}
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        task = task_of(settings)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    # what is read from files has memory, and stays as it is: only what is made has none
+    task = task_of(settings) if any(getattr(settings, key, "") for key in READ) else None
+    with fake:
+        task = task or task_of(settings)
         network = task.network
         parameters = list(network.parameters())
         own = {p.untyped_storage()._cdata for p in parameters}

@@ -22,6 +22,8 @@ TASKS = {  # name -> module, which has a class Task and the structure Settings o
     "peav": "sam_audio.training.tasks.peav",
     "flow": "sam_audio.training.tasks.flow",
     "lora": "sam_audio.training.tasks.lora",
+    "pit": "sam_audio.training.tasks.pit",
+    "refine": "sam_audio.training.tasks.refine",
 }
 
 

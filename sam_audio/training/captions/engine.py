@@ -17,11 +17,11 @@ import logging
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 CAPTIONS, TABLE, INDEX = "captions.jsonl", "captions.parquet", "shards.json"
 PICTURE_SIDE, PICTURE_QUALITY = 256, 90
 VALID_SHARE = 10  # of a hundred
+STAGE_1 = "stage 1"  # by which refined captions keep those they were made from
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,14 +66,18 @@ def caption(
     """Captions those clips that have no line yet; gives their lines as they are written."""
     from sam_audio.conditioning.embedding import load_embedder
 
+    embedder = load_embedder()
+    yield from _written(clips, lambda clip: describe(clip, captioners, writer, embedder), out)
+
+
+def _written(clips: Sequence[Clip], describe: Callable[[Clip], Line], out: Path) -> Iterator[Line]:
     out.mkdir(parents=True, exist_ok=True)
     done = {line.key for line in read_lines(out)}
-    embedder = load_embedder()
     with (out / CAPTIONS).open("ab") as file:
         for clip in clips:
             if clip.key in done:
                 continue
-            line = describe(clip, captioners, writer, embedder)
+            line = describe(clip)
             file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -101,7 +106,7 @@ def describe(clip: Clip, captioners: Sequence[Captioner], writer: Writer, embedd
     vector = embedder.embed_audio(sound[0])
     agreement = None
     if "audio" in captions:
-        agreement = round(float(embedder.embed_text([captions["audio"].text])[0] @ vector), 4)
+        agreement = _agreement(embedder, captions["audio"].text, vector)
     about = About(
         label=clip.label,
         category=clip.category,
@@ -113,6 +118,44 @@ def describe(clip: Clip, captioners: Sequence[Captioner], writer: Writer, embedd
         agreement=agreement,
     )
     return of(about=about, vector=base64.b64encode(vector.astype(np.float16).tobytes()).decode())
+
+
+class Refiner(Protocol):
+    """Writes captions again; see `sam_audio.training.tasks.refine`."""
+
+    def captions(self, sample: dict[str, Any]) -> dict[str, Said]: ...
+
+
+def refine(clips: Sequence[Clip], folder: Path, refiner: Refiner, out: Path) -> Iterator[Line]:
+    """Stage 2: captions of ``folder`` written again; those clips that have no line in ``out`` yet.
+
+    What stage 1 said is kept among the weak captions.
+    """
+    from sam_audio.conditioning.embedding import load_embedder
+
+    embedder = load_embedder()
+    before = {line.key: line for line in read_lines(folder)}
+
+    def again(clip: Clip) -> Line:
+        line = before[clip.key]
+        if line.problem or not line.about.captions:
+            return line
+        try:
+            captions = refiner.captions(sample(line, clip))
+        except UserError as error:
+            return msgspec.structs.replace(line, problem=str(error))
+        agreement = line.about.agreement
+        if "audio" in captions:
+            agreement = _agreement(embedder, captions["audio"].text, line.direction)
+        weak = line.about.weak | {STAGE_1: list(line.about.captions.values())}
+        about = msgspec.structs.replace(line.about, captions=captions, weak=weak, agreement=agreement)
+        return msgspec.structs.replace(line, about=about)
+
+    yield from _written([clip for clip in clips if clip.key in before], again, out)
+
+
+def _agreement(embedder: Any, text: str, vector: np.ndarray) -> float:
+    return round(float(embedder.embed_text([text])[0] @ vector), 4)
 
 
 def read_lines(folder: Path) -> list[Line]:
@@ -187,8 +230,10 @@ def chosen(lines: Sequence[Line], filters: Filters) -> tuple[list[Line], Counter
     return sorted((line for members in groups.values() for line in members), key=lambda line: line.key), left
 
 
-def split_of(line: Line) -> str:
-    """``valid`` or ``train``, by the recording."""
+def split_of(line: Line, hold_out: Collection[str] = ()) -> str:
+    """``valid`` or ``train``: by the recording, or by its source where sources are held out."""
+    if hold_out:
+        return "valid" if line.about.source in hold_out else "train"
     digest = hashlib.sha1(line.path.encode()).hexdigest()
     return "valid" if int(digest[:8], 16) % 100 < VALID_SHARE else "train"
 
@@ -196,14 +241,27 @@ def split_of(line: Line) -> str:
 # ---- shards --------------------------------------------------------------------------------------------
 
 
-def shard(folder: Path, clips: Sequence[Clip], out: Path, filters: Filters, per_shard: int) -> dict[str, Any]:
+def shard(
+    folder: Path,
+    clips: Sequence[Clip],
+    out: Path,
+    filters: Filters,
+    per_shard: int,
+    hold_out: Collection[str] = (),
+) -> dict[str, Any]:
     """Writes shards and a parquet table of what was captioned in ``folder``; returns the figures.
 
     A shard's name holds a digest of what is in it: one that is there already is right, and is not written again.
 
+    Args:
+        hold_out: sources whose clips are for validation, and all others to learn from; by the recording if there are
+            none.
+
     Raises:
-        UserError: nothing is left to write.
+        UserError: nothing is left to write, or a source that is held out has no clips.
     """
+    if unknown := sorted(set(hold_out) - {clip.source for clip in clips}):
+        raise UserError(f"no clip is from {unknown[0]}: hold out a source that the table names")
     by_key = {clip.key: clip for clip in clips}
     lines = [line for line in read_lines(folder) if line.key in by_key]
     kept, left = chosen(lines, filters)
@@ -213,7 +271,7 @@ def shard(folder: Path, clips: Sequence[Clip], out: Path, filters: Filters, per_
         )
     names: dict[str, list[str]] = {}
     for split in ("train", "valid"):
-        members = [line for line in kept if split_of(line) == split]
+        members = [line for line in kept if split_of(line, hold_out) == split]
         place = out / split
         place.mkdir(parents=True, exist_ok=True)
         names[split] = []
@@ -227,7 +285,7 @@ def shard(folder: Path, clips: Sequence[Clip], out: Path, filters: Filters, per_
         for other in place.glob("*.tar"):
             if other.name not in names[split]:
                 other.unlink()
-    _write_table(out / TABLE, kept)
+    _write_table(out / TABLE, kept, hold_out)
     figures = {"clips": len(lines), "kept": len(kept), "left_out": dict(left), "shards": names}
     with whole_file(out / INDEX) as file:
         file.write(json.dumps(figures, indent=1).encode())
@@ -241,7 +299,7 @@ def sample(line: Line, clip: Clip) -> dict[str, Any]:
     made: dict[str, Any] = {
         "__key__": line.key,
         "flac": flac(clip.sound().clip(-1, 1), SAMPLE_RATE),
-        "json": msgspec.to_builtins(line.about),
+        "json": msgspec.json.encode(line.about, order="sorted"),
     }
     pictures = clip.pictures()
     for n, picture in enumerate(() if pictures is None else pictures):
@@ -253,7 +311,7 @@ def sample(line: Line, clip: Clip) -> dict[str, Any]:
     return made
 
 
-def _write_table(path: Path, lines: Sequence[Line]) -> None:
+def _write_table(path: Path, lines: Sequence[Line], hold_out: Collection[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -263,7 +321,7 @@ def _write_table(path: Path, lines: Sequence[Line]) -> None:
         row: dict[str, Any] = {
             "key": line.key,
             "path": line.path,
-            "split": split_of(line),
+            "split": split_of(line, hold_out),
             **{name: getattr(about, name) for name in ("label", "category", "source", "licence", "picture")},
             "agreement": about.agreement,
         }

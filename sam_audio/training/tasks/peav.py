@@ -336,7 +336,7 @@ class NanoInputs:
         pictures = [nothing if i["video"] is None else i["video"] for i in items]
         video, video_valid = _padded(pictures, max(1, *map(len, pictures)))
         texts = {
-            PART_OF[kind]: self._read([item["said"][kind] or NOTHING for item in items]) for kind in KINDS
+            PART_OF[kind]: self.read([item["said"][kind] or NOTHING for item in items]) for kind in KINDS
         }
         return {
             "audio": audio,
@@ -371,7 +371,7 @@ class NanoInputs:
         frames = torch.cat([prepare_frames(torch.from_numpy(p)[None]) for p in pictures])
         return audio, self._tower("video").backbone(frames).features.clone(), known
 
-    def _read(self, texts: list[str]) -> Tensor:
+    def read(self, texts: list[str]) -> Tensor:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if new:
             self._texts.update(zip(new, self._tower("text").embed(new), strict=True))

@@ -3,54 +3,25 @@
 from __future__ import annotations
 
 import csv
-import io
 
-import numpy as np
 import official_tiny
 import pytest
+import tiny_shards
 import torch
-from PIL import Image
 
 from peav.joint import JointConfig, JointEncoder
 from peav.losses import FINETUNING, PRETRAINING, needed
 from peav.official.model import PEAudioVideo
 from sam_audio.errors import UserError
 from sam_audio.training import recipe
-from sam_audio.training.data.samples import KINDS
-from sam_audio.training.data.shards import flac, write_shard
 from sam_audio.training.estimate import estimate
 from sam_audio.training.tasks import peav
 from sam_audio.training.trainer import LOG, train
 
-CAPTIONS = ("a low tone", "rain falling", "a bell ringing")
-COLOURS = ((200, 20, 20), (20, 200, 20), (20, 20, 200))
-
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Three kinds of sounds, each with a colour; every fourth clip lacks its picture."""
-    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
-    t = np.arange(24_000) / 48_000
-    samples = []
-    for i in range(24):
-        kind = i % 3
-        hertz = (150, 0, 2000)[kind] * rng.uniform(0.9, 1.1)
-        sound = 0.1 * rng.standard_normal(len(t)) if kind == 1 else 0.3 * np.sin(2 * np.pi * hertz * t)
-        picture = io.BytesIO()
-        Image.new("RGB", (32, 24), COLOURS[kind]).save(picture, "JPEG")
-        said = {
-            name: {"text": f"{CAPTIONS[kind]}{', seen' * n}", "by": "test"} for n, name in enumerate(KINDS)
-        }
-        sample = {
-            "__key__": f"{i:03d}",
-            "flac": flac(sound[None].astype(np.float32), 48_000),
-            "json": {"label": CAPTIONS[kind], "captions": said},
-        }
-        if i % 4:
-            sample["0.jpg"] = picture.getvalue()
-        samples.append(sample)
-    write_shard(folder / "000.tar", samples)
-    return folder
+    return tiny_shards.make(tmp_path_factory.mktemp("shards"))
 
 
 def nano(shards, *changes):

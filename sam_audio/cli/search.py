@@ -23,17 +23,31 @@ def search(
     text: Annotated[
         Optional[str],
         typer.Argument(
-            metavar="TEXT", help="What to look for; may be left out with --like.", show_default=False
+            metavar="TEXT", help="What to look for; not needed with the options below.", show_default=False
         ),
     ] = None,
     where: Annotated[
         Optional[str],
         typer.Argument(metavar="FOLDER|INDEX", help="A folder of sounds, or an index.", show_default=False),
     ] = None,
+    prompt: Annotated[
+        Optional[str],
+        typer.Option("--prompt", "-p", metavar="TEXT", help="The same as TEXT.", show_default=False),
+    ] = None,
     like: Annotated[
         Optional[str],
         typer.Option(
-            metavar="FILE", help="Look for what resembles this sound or picture.", show_default=False
+            metavar="FILE",
+            help="Look for what resembles this sound; of a video, its sound. Pictures will do.",
+            show_default=False,
+        ),
+    ] = None,
+    picture: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="FILE",
+            help="Look for what resembles this picture; of a video, its pictures.",
+            show_default=False,
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many answers.")] = 10,
@@ -47,14 +61,21 @@ def search(
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="See: sam-audio models list.")] = "nano",
     json_hits: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
-    """Find sounds, pictures and videos in a folder by describing them, or by an example.
+    """Find sounds, pictures and videos in a folder by describing them, by an example, or by both.
+
+    What is found resembles all that is given: text, sound and picture have the same weight.
 
     The folder is indexed by the first search; later ones only look at what is new or changed in it.
 
     Long recordings are indexed in stretches of 10 s, so that answers say where.
     """
-    if where is None and like is not None:
+    if where is None and (prompt, like, picture) != (None, None, None):
         text, where = None, text
+    if text is not None and prompt is not None:
+        raise UserError(
+            f"there are two texts, {text} and --prompt {prompt}: give one of them, and the folder"
+        )
+    text = prompt if text is None else text
     if where is None:
         raise UserError(
             'a search needs something to look for and a folder: sam-audio search "dog barking" FOLDER'
@@ -78,7 +99,9 @@ def search(
         if no_update and not is_index(place):
             raise UserError(f"{where} has not been indexed yet: leave out --no-update")
     embedder = load_embedder(model)
-    query = _query(embedder, text, like)  # first: an example that cannot be read is no reason to index
+    query = _query(
+        embedder, text, like, picture
+    )  # first: an example that cannot be read is no reason to index
     found = SearchIndex(place, root, model, version=getattr(embedder, "version", ""))
     if no_update:
         update = Update()
@@ -90,7 +113,7 @@ def search(
     if json_hits:
         show_json(
             {
-                "query": {"text": text, "like": like},
+                "query": {"text": text, "like": like, "picture": picture},
                 "index": str(place),
                 "segments": len(found),
                 "hits": [vars(hit) for hit in hits],
@@ -103,22 +126,28 @@ def search(
         raise UserError(f"{found.root} holds nothing that could be indexed: name a folder of sounds")
 
 
-def _query(embedder: Embedder, text: str | None, like: str | None) -> dict[str, Samples]:
-    """One unit vector (D,) for each kind of media, from a text, an example, or both."""
-    from sam_audio.finding.media import AUDIO, PICTURE, VIDEO, embed_file, text_kind, unit
+def _query(embedder: Embedder, text: str | None, like: str | None, picture: str | None) -> dict[str, Samples]:
+    """One unit vector (D,) for each kind of media: the direction between those of all that is given."""
+    from sam_audio.finding.media import AUDIO, PICTURE, VIDEO, embed_file, embed_pictures, text_kind, unit
 
-    example = None
+    examples = []
     if like is not None:
         example = unit(embed_file(embedder, like)[1])
         if example is None:
             raise UserError(f"{like} is silent, and nothing resembles silence: choose another example")
+        examples.append(example)
+    if picture is not None:
+        example = unit(embed_pictures(embedder, picture))
+        if example is None:
+            raise UserError(f"{picture} shows nothing that could be looked for: choose another example")
+        examples.append(example)
     queries = {}
     for kind in (AUDIO, PICTURE, VIDEO):
-        parts = [] if text is None else [embedder.embed_text([text], kind=text_kind(kind))[0]]
-        parts += [] if example is None else [example]
-        query = unit(sum(parts[1:], parts[0]))
+        texts = [] if text is None else [embedder.embed_text([text], kind=text_kind(kind))[0]]
+        first, *others = (*texts, *examples)
+        query = unit(sum(others, first))
         if query is None:
-            raise UserError("text and example contradict each other: ask for one of them")
+            raise UserError("what is asked for contradicts itself: leave out a text or an example")
         queries[kind] = query
     return queries
 

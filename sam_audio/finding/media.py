@@ -71,6 +71,17 @@ def embed_file(embedder: Embedder, path: str | Path) -> tuple[str, Samples]:
         return VIDEO, embedder.embed_video_file(path)
 
 
+def embed_pictures(embedder: Embedder, path: str | Path) -> Samples:
+    """One vector (D,) of a picture, or of the pictures of a video whatever it sounds like.
+
+    Raises:
+        UserError: the file cannot be read, or not by this model.
+    """
+    if kind_of(path) == VIDEO:
+        return embedder.embed_video_file(path)
+    return embedder.embed_picture_file(path)
+
+
 def unit(vector: Samples) -> Samples | None:
     """The vector (D,) at length 1; None if it has no direction, as for silence, or is not finite."""
     length = float(np.linalg.norm(vector))

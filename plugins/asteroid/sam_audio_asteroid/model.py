@@ -46,15 +46,15 @@ class BlindSeparator(SeparationModel):
         Raises:
             ModelError: it is none, cannot be read, or is of a model that asteroid does not know.
         """
-        import asteroid.models
+        from sam_audio.training.blind import network as network_of
 
         try:
             with torch.serialization.safe_globals(
                 [torch.torch_version.TorchVersion]
             ):  # asteroid notes torch's
                 stored = torch.load(_find(name), "cpu", weights_only=True)
-            kind, arguments = asteroid.models.get(stored["model_name"]), stored["model_args"]
-            network = kind(**arguments)
+            arguments = stored["model_args"]
+            network = network_of(stored["model_name"])(**arguments)
             network.load_state_dict(stored["state_dict"])
         except ModelError:
             raise

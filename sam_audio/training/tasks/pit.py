@@ -9,18 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import asteroid.models
 import numpy as np
 import torch
 from asteroid.losses import PITLossWrapper, pairwise_neg_sisdr
-from asteroid.masknn import TDConvNet
-from asteroid.models.base_models import BaseEncoderMaskerDecoder
-from asteroid_filterbanks import make_enc_dec
 from torch import Tensor, nn
 
 from sam_audio.errors import UserError
 from sam_audio.io.target import whole_file
-from sam_audio.training import recipe
+from sam_audio.training import blind, recipe
 from sam_audio.training.data.samples import sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.trainer import Position, Share
@@ -29,44 +25,6 @@ CHECKPOINT = "model.pth"
 LEVEL_DB = 2.5  # of each source, up and down
 LEAST = 1e-4  # peak below which a stretch is silence
 GOOD_DB = 5.0
-
-
-class MagnitudeMask(BaseEncoderMaskerDecoder):  # type: ignore[misc]  # asteroid has no types
-    """Masks of the spectrogram, made from its logarithm by the network of Conv-TasNet; the sources sum to the mixture.
-
-    Windows of 32 ms are sixteen times as long as those that Conv-TasNet learns: it is as much cheaper, and learns on a
-    CPU.
-    """
-
-    def __init__(
-        self,
-        n_src: int,
-        sample_rate: int = 16_000,
-        kernel_size: int = 512,
-        stride: int = 256,
-        n_blocks: int = 8,
-        n_repeats: int = 3,
-        bn_chan: int = 128,
-        hid_chan: int = 256,
-    ) -> None:
-        self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        encoder, decoder = make_enc_dec(
-            "stft", kernel_size=kernel_size, n_filters=kernel_size, stride=stride, sample_rate=sample_rate
-        )
-        n = encoder.n_feats_out // 2
-        masker = TDConvNet(n, n_src, n, n_blocks, n_repeats, bn_chan, hid_chan, bn_chan, mask_act="softmax")
-        super().__init__(encoder, masker, decoder)
-
-    def forward_masker(self, tf_rep: Tensor) -> Tensor:
-        real, imaginary = tf_rep.chunk(2, -2)
-        masks = self.masker(torch.log(real.square() + imaginary.square() + 1e-6))
-        return torch.cat([masks, masks], -2)
-
-    def get_model_args(self) -> dict[str, Any]:
-        return dict(self._arguments)
-
-
-asteroid.models.register_model(MagnitudeMask)
 
 
 class Settings(recipe.Settings, frozen=True, kw_only=True):
@@ -127,8 +85,9 @@ class Task:
             raise UserError("networks of asteroid are small: train them with strategy=ddp")
         self.settings = settings
         try:
-            kind = asteroid.models.get(settings.network)
-            network = kind(settings.n_src, sample_rate=settings.sample_rate, **settings.arguments)
+            network = blind.network(settings.network)(
+                settings.n_src, sample_rate=settings.sample_rate, **settings.arguments
+            )
         except (TypeError, ValueError) as error:
             raise UserError(f"asteroid makes no {settings.network} of these arguments ({error})") from None
         self.network = Blind(network)

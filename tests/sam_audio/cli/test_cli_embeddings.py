@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -150,7 +151,10 @@ def test_search_json(cli, sounds):
     Path(sounds, "bad.wav").write_text("text")
     summary = json.loads(cli("search", "whistle", sounds, "--json").out)
     assert list(summary) == ["query", "index", "segments", "hits", "errors"]
-    assert (summary["query"], summary["segments"]) == ({"text": "whistle", "like": None}, 5)
+    assert (summary["query"], summary["segments"]) == (
+        {"text": "whistle", "like": None, "picture": None},
+        5,
+    )
     assert list(summary["hits"][0]) == ["path", "score", "kind", "start_s", "end_s"]
     assert summary["hits"][0]["path"] == "sounds/whistle.wav"
     assert [error["path"] for error in summary["errors"]] == ["sounds/bad.wav"]
@@ -173,6 +177,30 @@ def test_search_by_text_and_example(cli, sounds):
         line.split()[-1] for line in cli("search", "hum", sounds, "--like", "example.wav").out.splitlines()
     ]
     assert set(names[:2]) <= {"sounds/whistle.wav", "sounds/hum.wav", "sounds/beep.wav"}
+
+
+def test_search_by_text_sound_and_picture(cli, refused, sounds):
+    """Each has its part: the order is that of the direction between their vectors."""
+    write("example.wav", tone(3000))
+    Path("dark.png").write_bytes(b"\x89PNG\x00")
+    model = FakeEmbedder()
+    parts = {
+        "--prompt": ("hum", model.embed_text(["hum"])[0]),
+        "--like": ("example.wav", model.embed_audio_file("example.wav")),
+        "--picture": ("dark.png", model.embed_picture_file("dark.png")),
+    }
+    paths = [f"sounds/{word}.wav" for word in HEIGHTS]
+    vectors = np.stack([model.embed_audio_file(path) for path in paths])
+    for n in (1, 2, 3):
+        for options in itertools.combinations(parts, n):
+            query = sum(parts[option][1] for option in options)
+            nearest = [paths[i] for i in np.argsort(-(vectors @ query))]
+            words = itertools.chain(*((option, parts[option][0]) for option in options))
+            summary = json.loads(cli("search", sounds, *words, "--json").out)
+            assert [hit["path"] for hit in summary["hits"]] == nearest, options
+    assert summary["query"] == {"text": "hum", "like": "example.wav", "picture": "dark.png"}
+    assert cli("search", "hum", sounds, "--picture", "dark.png").code == 0
+    assert "two texts" in refused("search", "hum", sounds, "-p", "hiss")
 
 
 def test_search_finds_what_came_later(cli, sounds):
@@ -225,6 +253,8 @@ def test_pictures_have_no_times(cli, sounds):
         (["sounds", "--like", "gone.wav"], "gone.wav does not exist"),
         (["sounds", "--like", "sounds"], "is a folder"),
         (["sounds", "--like", "silence.wav"], "silent"),
+        (["sounds", "--picture", "sounds/hum.wav"], "hum.wav is not a picture"),
+        (["-p", "hum"], "needs something to look for"),
     ],
 )
 def test_searches_that_cannot_work(refused, sounds, arguments, says):

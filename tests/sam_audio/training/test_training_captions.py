@@ -288,6 +288,22 @@ def test_shards_are_made_once(clips, tmp_path):
         engine.shard(tmp_path / "captions", wanted, tmp_path / "none", Filters(agreement=2.0), per_shard=3)
 
 
+def test_a_source_is_held_out(clips, tmp_path):
+    table = clips.with_name("sources.tsv")
+    names = [f"{i}.wav\t{'here' if i % 3 else 'there'}" for i in range(9)]
+    table.write_text("\n".join(["path\tsource", *names]) + "\n")
+    wanted, out = read_clips(table), tmp_path / "out"
+    list(engine.caption(wanted, ears(), Rule(), tmp_path / "captions"))
+    filters = Filters(duplicate=1.1, agreement=-1.0, most=0)
+    engine.shard(tmp_path / "captions", wanted, out, filters, 9, hold_out=["there"])
+    splits = {row["path"]: row["split"] for row in pq.read_table(out / engine.TABLE).to_pylist()}
+    assert splits == {f"{i}.wav": "train" if i % 3 else "valid" for i in range(9)}
+    held = {sample["__key__"] for tar in (out / "valid").glob("*.tar") for sample in read_shard(str(tar))}
+    assert held == {clip.key for clip in wanted if clip.source == "there"}
+    with pytest.raises(UserError, match="no clip is from nowhere"):
+        engine.shard(tmp_path / "captions", wanted, out, filters, 9, hold_out=["nowhere"])
+
+
 def test_clips_of_a_folder_and_tables_that_are_none(clips, tmp_path):
     assert [clip.path for clip in read_clips(clips.parent)] == [*(f"{i}.wav" for i in range(9)), "junk.wav"]
     assert Clip(tmp_path, "a").key != Clip(tmp_path, "a", picture="b").key

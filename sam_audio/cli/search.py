@@ -144,8 +144,8 @@ def _query(embedder: Embedder, text: str | None, like: str | None, picture: str 
     queries = {}
     for kind in (AUDIO, PICTURE, VIDEO):
         texts = [] if text is None else [embedder.embed_text([text], kind=text_kind(kind))[0]]
-        first, *others = (*texts, *examples)
-        query = unit(sum(others, first))
+        parts = [*texts, *examples]
+        query = unit(sum(parts[1:], parts[0]))
         if query is None:
             raise UserError("what is asked for contradicts itself: leave out a text or an example")
         queries[kind] = query

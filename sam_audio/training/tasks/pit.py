@@ -5,7 +5,7 @@ What is left is a checkpoint of asteroid, which ``--model asteroid:FILE`` of plu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,5 +157,5 @@ class Task:
                 held = {}
 
 
-def _parts(items: Sequence[Tensor], n: int) -> Iterator[Sequence[Tensor]]:
+def _parts(items: list[Tensor], n: int) -> Iterator[list[Tensor]]:
     return (items[start : start + n] for start in range(0, len(items), n))

@@ -113,6 +113,8 @@ class Task:
 
     def _join(self, encoder: JointEncoder, decoder: Any, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        assert isinstance(self.joint.inputs, peav.NanoInputs)
+        self.inputs = self.joint.inputs
         self.network = Refiner(encoder, decoder, self.settings.prefix, self.settings.learns)
 
     def batches(self, share: Share, n: int, position: Position) -> Iterator[tuple[dict[str, Any], Position]]:
@@ -126,7 +128,7 @@ class Task:
             kind = kinds[rng.integers(len(kinds))]
             prompt = prompt_of(kind, known if rng.random() < self.settings.notes else About())
             return {
-                **self.joint.inputs.item(sample, rng),
+                **self.inputs.item(sample, rng),
                 "prompt": prompt,
                 "caption": known.captions[kind].text,
             }
@@ -152,12 +154,12 @@ class Task:
 
     def clips(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         seen = torch.tensor([item["video"] is not None for item in items])
-        return {**self.joint.inputs.batch(items), "seen": seen}
+        return {**self.inputs.batch(items), "seen": seen}
 
     def example(self, n: int) -> dict[str, Any]:
         ids = torch.ones(n, self.settings.most_tokens, dtype=torch.int64)
         seen = torch.ones(n, dtype=torch.bool)
-        return {**self.joint.example(n), "seen": seen, "ids": ids, "ids_valid": ids, "labels": ids}
+        return {**self.inputs.example(n), "seen": seen, "ids": ids, "ids_valid": ids, "labels": ids}
 
     def validate(self, network: Refiner) -> dict[str, float]:
         return {}
@@ -207,7 +209,7 @@ class TrainedRefiner:
     def captions(self, sample: dict[str, Any]) -> dict[str, Said]:
         """The captions of a sample, each its own or one that fits it better; what it has none of stays without."""
         known = about(sample)
-        clip = self.task.clips([self.task.joint.inputs.item(sample, None)])
+        clip = self.task.clips([self.task.inputs.item(sample, None)])
         told = self.network.told(clip)
         torch.manual_seed(sample.get("__seed__", 0))
         captions = {}
@@ -245,7 +247,7 @@ class TrainedRefiner:
         """Cosine of each text and the clip, by PE-AV: (len(texts),)."""
         row = ROWS[kind]
         column = f"{PART_OF[kind]}@{row}"
-        read = {PART_OF[kind]: self.task.joint.inputs.read(texts)}
+        read = {PART_OF[kind]: self.task.inputs.read(texts)}
         return (
             self.network.vectors({**clip, "texts": read}, (column,))[column]
             @ self.network.vectors(clip, (row,))[row][0]

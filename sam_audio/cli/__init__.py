@@ -16,6 +16,7 @@ import typer
 
 from sam_audio.cli import (
     classify,
+    config,
     data,
     editor,
     embed,
@@ -77,12 +78,19 @@ _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 def main() -> None:
     """Entry point of ``sam-audio``."""
-    _run(app)
+    _run(lambda: app(**settings()))
 
 
 def separate_main() -> None:
     """Entry point of ``separate``."""
-    _run(separate_app)
+    _run(lambda: separate_app(**config.of_command(settings(), "separate")))
+
+
+def settings() -> dict[str, Any]:
+    """What files and environment variables say, see `sam_audio.cli.config`."""
+    if not config.any_set():
+        return {}
+    return config.context_settings(typer.main.get_command(app))
 
 
 def _run(command: Callable[[], object]) -> None:

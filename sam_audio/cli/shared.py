@@ -122,8 +122,10 @@ def outputs(
 
 
 def was_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was written on the command line; ``name`` is that of the parameter."""
-    return getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
+    """Whether an option was written on the command line, or said by an environment variable, and not only in a file of
+    settings; ``name`` is that of the parameter."""
+    source = getattr(context.get_parameter_source(name), "name", "DEFAULT")
+    return source not in ("DEFAULT", "DEFAULT_MAP")
 
 
 def clock(seconds: float) -> str:

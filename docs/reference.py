@@ -51,8 +51,8 @@ def table() -> str:
     lines = [
         "# Commands",
         "",
-        "Written by `python docs/reference.py` out of the commands. `separate` is `sam-audio separate`. Plugins that are",
-        "installed add options; those of the repository are among these.",
+        "Written by `python docs/reference.py` out of the commands. `separate` is `sam-audio separate`. Plugins that",
+        "are installed add options; those of the repository are among these.",
     ]
     for name, command, arguments, options in _walk(get_command(app), "sam-audio"):
         lines += [

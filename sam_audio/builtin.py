@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sam_audio.captioning.captioners import PictureTagger, Tagger
-from sam_audio.export.audacity import Audacity
+from sam_audio.export.audacity import Audacity, ListOfFiles
 from sam_audio.export.dawproject import Dawproject
 from sam_audio.export.otio import Otio
 from sam_audio.export.reaper import Reaper
@@ -33,7 +33,7 @@ def rankers() -> list[RankerType]:
 
 @hookimpl
 def exporters() -> list[Exporter]:
-    return [Remux(), Dawproject(), Reaper(), Audacity(), Otio(), StemMp4()]
+    return [Remux(), Dawproject(), Reaper(), Audacity(), ListOfFiles(), Otio(), StemMp4()]
 
 
 @hookimpl

@@ -1,10 +1,12 @@
-"""Audacity labels: a line per span, seconds with nine decimals. Sounds are imported beside it."""
+"""For Audacity: labels, a line per span with seconds of nine decimals; and a list of files that opens all sounds."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sam_audio.errors import UserError
 from sam_audio.export.workstation import SessionExporter
 
 if TYPE_CHECKING:
@@ -18,6 +20,20 @@ class Audacity(SessionExporter):
 
     def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
         file.write(labels(session).encode())
+
+
+class ListOfFiles(SessionExporter):
+    """A .lof file: Audacity opens the mixture and all stems, each where it begins."""
+
+    name, title, suffix = "lof", "Audacity, all sounds", ".lof"
+
+    def write(self, session: Session, file: BinaryIO, folder: Path) -> None:
+        for track in session.tracks:
+            path = os.path.relpath(track.path.resolve(), folder)
+            if any(c in path for c in '"\n\r'):
+                raise UserError(f"a list of files cannot hold the name {path!r}: rename it")
+            begin_s = session.seconds(track.start_frame)
+            file.write(f'file "{path}" offset {begin_s:.9f}\n'.encode(errors="surrogateescape"))
 
 
 def labels(session: Session) -> str:

@@ -132,7 +132,7 @@ def test_the_package_is_its_own_first_plugin():
     found, warnings = find()
     assert [plugin.name for plugin in found.plugins] == ["sam-audio"]
     assert [kind.name for kind in found.all("prompt_types")] == ["span", "region"]
-    exporters = ["remux", "dawproject", "reaper", "audacity", "otio", "stem.mp4"]
+    exporters = ["remux", "dawproject", "reaper", "audacity", "lof", "otio", "stem.mp4"]
     assert [one.name for one in found.all("exporters")] == exporters
     assert not warnings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -177,6 +178,15 @@ def test_audacity_labels(session, tmp_path):
         line.split("\t") for line in export(plain, tmp_path / "y.txt", "audacity").read_text().splitlines()
     ]
     assert [round(float(row[0]) * RATE) for row in rows] == list(STARTS)
+
+
+def test_a_list_of_files_names_all_sounds_and_where_they_begin(session, tmp_path):
+    listed = export(session, tmp_path / "x.lof", "lof")
+    found = re.findall(r'^file "(.+)" offset ([\d.]+)$', listed.read_text(), re.MULTILINE)
+    assert [(tmp_path / path).resolve() for path, _ in found] == [
+        track.path.resolve() for track in session.tracks
+    ]
+    assert [round(float(begin) * RATE) for _, begin in found] == list(STARTS)
 
 
 def test_otio_gives_everything_back(session, tmp_path):

@@ -32,8 +32,9 @@ from peav.nano.audio import AudioTower
 from peav.nano.precision import autocast
 from sam_audio.evaluation.tables import markdown
 from sam_audio.paths import cache_dir
-from sam_audio.separator.nano.engine import WEIGHTS, load_network
+from sam_audio.separator.nano.engine import WEIGHTS
 from sam_audio.separator.nano.network import MaskNetwork
+from sam_audio.separator.nano.torch_engine import load_network
 from sam_audio.training.data.examples import load_examples
 from sam_audio.training.recipes.separator import (
     MixtureStream,

@@ -537,11 +537,11 @@ def _make_network(random: Random) -> bytes:
 
 
 def _feed_network(folder: Path, data: bytes) -> None:
-    from judge.nano import load_judge
+    from judge.network import load_judge
     from peav.nano.audio import AudioTower
     from peav.nano.text import TextTower
     from peav.nano.video import VideoTower
-    from sam_audio.separator.nano.engine import load_network
+    from sam_audio.separator.nano.torch_engine import load_network
 
     tower, _, settings = data.partition(b" ")
     package, name = _NETWORKS[tower.decode()]

@@ -164,7 +164,8 @@ def box(mixer, folder):
     import torch
 
     from sam_audio.prompts import Prompt
-    from sam_audio.separator.nano.bands import HOP, power, stft
+    from sam_audio.separator.nano.bands import HOP
+    from sam_audio.separator.nano.spectra import power, stft
 
     target, other, _, _ = two(mixer)
     mine, theirs = (power(stft(torch.from_numpy(x))).numpy() for x in (target, other))

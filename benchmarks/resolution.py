@@ -17,7 +17,8 @@ from torch import Tensor
 
 from sam_audio.evaluation.tables import markdown
 from sam_audio.paths import cache_dir
-from sam_audio.separator.nano.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE, to_bands
+from sam_audio.separator.nano.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE
+from sam_audio.separator.nano.spectra import to_bands
 from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.mixing import Mixer
 

@@ -14,9 +14,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from judge import WEIGHTS
 from judge.scales import scores_of_absent
@@ -24,144 +21,83 @@ from judge.types import Judge, Judgement, JudgeWindow, StemPrompt
 from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
-from peav.nano.audio import CLIP, FRAME, SAMPLE_RATE, pooled
-from peav.nano.text import TextTower
-from sam_audio.errors import AudioReadError, ModelError, PromptError
+from peav.graphs import Graph, named
+from peav.nano.graphs import TextGraph
+from peav.nano.sound import CLIP, FRAME, SAMPLE_RATE, pooled
+from sam_audio.errors import AudioReadError, ModelError, PromptError, needing_extras
 from sam_audio.separator.base import SeparationStream
-from sam_audio.separator.nano.bands import HOP, N_BANDS, power, stft, to_bands
-from sam_audio.separator.nano.engine import Engine, load_engine
+from sam_audio.separator.nano.bands import HOP
+from sam_audio.separator.nano.engine import Engine
+from sam_audio.separator.nano.loading import load_engine
 from sam_audio.separator.nano.overhearing import Opinion, Overheard, alone, opinion
+from sam_audio.separator.nano.synthesis import Spectrum, band_energies, centred_spectra, energies_of_each
 from sam_audio.types import Samples
 
-N_ROWS = N_BANDS // 2  # cells are two bands by 40 ms, the frames of PE-A-Frame
+SHIPPED, GRAPH = WEIGHTS / "nano-judge.safetensors", WEIGHTS / "nano-judge.onnx"
 WINDOW = 16 * 46_080  # samples judged at once, 15.36 s: whole windows of the audio tower
 SURELY_NOT = 0.1  # probability of being there below which scores turn into those of something that is not
-_FLOOR_DB = -80.0
 _SILENT_SHARE = 1e-7  # of the mixture's energy: a stem with less is silent
 _PERFECT, _WRONG = (5.0,) * 4, (1.0, 5.0, 1.0, 1.0)  # stems of a silent mixture
-N_FACTS = 4 + 2 + 7  # see `Given`
 AT_ONCE = 8  # stems looked at together; bounds memory
 
 
-def _cells(x: Tensor) -> Tensor:
-    """Means over two bands by two frames: (..., N_BANDS, T) -> (..., N_ROWS, T / 2)."""
-    return x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean(dim=(-3, -1))
-
-
-def levels(energies: Tensor) -> Tensor:
-    """Energies of mixture, stem and rest against the mixture's mean, in units of 40 dB.
-
-    Shape: (..., 3, N_BANDS, T), mixture first -> (..., 3, N_ROWS, T / 2) in -2..about 1.
-    """
-    cells = _cells(energies)
-    mean = cells[..., :1, :, :].mean((-2, -1), keepdim=True).clamp(min=1e-9)
-    return (10 * torch.log10(cells / mean + 10 ** (_FLOOR_DB / 10))) / 40
-
-
-class Block(nn.Module):
-    """Residual 3x3 convolutions."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(1, width)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
-
-
-class JudgeNetwork(nn.Module):
-    """What is given of stems in; four scores and the logit of presence out.
-
-    Args:
-        widths: channels of the stages over bands and frames.
-        hidden: width of what is made of all together.
-    """
-
-    def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3 + 1 + 1, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
-        stages: list[nn.Module] = []
-        for i, width in enumerate(widths):
-            if i:
-                stages.append(nn.Conv2d(widths[i - 1], width, 2, 2))
-            stages.append(Block(width))
-        self.stages = nn.Sequential(*stages)
-        self.score = nn.Conv2d(widths[-1], 1, 1)
-        self.facts = nn.Linear(N_FACTS, hidden)
-        self.pooled = nn.Linear(3 * widths[-1], hidden)
-        self.hidden = nn.Linear(hidden, hidden)
-        self.dropout = nn.Dropout(0.3)
-        self.head = nn.Linear(hidden, 5)
-        self.direct = nn.Linear(N_FACTS, 5, bias=False)  # much of the truth is linear in what is expected
-
-    def forward(self, image: Tensor, track: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores as they are if the sound is there, not bounded to 1..5, and the logit of its being there.
-
-        Shapes: see `Given` -> (N, 4), (N,).
-        """
-        x = torch.cat([image, track[:, None, None].expand(-1, -1, N_ROWS, -1)], dim=1)
-        x = F.pad(x, (0, -x.shape[-1] % 8))
-        x = self.stages(self.patches(x))
-        weight = self.score(x).flatten(2).softmax(-1)
-        flat = x.flatten(2)
-        pooled = torch.cat([flat.mean(-1), flat.amax(-1), (flat * weight).sum(-1)], dim=1)
-        h = self.dropout(F.silu(self.facts(facts) + self.pooled(self.dropout(pooled))))
-        out = (self.head(F.silu(self.hidden(h)) + h) + self.direct(facts)).float()
-        return 3 + out[:, :4], out[:, 4]
-
-
-# ---- what it is given ----------------------------------------------------------------------------------
+# ---- what is measured ----------------------------------------------------------------------------------
 
 
 @dataclass
 class MixtureWindow:
     """One window of a mixture, before any stem is known.
 
-    ``samples`` (n,), n a multiple of FRAME; its ``spectrum`` (N_BINS, T); energies of its bands (N_BANDS, T); and what
+    ``samples`` (n,), n a multiple of FRAME; its ``spectrum`` (T, N_BINS); energies of its bands (N_BANDS, T); and what
     was ``heard`` in it for P prompts.
     """
 
-    samples: Tensor
-    spectrum: Tensor
-    energies: Tensor
+    samples: Samples
+    spectrum: Spectrum
+    energies: Samples
     heard: Opinion
 
     @classmethod
-    def of(cls, samples: Tensor, heard: Callable[[Samples], Opinion]) -> MixtureWindow:
+    def of(cls, samples: Samples, heard: Callable[[Samples], Opinion]) -> MixtureWindow:
         """``heard`` tells what is heard in a mixture with these energies."""
-        spectrum = stft(samples)[..., :-1]
-        energies = to_bands(power(spectrum))
-        return cls(samples, spectrum, energies, heard(energies.numpy()))
+        spectrum = centred_spectra(samples[None])
+        energies = band_energies(spectrum)
+        return cls(samples, spectrum[0], energies, heard(energies))
 
 
-class Given(NamedTuple):
-    """What the network is given of N stems.
+class Compared(NamedTuple):
+    """What is measured of N stems of one mixture, from which the network is given what it sees.
 
-    image (N, 4, N_ROWS, T): levels of mixture, stem and rest, and the separator's mask. track (N, T): when the mixture
-    sounds like the prompt, 0..1. facts (N, N_FACTS): the mixture's clip logit; the mean, the highest and the
-    energy-weighted mean of its frame logits; levels of stem and rest; what the masks expect.
+    energies (N, 3, N_BANDS, T) of mixture, stem and rest; masks (N, N_BANDS, T) of the separator; clip (N,), how much
+    the mixture sounds like the prompt, and frames (N, T / 2), when; weights (T / 2,), the share of each frame in the
+    mixture's energy; loudness (N, 2) of stem and rest against the mixture's.
 
     How stem and rest sound to the audio tower is not asked: it told nothing more, and took a quarter of the time.
     """
 
-    image: Tensor
-    track: Tensor
-    facts: Tensor
+    energies: Samples
+    masks: Samples
+    clip: Samples
+    frames: Samples
+    weights: Samples
+    loudness: Samples
 
 
-def listen(engine: Engine, samples: Tensor, vectors: Samples) -> MixtureWindow:
+# N stems -> their scores (N, 4), as they are if the sound is there and not bounded to 1..5, and how likely it is (N,)
+JudgeNetwork = Callable[[Compared], Sequence[Samples]]
+
+
+def listen(engine: Engine, samples: Samples, vectors: Samples) -> MixtureWindow:
     """Listens to one window of a mixture, (n,), for prompts with these vectors (P, 384)."""
     return MixtureWindow.of(
-        samples, lambda energies: opinion(engine.listen(samples[None].numpy(), energies), alone(vectors))
+        samples, lambda energies: opinion(engine.listen(samples[None], energies), alone(vectors))
     )
 
 
 def compare(
-    engine: Engine, mixed: MixtureWindow, stems: Tensor, rows: Sequence[int], vectors: Samples
-) -> Given:
-    """All that the network is given of N stems of one mixture.
+    engine: Engine, mixed: MixtureWindow, stems: Samples, rows: Sequence[int], vectors: Samples
+) -> Compared:
+    """All that is measured of N stems of one mixture.
 
     Args:
         engine: turns similarities into logits.
@@ -170,60 +106,20 @@ def compare(
         rows: of each stem's prompt in what was heard; with its vector in ``vectors`` (N, 384).
     """
     samples, (masks, (frames, steps, scores)) = mixed.samples, mixed.heard
-    clip = torch.from_numpy(engine.resemblance(_pooled(steps, scores), vectors, CLIP))
-    frame = torch.from_numpy(engine.resemblance(frames, vectors))
-    energy = samples.unflatten(-1, (-1, FRAME)).square().mean(-1)
-    weight = energy / energy.sum().clamp(min=1e-12)
-    told = torch.stack([clip, frame.mean(-1), frame.amax(-1), frame @ weight], dim=1)
-    parts = torch.stack([stems, samples - stems], dim=1)
-    loudness = parts.square().mean(-1) / samples.square().mean().clamp(min=1e-12)
-    spectra = stft(stems)[..., :-1]
-    both = torch.stack([to_bands(power(spectra)), to_bands(power(mixed.spectrum - spectra))], dim=1)
-    energies = torch.cat([mixed.energies.expand(len(stems), 1, -1, -1), both], dim=1)
-    theirs = torch.from_numpy(masks[list(rows)])
-    share = _cells(theirs * energies[:, 0]) / _cells(energies[:, 0]).clamp(min=1e-12)
-    return Given(
-        torch.cat([levels(energies), share[:, None]], dim=1),
-        frame.sigmoid(),
-        torch.cat([told / 10, 10 * torch.log10(loudness + 1e-8) / 40, expected(theirs, energies)], dim=1),
+    energy = np.square(samples).reshape(-1, FRAME).mean(-1)
+    loudness = [np.square(part).mean(-1) for part in (stems, samples - stems)]
+    spectra = centred_spectra(stems)
+    of_each = [energies_of_each(part) for part in (spectra, mixed.spectrum - spectra)]
+    mixture = np.broadcast_to(mixed.energies, of_each[0].shape)
+    return Compared(
+        np.stack([mixture, *of_each], axis=1),
+        masks[list(rows)],
+        engine.resemblance(pooled(steps, scores), vectors, CLIP),
+        engine.resemblance(frames, vectors),
+        energy / max(float(energy.sum()), 1e-12),
+        np.stack(loudness, axis=1, dtype=np.float32)
+        / np.float32(max(float(np.square(samples).mean()), 1e-12)),
     )
-
-
-def _pooled(steps: Samples, scores: Samples) -> Samples:
-    """The vector of a clip, (384,): see `peav.nano.audio.Sensed`."""
-    return pooled(torch.from_numpy(steps)[None], torch.from_numpy(scores)[None])[0].numpy()
-
-
-def expected(mask: Tensor, energies: Tensor) -> Tensor:
-    """What can be expected of stems if the mask says how likely each cell belongs to the target.
-
-    Shapes: mask (..., N_BANDS, T) in 0..1, energies (..., 3, N_BANDS, T) of mixture, stem and rest -> (..., 7), in
-    units of 20 dB: SI-SDR, target kept, interference against stem, target lost, stem against target, target against
-    mixture; and the share of the mixture that is in doubt, 0..1.
-    """
-    mixture, stem = energies[..., 0, :, :], energies[..., 1, :, :]
-
-    def total(x: Tensor) -> Tensor:
-        return (x * mixture).sum((-2, -1))
-
-    gain = (stem / mixture.clamp(min=1e-12)).sqrt().clamp(max=1.5)
-    everything = total(torch.ones_like(mask))
-    floor = 1e-6 * everything + 1e-12
-    target, estimate, cross = total(mask), total(gain.square()), total(gain * mask)
-    wrong = total(gain.square() * (1 - mask))
-    lost = total((1 - gain).clamp(min=0) * mask)
-    cosine = (cross.square() / ((estimate + floor) * (target + floor))).clamp(0, 0.9999)
-    ratios = [
-        cosine / (1 - cosine),
-        cross / (target + floor),
-        wrong / (estimate + floor),
-        lost / (target + floor),
-        estimate / (target + floor),
-        target / (everything + floor),
-    ]
-    decibels = 10 * torch.log10(torch.stack(ratios, dim=-1) + 1e-4) / 20
-    doubt = total(mask * (1 - mask)) / (everything + floor)
-    return torch.cat([decibels, doubt[..., None]], dim=-1)
 
 
 # ---- the judge -----------------------------------------------------------------------------------------
@@ -246,11 +142,12 @@ class NanoJudge(Judge):
 
         Raises:
             CheckpointError: the weights are missing or damaged.
+            MissingExtraError: they need torch, and it is not installed.
         """
-        self.network = load_judge(name).eval().requires_grad_(False)
+        self._network = load_network(name)
         self.name = str(name)
         self.engine = engine or listener()
-        self._text: TextTower | None = None
+        self._text: TextGraph | None = None
         # windows of a recording ask for the same again
         self._embed = lru_cache(maxsize=256)(self._embed_text)
 
@@ -311,42 +208,40 @@ class NanoJudge(Judge):
 
     def _embed_text(self, prompt: str) -> Samples:
         if self._text is None:
-            self._text = TextTower.from_pretrained("nano")
-        return self._text.embed([prompt])[0].numpy()
+            self._text = TextGraph()
+        return self._text.embed([prompt])[0]
 
-    @torch.inference_mode()
     def _judge_window(
         self, mixture: Samples, stems: Samples, vectors: Samples, overheard: Overheard | None = None
     ) -> list[Judgement]:
         """Shapes: mixture (n,), stems (N, n); vectors of their prompts (N, 384)."""
         if not len(vectors):
             return []
-        padding = (0, -len(mixture) % FRAME)
-        told = None if overheard is None else overheard.take((len(mixture) + padding[1]) // HOP)
+        padding = -len(mixture) % FRAME
+        told = None if overheard is None else overheard.take((len(mixture) + padding) // HOP)
         if is_silent(mixture):
             return [judgement(_PERFECT if is_silent(stem) else _WRONG, 0.0) for stem in stems]
-        samples = F.pad(torch.from_numpy(mixture), padding)
+        samples = np.pad(mixture, (0, padding))
         # once, however many stems there are
         mixed = (
             listen(self.engine, samples, vectors)
             if told is None
             else MixtureWindow.of(samples, lambda _: told)
         )
-        parts = F.pad(torch.from_numpy(stems), padding)
+        parts = np.pad(stems, ((0, 0), (0, padding)))
         judgements = []
         for start in range(0, len(parts), AT_ONCE):
             some = slice(start, start + AT_ONCE)
             rows = range(len(parts))[some]
-            given = compare(self.engine, mixed, parts[some], rows, vectors[some])
-            for row, scores, logit in zip(rows, *self.network(*given), strict=True):
-                judgements.append(_weighed(scores, logit, stems[row], mixture))
+            found = compare(self.engine, mixed, parts[some], rows, vectors[some])
+            for row, scores, present in zip(rows, *self._network(found), strict=True):
+                judgements.append(_weighed(scores, float(present), stems[row], mixture))
         return judgements
 
 
-def _weighed(scores: Tensor, logit: Tensor, stem: Samples, mixture: Samples) -> Judgement:
+def _weighed(scores: Samples, present: float, stem: Samples, mixture: Samples) -> Judgement:
     """The scores (4,) as if the sound is there, unless it surely is not."""
-    present = float(logit.sigmoid())
-    there = scores.clamp(1, 5).numpy()
+    there = scores.clip(1, 5)
     if float(np.square(stem).sum()) <= _SILENT_SHARE * float(np.square(mixture).sum()):
         there = np.ones_like(there)
     share = min(present / SURELY_NOT, 1.0)
@@ -354,9 +249,20 @@ def _weighed(scores: Tensor, logit: Tensor, stem: Samples, mixture: Samples) -> 
     return judgement(weighed.tolist(), present)
 
 
-def load_judge(name: str | os.PathLike[str] = "nano") -> JudgeNetwork:
-    """The network of a checkpoint; raises CheckpointError when it is missing, damaged or of another kind."""
-    return checkpoints.build(checkpoints.load(name, "judge", WEIGHTS), JudgeNetwork)
+def load_network(name: str | os.PathLike[str]) -> JudgeNetwork:
+    """The network of a checkpoint: a graph if it has the sizes of the shipped one, else in torch.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged or of another kind.
+        MissingExtraError: torch is needed, and not installed.
+    """
+    checkpoint = checkpoints.load(name, "judge", WEIGHTS)
+    if checkpoint.fits(SHIPPED):
+        graph = Graph(GRAPH, named("network", checkpoint.arrays))
+        return lambda found: graph("scores", "present", **found._asdict())
+    with needing_extras(f"the judge {name}"):
+        from judge.network import in_torch
+    return in_torch(checkpoint)
 
 
 def listener() -> Engine:

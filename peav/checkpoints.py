@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,11 +37,22 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: where it was, its settings, and its tensors (float32)."""
+    """What a checkpoint holds: where it was, its settings, and its tensors as arrays (float32)."""
 
     path: Path
     config: dict[str, Any]
-    tensors: dict[str, Tensor]
+    arrays: dict[str, ndarray]
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The same in torch."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+
+    def fits(self, other: Path) -> bool:
+        """Whether the model has the sizes of that of another checkpoint, which is whole."""
+        return self.config.get("model") == read_json(other.with_suffix(".json")).get("model")
 
 
 def packaged(tower: str, folder: Path = WEIGHTS) -> list[str]:
@@ -94,7 +106,7 @@ def load(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS) -> Ch
     """
     path = resolve(name, tower, folder)
     config = _read_config(path.with_suffix(".json"), tower)
-    return Checkpoint(path, config, _read_tensors(path))
+    return Checkpoint(path, config, _read_arrays(path))
 
 
 def build(checkpoint: Checkpoint, make: Callable[..., Module]) -> Module:
@@ -110,19 +122,32 @@ def build(checkpoint: Checkpoint, make: Callable[..., Module]) -> Module:
     """
     import torch
 
-    settings = checkpoint.config.get("model", {})
-    unfit = CheckpointError(
-        f"{checkpoint.path.with_suffix('.json')} does not describe a model of this kind: fetch the checkpoint again."
-    )
-    if not isinstance(settings, dict) or not all(_is_size(name, size) for name, size in settings.items()):
-        raise unfit
+    settings = sizes(checkpoint)
     try:
         with torch.device("meta"):
             module = make(**settings)
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError):
-        raise unfit from None
+        raise _unfit(checkpoint) from None
     fill(module, checkpoint)
     return module
+
+
+def sizes(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The part "model" of a checkpoint's settings, which holds numbers and lists of numbers.
+
+    Raises:
+        CheckpointError: it holds something else.
+    """
+    settings = checkpoint.config.get("model", {})
+    if not isinstance(settings, dict) or not all(_is_size(name, size) for name, size in settings.items()):
+        raise _unfit(checkpoint)
+    return settings
+
+
+def _unfit(checkpoint: Checkpoint) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.path.with_suffix('.json')} does not describe a model of this kind: fetch the checkpoint again."
+    )
 
 
 def _is_size(name: str, size: Any) -> bool:
@@ -186,9 +211,9 @@ def _read_config(path: Path, tower: str) -> dict[str, Any]:
     return config
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_arrays(path: Path) -> dict[str, ndarray]:
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file  # see _to_float32
+    from safetensors.numpy import load_file
 
     try:
         with path.open("rb") as file:
@@ -209,17 +234,15 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return {name: _to_float32(name, stored, path) for name in stored if not name.endswith(SCALE)}
 
 
-def _to_float32(name: str, stored: Mapping[str, ndarray], path: Path) -> Tensor:
-    """Undoes the storage format; in numpy, since on a busy machine waking torch's threads takes longer."""
-    import torch
-
+def _to_float32(name: str, stored: Mapping[str, ndarray], path: Path) -> ndarray:
+    """Undoes the storage format."""
     array = stored[name]
     if array.dtype != "int8":
-        return torch.from_numpy(array.astype("float32"))
+        return array.astype("float32")
     scale = stored.get(name + SCALE)
     if scale is None or scale.shape != array.shape[:1]:
         raise CheckpointError(f"{path} lacks the row scales of {name}: fetch the checkpoint again.")
-    return torch.from_numpy(array * scale.astype("float32").reshape(-1, *[1] * (array.ndim - 1)))
+    return array * scale.astype("float32").reshape(-1, *[1] * (array.ndim - 1))
 
 
 def _to_int8(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from judge.rank import Ranker
 from judge.types import Judge
 from sam_audio.conditioning.encode import encode
 from sam_audio.conditioning.source import Recording
+from sam_audio.devices import choose_device
 from sam_audio.errors import UserError
 from sam_audio.extending.hookspecs import PostProcessor
 from sam_audio.io import AudioReader, open_audio
@@ -42,7 +43,7 @@ class Separator:
         model: ``nano`` (shipped with the package), the path of a safetensors file, or an official model's hub id or
             folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
-        threads: how many CPU threads to use; None leaves torch's own choice.
+        threads: how many CPU threads to use; None: one for each processor.
         options: of the model, such as `sam_audio.separator.official.options.OfficialOptions`, or a dict of some of
             them.
         judge: what says how good stems are: ``nano``, a path, a hub id, or a judge; loaded when first needed.
@@ -66,8 +67,7 @@ class Separator:
         options: Any = None,
         judge: str | Path | Judge | None = "auto",
     ):
-        import torch
-
+        from peav import threads as threads_
         from sam_audio import separator
 
         if threads is not None:
@@ -75,7 +75,7 @@ class Separator:
             most = max(64, 4 * (os.cpu_count() or 1))
             if not 1 <= threads <= most:
                 raise UserError(f"{threads} threads cannot work: use 1 to {most}")
-            torch.set_num_threads(threads)
+            threads_.use(threads)
         self.device = choose_device(device)
         self._how = {"model": str(model), **separator.given_options(options)}
         self.model: SeparationModel = separator.load(str(model), self.device, options)
@@ -303,22 +303,3 @@ def _shared(model: str, device: str) -> Separator:
         if _last is None or _last[0] != (model, device):
             _last = (model, device), Separator(model, device)
         return _last[1]
-
-
-def choose_device(device: str) -> str:
-    """Resolves ``auto`` and checks that the device is there.
-
-    Raises:
-        UserError: unknown, or not on this machine.
-    """
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    kind = device.split(":")[0]
-    if kind not in there:
-        raise UserError(f"{device} is not a device: use auto, cpu, cuda or mps")
-    if not there[kind]:
-        raise UserError(f"this machine has no {kind}: use --device cpu")
-    return device

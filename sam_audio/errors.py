@@ -27,6 +27,7 @@ __all__ = [
     "SamAudioError",
     "UserError",
     "as_model_error",
+    "needing_extras",
 ]
 
 
@@ -74,6 +75,29 @@ class MissingExtraError(UserError):
         instead = f"{alternative}, or " if alternative else ""
         super().__init__(f'{need}: {instead}run pip install "sam-audio[{extra}]"')
         self.extra = extra
+
+
+# the extra that brings a module which the base installation does without
+_EXTRAS = {"torch": "torch", "transformers": "official", "onnx": "train", "onnxscript": "train"}
+
+
+@contextmanager
+def needing_extras(what: str) -> Iterator[None]:
+    """Turns the lack of a module that an extra brings into a sentence that names the extra.
+
+    Args:
+        what: that needs it, e.g. "training".
+
+    Raises:
+        MissingExtraError: in place of ModuleNotFoundError, for the modules of this table.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRAS:
+            raise
+        raise MissingExtraError(f"{what} needs {module}, which is not installed", _EXTRAS[module]) from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from judge.nano import JudgeNetwork
+from judge.network import JudgeNetwork
 from judge.types import Judge, Judgement
 from sam_audio.errors import AudioReadError
 from sam_audio.training.recipes.judge import export_weights

@@ -15,27 +15,25 @@ import os
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
-
-SAMPLE_RATE = 48_000
-FRAME = 1920  # samples of one output frame, 40 ms
-MEL_HOP = 480  # 10 ms
-N_MELS = 64
-_WINDOW, _N_FFT = 1200, 1536  # 25 ms; the bins of a 16 kHz signal with n_fft 512, so no resampling is needed
-_N_BINS = 257  # up to 8 kHz
-_LOG_OFFSET = 1e-3  # as YAMNet was trained
-_LEVEL = 0.1  # RMS of the loud part that every clip is brought to
-_MAX_GAIN = 30.0
-WINDOW_MELS = (
-    96  # the trunk hears 0.96 s at a time, as YAMNet did: its padding is part of what it has learned
+from peav.nano.sound import (
+    FRAME,
+    LEVEL,
+    LOG_OFFSET,
+    LOUD,
+    MAX_GAIN,
+    MEL_HOP,
+    MEL_N_FFT,
+    MEL_WINDOW,
+    STEP_FRAMES,
+    WINDOW,
+    WINDOW_MELS,
+    mel_filters,
 )
-WINDOW = WINDOW_MELS * MEL_HOP  # samples
-STEP_FRAMES = 8  # output frames that one step of the trunk's last layer covers
 
 # (stride, channels out) of the separable layers after the first convolution (Howard et al. 2017)
 _LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *((1, 512),) * 5, (2, 1024), (1, 1024))
@@ -53,10 +51,6 @@ class AudioConfig:
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
-
-
-# What a dot product with a text vector is compared for: a whole clip, a frame, or (in training) YAMNet's opinion.
-CLIP, FRAME_LEVEL, TEACHER = range(3)
 
 
 class AudioFeatures(NamedTuple):
@@ -77,31 +71,16 @@ class Sensed(NamedTuple):
 # ---- front end -----------------------------------------------------------------------------------------
 
 
-def mel_position(hertz: np.ndarray) -> np.ndarray:
-    """Where frequencies lie among the mel bands: 0 at the lower edge of the first, 1 at the upper edge of the last."""
-    low, high = np.log1p(np.array([125, 7500]) / 700)
-    return (np.log1p(hertz / 700) - low) / (high - low)
-
-
-def mel_filters() -> Tensor:
-    """Triangular filters over 125 to 7500 Hz on the HTK mel scale, (N_BINS, N_MELS)."""
-
-    # numpy: a tower is built on the meta device, where these could not be computed
-    band = mel_position(np.arange(_N_BINS) * SAMPLE_RATE / _N_FFT)[:, None] * (N_MELS + 1)
-    centres = np.arange(1, N_MELS + 1)  # each triangle reaches from one neighbour's centre to the other's
-    return torch.from_numpy((1 - np.abs(band - centres)).clip(0).astype(np.float32))
-
-
 def log_mel(waveform: Tensor, filters: Tensor) -> Tensor:
     """YAMNet's features of a 48 kHz waveform.
 
     Shapes: waveform (B, n), n a multiple of MEL_HOP -> (B, n // MEL_HOP, N_MELS). Frame k starts at k * 10 ms.
     """
-    padded = F.pad(waveform, (0, _WINDOW - MEL_HOP))
-    frames = padded.unfold(-1, _WINDOW, MEL_HOP) * torch.hann_window(_WINDOW, device=waveform.device)
+    padded = F.pad(waveform, (0, MEL_WINDOW - MEL_HOP))
+    frames = padded.unfold(-1, MEL_WINDOW, MEL_HOP) * torch.hann_window(MEL_WINDOW, device=waveform.device)
     # a third: a frame holds three times the samples it would have at 16 kHz
-    magnitude = torch.fft.rfft(frames, _N_FFT)[..., :_N_BINS].abs() / 3
-    return torch.log(magnitude @ filters + _LOG_OFFSET)
+    magnitude = torch.fft.rfft(frames, MEL_N_FFT)[..., : len(filters)].abs() / 3
+    return torch.log(magnitude @ filters + LOG_OFFSET)
 
 
 def levelled(waveform: Tensor) -> Tensor:
@@ -109,12 +88,12 @@ def levelled(waveform: Tensor) -> Tensor:
     return waveform * level_gain(waveform.square())
 
 
-def level_gain(power: Tensor, at_most: float = _MAX_GAIN) -> Tensor:
+def level_gain(power: Tensor, at_most: float = MAX_GAIN) -> Tensor:
     """What `levelled` multiplies sounds of these powers (B, n) with, (B, 1)."""
     frames = F.pad(power, (0, -power.shape[-1] % FRAME)).unflatten(-1, (-1, FRAME)).mean(-1)
-    loud = frames >= frames.amax(-1, keepdim=True) * 0.03
+    loud = frames >= frames.amax(-1, keepdim=True) * LOUD
     level = ((frames * loud).sum(-1, keepdim=True) / loud.sum(-1, keepdim=True)).sqrt()
-    return (_LEVEL / level.clamp(min=1e-9)).clamp(max=at_most)
+    return (LEVEL / level.clamp(min=1e-9)).clamp(max=at_most)
 
 
 # ---- the network ---------------------------------------------------------------------------------------
@@ -185,7 +164,8 @@ class AudioTower(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("filters", mel_filters(), persistent=False)
+        # made by numpy: a tower is built on the meta device, where torch could not compute them
+        self.register_buffer("filters", torch.from_numpy(mel_filters()), persistent=False)
         self.trunk = Trunk()
         width = config.width
         self.laterals = nn.ModuleList(nn.Conv2d(c, width, (1, mels)) for _, c, mels in SCALES)

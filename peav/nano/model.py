@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from peav import checkpoints
-from peav.nano.audio import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE, AudioTower
+from peav.nano.audio import AudioTower
+from peav.nano.sound import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE
 from peav.nano.text import TextTower
 from peav.nano.video import IMAGE_SIZE, VideoTower, prepare_frames
 

@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
 from peav.checkpoints import CheckpointError
-
-_BATCH = 512  # texts a forward pass: enough to be fast, and memory does not grow with the number of texts
+from peav.nano.words import LONGEST, Words
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class TextConfig:
     layers: int = 3
     heads: int = 4
     inner: int = 768
-    longest: int = 32  # tokens; what follows is cut off
+    longest: int = LONGEST  # tokens; what follows is cut off
     output: int = 384
 
     def __post_init__(self) -> None:
@@ -92,12 +90,10 @@ class TextTower(nn.Module):
     True
     """
 
-    def __init__(self, config: TextConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: TextConfig, words: Words) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = tokenizer
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(config.longest)
+        self.words = words
         self.embedding = Embedding(config.vocabulary, config.embedding)
         self.widen = Linear(config.embedding, config.width)
         self.positions = nn.Parameter(torch.zeros(config.longest, config.width))
@@ -113,9 +109,9 @@ class TextTower(nn.Module):
             CheckpointError: when there is none, or it is damaged.
         """
         checkpoint = checkpoints.load(name, "text")
-        tokenizer = _load_tokenizer(checkpoint)
-        tower = checkpoints.build(checkpoint, lambda **sizes: cls(TextConfig(**sizes), tokenizer))
-        if tokenizer.get_vocab_size() != tower.config.vocabulary:
+        words = Words.beside(checkpoint)
+        tower = checkpoints.build(checkpoint, lambda **sizes: cls(TextConfig(**sizes), words))
+        if words.tokenizer.get_vocab_size() != tower.config.vocabulary:
             raise CheckpointError(
                 f"{checkpoint.path} has another vocabulary than its tokenizer: fetch the checkpoint again."
             )
@@ -123,11 +119,11 @@ class TextTower(nn.Module):
 
     def reads(self, text: str) -> bool:
         """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""
-        return set(self.tokenizer.encode(text).ids) != {self.tokenizer.token_to_id("[UNK]")}
+        return self.words.reads(text)
 
     def knows(self, word: str) -> bool:
         """Whether a word is known as a whole; others are read in pieces, which may mean something else."""
-        return len(self.tokenizer.encode(word).ids) == 1 and self.reads(word)
+        return self.words.knows(word)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turns texts into token ids (N, L) and a mask (N, L), False on padding; L is at most `longest`.
@@ -135,19 +131,8 @@ class TextTower(nn.Module):
         Raises:
             ValueError: when a text is empty.
         """
-        if isinstance(texts, str):
-            raise TypeError("Texts must be a list: put the single text in brackets.")
-        encodings = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
-        for text, ids in zip(texts, encodings, strict=True):
-            if not ids:
-                raise ValueError(f"The text {text!r} is empty: describe a sound in a few words.")
-        length = max(map(len, encodings), default=1)
-        tokens = torch.zeros(len(encodings), length, dtype=torch.long)
-        valid_mask = torch.zeros(len(encodings), length, dtype=torch.bool)
-        for row, ids in enumerate(encodings):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-            valid_mask[row, : len(ids)] = True
-        return tokens, valid_mask
+        tokens, valid_mask = self.words.tokenize(texts)
+        return torch.from_numpy(tokens), torch.from_numpy(valid_mask)
 
     def forward(self, tokens: Tensor, valid_mask: Tensor) -> Tensor:
         """Maps token ids (B, L) and their mask (B, L) to unit vectors (B, 384)."""
@@ -164,21 +149,8 @@ class TextTower(nn.Module):
         Raises:
             ValueError: when a text is empty.
         """
-        tokens, valid_mask = self.tokenize(texts)
         device = self.head.weight.device
-        out = torch.empty(len(tokens), self.config.output)
-        for start in range(0, len(tokens), _BATCH):
-            rows = slice(start, start + _BATCH)
-            length = int(valid_mask[rows].sum(1).max())
-            out[rows] = self(tokens[rows, :length].to(device), valid_mask[rows, :length].to(device)).cpu()
-        return out
-
-
-def _load_tokenizer(checkpoint: checkpoints.Checkpoint) -> Tokenizer:
-    path = checkpoint.path.with_name(f"{checkpoint.path.stem}-tokenizer.json")
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: a text checkpoint needs its tokenizer beside it.")
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception:  # noqa: BLE001  tokenizers raises bare Exception
-        raise CheckpointError(f"{path} is not a readable tokenizer: fetch the checkpoint again.") from None
+        out = [
+            self(*(torch.from_numpy(x).to(device) for x in some)).cpu() for some in self.words.batches(texts)
+        ]
+        return torch.cat(out) if out else torch.empty(0, self.config.output)

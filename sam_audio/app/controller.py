@@ -63,7 +63,7 @@ class Settings:
         most_bytes: of an upload.
         at_once: how many separations run at a time.
         models: that visitors may choose from: what is loaded, by what it is called. The first is chosen at first.
-        device: see `sam_audio.api.choose_device`.
+        device: see `sam_audio.devices.choose_device`.
     """
 
     file: str | None = None

@@ -21,6 +21,7 @@ from sam_audio.cli import (
     editor,
     embed,
     evaluate,
+    export,
     locate,
     models,
     plugins,
@@ -29,7 +30,7 @@ from sam_audio.cli import (
     train,
 )
 from sam_audio.cli.options import SeparateCommand
-from sam_audio.errors import UserError
+from sam_audio.errors import UserError, needing_extras
 
 app = typer.Typer(
     name="sam-audio",
@@ -49,6 +50,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(export.app, name="export")
 OPTIONAL = (
     "judge",
     "rack",
@@ -99,7 +101,7 @@ def _run(command: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):  # names of files may have letters that the terminal has not
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _unwound_by_signals():
+        with _unwound_by_signals(), needing_extras("this command"):
             command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

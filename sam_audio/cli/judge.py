@@ -56,7 +56,7 @@ def judge(
     folders it is {"stems": [...], "errors": [...]}.
     """
     tasks, single = _tasks(files or [], mixture, prompt or [])
-    from sam_audio.api import choose_device
+    from sam_audio.devices import choose_device
     from sam_audio.selection.judging import judge_files, load_judge
 
     loaded = load_judge(model, choose_device(device))

@@ -58,8 +58,7 @@ def live(
     from contextlib import ExitStack
     from dataclasses import asdict
 
-    import torch
-
+    from peav import threads as threads_
     from sam_audio.cli.shared import show, show_json, was_given
     from sam_audio.errors import UserError
     from sam_audio.host.files import find_rack, load_rack
@@ -85,7 +84,7 @@ def live(
         raise UserError(f"a block of {block} samples cannot work: use {LEAST_BLOCK} to {MOST_BLOCK}")
     if threads < 1:
         raise UserError(f"{threads} threads cannot work: use 1 or more")
-    torch.set_num_threads(threads)
+    threads_.use(threads)
 
     def describe(report: LiveReport) -> str:
         return (

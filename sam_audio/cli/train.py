@@ -195,7 +195,7 @@ def judge(
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Train Judge nano on separations of many qualities; examples in the cache folder are used again."""
-    from judge.nano import load_judge
+    from judge.network import load_judge
     from sam_audio.training.data.prepare import prepare
     from sam_audio.training.recipes import judge as training
 

@@ -17,7 +17,8 @@ import numpy as np
 import soundfile
 import torch
 
-from peav.nano.audio import WINDOW_MELS, AudioTower
+from peav.nano.audio import AudioTower
+from peav.nano.sound import WINDOW_MELS
 from peav.nano.text import TextTower
 from sam_audio.evaluation import localization
 from sam_audio.evaluation.datasets import Item, LabelledEvent
@@ -77,7 +78,8 @@ def nano_scores(audio: AudioTower, text: TextTower) -> Callable[[HeldOut], np.nd
 
 def yamnet_scores(yamnet: Yamnet, text: TextTower, filters: torch.Tensor) -> Callable[[HeldOut], np.ndarray]:
     """Mean probability over windows of the class nearest to each label, (recordings, labels)."""
-    from peav.nano.audio import WINDOW, log_mel
+    from peav.nano.audio import log_mel
+    from peav.nano.sound import WINDOW
 
     synonyms = [(row, part) for row, name in enumerate(yamnet.classes) for part in name.split(", ")]
     names = text.embed([part for _, part in synonyms])

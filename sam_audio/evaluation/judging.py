@@ -124,7 +124,7 @@ def evaluate(judge: Judge, items: Iterable[Item]) -> Evaluation:
 
     Raises:
         UserError: there are no items, or the judge cannot take one.
-        MissingExtraError: scipy or scikit-learn is not installed.
+        MissingExtraError: scikit-learn is not installed.
     """
     scored = score(judge, items)
     ensure_some(len(scored), [])
@@ -217,11 +217,7 @@ def choosing(judge: Judge, tried: Iterable[Sequence[Item]]) -> Evaluation:
 
 
 def agreement(scored: Sequence[Scored]) -> list[Row]:
-    """Correlations of each axis with its measure, over the items that have it: score, against, n, Pearson, Spearman.
-
-    Raises:
-        MissingExtraError: scipy is not installed.
-    """
+    """Correlations of each axis with its measure, over the items that have it: score, against, n, Pearson, Spearman."""
     return [
         _row(
             axis,
@@ -265,16 +261,11 @@ def auroc(told: Sequence[tuple[bool, float]]) -> float:
 def correlation(scores: Sequence[float], truths: Sequence[float]) -> tuple[int, float, float]:
     """How many pairs are finite, and their Pearson and Spearman correlation; NaN if they are too few or all alike.
 
-    Raises:
-        MissingExtraError: scipy is not installed.
-
     >>> correlation([1, 2, 3, 4], [1, 10, 100, float("nan")])[::2]
     (3, 1.0)
     """
-    try:
-        from scipy import stats
-    except ImportError:
-        raise MissingExtraError("correlations need scipy, which is not installed", "eval") from None
+    from scipy import stats
+
     pairs = np.array([scores, truths], np.float64)
     x, y = pairs[:, np.isfinite(pairs).all(axis=0)]
     if len(x) < _FEWEST:

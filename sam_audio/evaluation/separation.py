@@ -23,7 +23,7 @@ from judge.metrics import level_db, si_sdr
 from judge.rank import FRAME_S, sounding
 from sam_audio.selection.candidates import Candidate
 from sam_audio.separator.base import SeparationModel, SeparationStream
-from sam_audio.separator.nano.bands import istft, power, stft, to_bands, to_bins
+from sam_audio.separator.nano.spectra import istft, power, stft, to_bands, to_bins
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
 from sam_audio.training.data.mixing import Mixer, Mixture, Query
 from sam_audio.types import Anchor, Condition, Span

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sam_audio.conditioning import embedding
 from sam_audio.conditioning.embedding import FRAME, SAMPLE_RATE, mono_windows, with_context
@@ -22,8 +23,6 @@ from sam_audio.errors import ModelError
 from sam_audio.types import Samples
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sam_audio.separator.nano.model import NanoSeparator
 
 CALIBRATION = Path(__file__).parent.parent / "separator" / "weights" / "nano-locator.json"
@@ -79,33 +78,36 @@ class Calibration:
 
     def probability(self, found: Evidence) -> Samples:
         """(N, T) float32."""
-        import torch
-
-        weights = torch.tensor(self.weights)
-        return (torch.einsum("f,nft->nt", weights, facts(found)) + self.bias).sigmoid().numpy()
+        weights = np.array(self.weights, np.float32)
+        logits = np.einsum("f,nft->nt", weights, facts(found)) + np.float32(self.bias)
+        return 1 / (1 + np.exp(-logits))
 
 
 class Evidence(NamedTuple):
     """Logits of N prompts in frames of 40 ms, (N, T) each: of the separator, and of PE-A-Frame."""
 
-    separated: Tensor
-    heard: Tensor
+    separated: Samples
+    heard: Samples
 
 
-def facts(found: Evidence) -> Tensor:
+def facts(found: Evidence) -> Samples:
     """What a frame is judged by, (N, N_FACTS, T): of both opinions the frame itself, the mean of the second around it,
     and mean and maximum of the ten seconds around it."""
-    import torch
-    import torch.nn.functional as F
-
     rows = []
     for logits in found:
-        x = logits.clamp(-8, 8)[:, None]  # surer than that nobody is
-        near, around = (
-            F.avg_pool1d(x, size, 1, size // 2, count_include_pad=False) for size in (NEAR, AROUND)
-        )
-        rows += [x, near, around, F.max_pool1d(x, AROUND, 1, AROUND // 2)]
-    return torch.cat(rows, dim=1)
+        x = logits.clip(-8, 8)  # surer than that nobody is
+        padded = np.pad(x, ((0, 0), (AROUND // 2, AROUND // 2)), constant_values=-np.inf)
+        highest = sliding_window_view(padded, AROUND, axis=-1).max(axis=-1)
+        rows += [x, _mean_around(x, NEAR), _mean_around(x, AROUND), highest]
+    return np.stack(rows, axis=1)
+
+
+def _mean_around(x: Samples, size: int) -> Samples:
+    """Means over ``size`` frames, an odd number, around each frame, as far as there are any: (N, T) -> (N, T)."""
+    total = np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=-1, dtype=np.float64)
+    middle = np.arange(x.shape[-1])
+    start, stop = (middle - size // 2).clip(0), (middle + size // 2 + 1).clip(max=x.shape[-1])
+    return ((total[:, stop] - total[:, start]) / (stop - start)).astype(np.float32)
 
 
 class NanoLocator:
@@ -127,27 +129,21 @@ class NanoLocator:
 
     def evidence(self, windows: Iterator[Samples], prompts: list[str]) -> Evidence:
         """What both say of mono sound at 48 kHz that comes in windows of CHUNK_SAMPLES."""
-        import torch
-
-        vectors = self.separator.text_tower.embed(prompts).numpy()
+        vectors = self.separator.text_tower.embed(prompts)
         blocks = []
         for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
             frames = slice(before // FRAME, before // FRAME - (-length // FRAME))
             blocks.append([logits[:, frames] for logits in self._listen(sound, vectors)])
-        return Evidence(
-            *(torch.from_numpy(np.concatenate(parts, axis=1)) for parts in zip(*blocks, strict=True))
-        )
+        return Evidence(*(np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)))
 
     def _listen(self, sound: Samples, vectors: Samples) -> tuple[Samples, Samples]:
         """What both say of each frame: sound (n,), vectors (N, 384) -> (N, ceil(n / FRAME)) each."""
-        import torch
-
-        from sam_audio.separator.nano.bands import band_energies
         from sam_audio.separator.nano.overhearing import alone
+        from sam_audio.separator.nano.synthesis import band_energies, centred_spectra
 
         engine = self.separator.engine
         padded = np.pad(sound, (0, -len(sound) % FRAME))
-        heard = engine.listen(padded[None], band_energies(torch.from_numpy(padded)).numpy())
+        heard = engine.listen(padded[None], band_energies(centred_spectra(padded[None])))
         separated = heard.when(replace(alone(vectors), together=True))
         if separated is None:
             raise ModelError(f"{self.name} does not tell when sounds happen: use the shipped separator")

@@ -80,9 +80,9 @@ def _known(value: Any) -> Any:
 
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
-        import torch
+        from peav import threads as threads_
 
-        torch.set_num_threads(threads)
+        threads_.use(threads)
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class EmbedTask:
     takes_prompts = False
 
     def load(self) -> Do:
-        from sam_audio.api import choose_device
         from sam_audio.conditioning.embedding import load_embedder
+        from sam_audio.devices import choose_device
         from sam_audio.finding.media import embed_file
 
         _use_threads(self.threads)
@@ -190,7 +190,7 @@ class LocateTask:
     takes_prompts = True
 
     def load(self) -> Do:
-        from sam_audio.api import choose_device
+        from sam_audio.devices import choose_device
         from sam_audio.finding.locate import load_locator
 
         _use_threads(self.threads)

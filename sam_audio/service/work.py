@@ -93,9 +93,9 @@ class _Models:
 
     def _use_threads(self) -> None:
         if self.settings.threads is not None:
-            import torch
+            from peav import threads
 
-            torch.set_num_threads(self.settings.threads)
+            threads.use(self.settings.threads)
 
 
 def _source(models: _Models, asked: Mapping[str, Any], stack: ExitStack, n_outputs: int = 0) -> Path:

@@ -13,22 +13,16 @@ import tiny_judge
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from judge.nano import (
-    N_FACTS,
-    N_ROWS,
-    WINDOW,
-    JudgeNetwork,
-    NanoJudge,
-    compare,
-    expected,
-    levels,
-    listen,
-)
+from judge.nano import WINDOW, NanoJudge, compare, listen
+from judge.network import N_FACTS, N_ROWS, JudgeNetwork, expected, given, in_torch, levels, load_judge
 from judge.types import AXES, Judgement
 from judge.windows import RunningJudgement, is_silent
+from peav import checkpoints
 from peav.checkpoints import CheckpointError
 from sam_audio.errors import AudioReadError, PromptError
-from sam_audio.separator.nano.bands import band_energies
+from sam_audio.separator.nano.engine import WEIGHTS
+from sam_audio.separator.nano.spectra import band_energies
+from sam_audio.separator.nano.torch_engine import TorchEngine, load_network, load_tower
 from sam_audio.training.recipes.judge import export_weights
 
 
@@ -187,21 +181,34 @@ def test_prompts_of_one_call_do_not_change_each_other(judge):
 
 
 def test_what_the_network_is_given(judge):
-    mixture = torch.from_numpy(noise(1.0)[:48_000])
+    mixture = noise(1.0)[:48_000]
     vectors = np.stack([judge._embed("dog"), judge._embed("rain")])
-    with torch.inference_mode():
-        known = listen(judge.engine, mixture, vectors)
-        stems = torch.stack([0.5 * mixture, mixture])
-        given = compare(judge.engine, known, stems, [1, 0], vectors[[1, 0]])
-        alone = compare(judge.engine, known, stems[:1], [1], vectors[[1]])
+    known = listen(judge.engine, mixture, vectors)
+    stems = np.stack([0.5 * mixture, mixture])
+    seen, alone = (
+        given(*map(torch.from_numpy, compare(judge.engine, known, some, rows, vectors[rows])))
+        for some, rows in ((stems, [1, 0]), (stems[:1], [1]))
+    )
     assert known.heard.masks.shape == (2, 128, 50)
-    shapes = [tuple(part.shape) for part in given]
+    shapes = [tuple(part.shape) for part in seen]
     assert shapes == [(2, 4, N_ROWS, 25), (2, 25), (2, N_FACTS)]
-    assert given.image[:, 3].min() >= 0 and given.image[:, 3].max() <= 1
+    assert seen.image[:, 3].min() >= 0 and seen.image[:, 3].max() <= 1
     levels = torch.tensor([[-0.15, -0.15], [0, -2]])  # -6 dB each; all and nothing
-    torch.testing.assert_close(given.facts[:, 4:6], levels, atol=0.01, rtol=0)
-    for many, one in zip(given, alone, strict=True):
+    torch.testing.assert_close(seen.facts[:, 4:6], levels, atol=0.01, rtol=0)
+    for many, one in zip(seen, alone, strict=True):
         torch.testing.assert_close(many[0], one[0], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("n", [48_000, 1_920, 3 * 46_080])
+@pytest.mark.parametrize("n_stems", [1, 3])
+def test_the_graph_is_the_network(judge, judge_weights, n, n_stems):
+    mixture = noise(3.0)[:n]
+    vectors = np.stack([judge._embed(word) for word in ("dog", "rain", "piano")[:n_stems]])
+    stems = np.stack([0.3 * mixture, noise(3.0, seed=1)[:n], 0 * mixture][:n_stems])
+    found = compare(judge.engine, listen(judge.engine, mixture, vectors), stems, range(n_stems), vectors)
+    theirs = in_torch(checkpoints.load(judge_weights, "judge"))(found)
+    for mine, its in zip(judge._network(found), theirs, strict=True):
+        np.testing.assert_allclose(mine, its, atol=1e-4)
 
 
 def test_long_sound_is_the_mean_of_its_windows(judge):
@@ -292,9 +299,12 @@ def test_export_is_float16(tmp_path):
 
 def test_what_ten_seconds_cost(judge):
     """In operations, which are the same on every machine."""
-    mixture, stem = noise(10.0), noise(10.0, seed=1)
+    mixture, stems = noise(10.0)[:480_000], noise(10.0, seed=1)[None, :480_000]
+    engine = TorchEngine(load_network(WEIGHTS), load_tower())
+    vectors = judge._embed("dog")[None]
     with FlopCounterMode(display=False) as counted:
-        judge.judge(mixture, [stem], ["dog"])
+        found = compare(engine, listen(engine, mixture, vectors), stems, [0], vectors)
+        load_judge()(*given(*map(torch.from_numpy, found)))
     assert counted.get_total_flops() < 30e9
 
 

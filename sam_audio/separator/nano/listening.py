@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peav.nano.audio import FRAME, FRAME_LEVEL, WINDOW, AudioTower, level_gain
-from sam_audio.separator.nano.bands import HOP
-from sam_audio.separator.nano.network import Conditions, padded_frames
+from peav.nano.audio import AudioTower, level_gain
+from peav.nano.sound import FRAME, FRAME_LEVEL, WINDOW
+from sam_audio.separator.nano.bands import HOP, MOST_GAIN, padded_frames
+from sam_audio.separator.nano.network import Analysis, Conditions, MaskNetwork, Response
 from sam_audio.separator.nano.rivals import Candidates, Rivalry
 
 
@@ -29,9 +30,7 @@ def hear(tower: AudioTower, sound: Tensor, n_frames: int) -> list[Tensor]:
     sound = sound[..., : n_frames * HOP]
     # silence goes before the sound: the newest is then heard with all that led to it
     sound = F.pad(sound, (-length % WINDOW, length - sound.shape[-1]))
-    level = level_gain(
-        sound.square().mean(dim=1), at_most=1e6
-    )  # stems do not depend on the recording's level
+    level = level_gain(sound.square().mean(dim=1), at_most=MOST_GAIN)
     mel = tower.mel((sound * level[..., None]).flatten(0, 1)).unflatten(0, sound.shape[:2])
     return tower.trunk((torch.logsumexp(2 * mel, dim=1) - math.log(sound.shape[1])) / 2)
 
@@ -83,6 +82,24 @@ def conditions_of(
     own = resembles(vectors)
     candidates = rivalry.candidates(vectors, valid, own, labels, asked.together)
     return Conditions(vectors, valid, _tracks(own, valid, asked)), candidates
+
+
+def answer(
+    network: MaskNetwork,
+    tower: AudioTower,
+    analysis: Analysis,
+    energies: Tensor,
+    frames: Tensor,
+    asked: Asked,
+    tell_when: bool,
+) -> Response:
+    """Asks of what was heard: analysis, energies (B, N_BANDS, T) and the tower's frames (B, T / 2, 384)."""
+
+    def resembles(words: Tensor) -> Tensor:
+        return frame_logits(tower, frames, words)[..., : energies.shape[-1]]
+
+    conditions, candidates = conditions_of(asked, resembles, network.rivalry)
+    return network.respond(analysis, conditions, energies, candidates, tell_when)
 
 
 def _tracks(activity: Tensor | None, valid: Tensor, asked: Asked) -> Tensor | None:

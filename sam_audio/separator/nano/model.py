@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peav.nano.text import TextTower
+from peav.nano.graphs import TextGraph
 from sam_audio.errors import as_model_error
 from sam_audio.separator.base import SeparationModel, Variant
 from sam_audio.separator.nano.bands import SAMPLE_RATE
-from sam_audio.separator.nano.engine import WEIGHTS, Engine, load_engine
+from sam_audio.separator.nano.engine import WEIGHTS, Engine
 from sam_audio.separator.nano.live import LiveModel
+from sam_audio.separator.nano.loading import load_engine
 from sam_audio.separator.nano.masker import Listening, Replayed, Window, Written
 from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.stream import NanoStream, emitted
@@ -41,18 +42,18 @@ class NanoSeparator(SeparationModel):
         self._memory: Path | None = None  # of masks
         self.engine: Engine = load_engine(weights, device)
         with as_model_error():
-            self.text_tower = TextTower.from_pretrained("nano")
+            self.text_tower = TextGraph()
 
     def encode(self, texts: list[str]) -> list[Condition]:
         """Texts as vectors of the joint space."""
-        vectors = self.text_tower.embed(texts).numpy()
+        vectors = self.text_tower.embed(texts)
         return [Condition(text, vector, text=text) for text, vector in zip(texts, vectors, strict=True)]
 
     def reads(self, text: str) -> bool:
-        return self.text_tower.reads(text)
+        return self.text_tower.words.reads(text)
 
     def meant(self, text: str) -> str | None:
-        return meant(text, self.text_tower.knows)
+        return meant(text, self.text_tower.words.knows)
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
         return self.open_bent(conditions, channels, [strength])

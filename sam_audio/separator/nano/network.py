@@ -18,8 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peav.nano.audio import SCALES, mel_position
-from sam_audio.separator.nano.bands import N_BANDS, N_FFT, SAMPLE_RATE, band_edges
+from peav.nano.audio import SCALES
+from peav.nano.sound import mel_position
+from sam_audio.separator.nano.bands import (
+    N_BANDS,
+    N_FFT,
+    SAMPLE_RATE,
+    TIME_MULTIPLE,
+    band_edges,
+    newest,
+    padded_frames,
+)
 from sam_audio.separator.nano.rivals import COARSE, Candidates, Rivalry, coarse
 
 
@@ -90,14 +99,6 @@ class Analysis:
     n_frames: int = field(default=0)  # before padding to TIME_MULTIPLE
 
 
-TIME_MULTIPLE = 16  # the trunk halves time four times
-
-
-def padded_frames(n_frames: int) -> int:
-    """How many frames the trunk is given of an excerpt of ``n_frames``."""
-    return -(-n_frames // TIME_MULTIPLE) * TIME_MULTIPLE
-
-
 def silence(layer: nn.Module) -> None:
     """Zeroes a layer, so that the branch it closes adds nothing until it has learned to."""
     for parameter in layer.parameters():
@@ -163,17 +164,12 @@ class Hearing(nn.Module):
             weights = torch.from_numpy(_rows_to_rows(rows, N_BANDS // 2 ** (level + 1)))
             self.register_buffer(f"rows{level}", weights, persistent=False)
 
-    def forward(self, maps: list[Tensor], n_columns: int) -> list[Tensor]:
-        """What to add at each level.
-
-        Args:
-            maps: of the tower's trunk, (B, C, t, mel rows) each.
-            n_columns: T / 16; the maps end where the excerpt ends and may begin before it.
-        """
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """What to add at each level: maps of the tower's trunk, of the excerpt and no more, (B, C, t, mel rows) each
+        -> (B, C of the level, bands, t) each."""
         added = []
         for level, (lateral, heard) in enumerate(zip(self.laterals, maps, strict=True)):
-            n = n_columns * 2 ** (len(maps) - 1 - level)
-            x = lateral(heard[:, :, heard.shape[2] - n :].contiguous())
+            x = lateral(heard.contiguous())
             weights = getattr(self, f"rows{level}").to(x.dtype)
             added.append(torch.einsum("bctm,fm->bcft", x, weights))
         return added
@@ -227,7 +223,7 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor, maps: list[Tensor] | None = None) -> Analysis:
         """Shapes: x (B, 2, N_BANDS, T), T a multiple of TIME_MULTIPLE; maps: see :class:`Hearing`."""
-        heard = self.hearing(maps, x.shape[-1] // TIME_MULTIPLE) if self.hearing and maps else None
+        heard = self.hearing(maps) if self.hearing and maps else None
         x = self.stem(x) + self.band_embedding
         skips = []
         for level, encoder in enumerate(self.encoders):
@@ -397,12 +393,13 @@ class MaskNetwork(nn.Module):
 
         Args:
             features: (B, 2, N_BANDS, T), any T >= 1.
-            maps: of the audio tower's trunk for the same sound, where the network ``hears``.
+            maps: of the audio tower's trunk for the same sound, where the network ``hears``; they may begin earlier.
         """
         n_frames = features.shape[-1]
         padding = padded_frames(n_frames) - n_frames
         padded = F.pad(features, (0, padding, 0, 0), mode="replicate") if padding else features
-        analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last), maps)
+        heard = None if maps is None else newest(maps, padded.shape[-1])
+        analysis = self.trunk(padded.contiguous(memory_format=torch.channels_last), heard)
         analysis.n_frames = n_frames
         return analysis
 
@@ -443,18 +440,18 @@ class MaskNetwork(nn.Module):
     ) -> Tensor:
         """Mask logits of prompts that compete with what else may sound; on all frames of the padded excerpt."""
         assert self.rivalry is not None
+        heard = _heard(candidates.vectors, candidates.activity, conditions)
+        others = self._coefficients(analysis, heard)[0]
         with torch.no_grad():
-            heard = _heard(candidates.vectors, candidates.activity, conditions)
-            others, *_ = self._coefficients(analysis, heard)
             padding = analysis.bases.shape[-1] - energies.shape[-1]
             cells = F.avg_pool1d(F.pad(energies, (0, padding)), COARSE)
             bases = F.avg_pool2d(analysis.bases, COARSE)
             masks, rough = (_mix(bases, c).float().sigmoid().flatten(-2) for c in (coefficients, others))
-            index, fits = self.rivalry.choose(masks, rough, coarse(cells), candidates)
-        flat = index.flatten(1)
-        heard = _heard(*candidates.take(flat), conditions)
-        rivals = self._logits(analysis, self._coefficients(analysis, heard)[0]).unflatten(1, index.shape[1:])
-        plausible = candidates.plausible.gather(1, flat).unflatten(1, index.shape[1:])
+            shares, fits = self.rivalry.choose(masks, rough, coarse(cells), candidates)
+        # masks are linear in coefficients: those of a rival that several share are the mean of theirs
+        mixed = torch.einsum("bnrm,bmkt->bnrkt", shares.to(others.dtype), others)
+        rivals = self._logits(analysis, mixed.flatten(1, 2)).unflatten(1, shares.shape[1:3])
+        plausible = (shares * candidates.plausible[:, None, None]).sum(dim=-1)
         return self.rivalry(own, rivals, plausible, fits)
 
     def _coefficients(self, analysis: Analysis, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:

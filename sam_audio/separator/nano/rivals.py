@@ -20,6 +20,7 @@ N_RIVALS = 2  # of one prompt
 COARSE = 4  # rivals are chosen on cells of 4 bands by 80 ms
 _SAME = 0.6  # of its best similarity to any word: a label this near to a prompt means the same
 _HYPERNYM = 0.85  # of the same: the prompt asks for all sounds of this kind
+_NEARLY = 0.1  # less fit by this share than the best: still has a part in its place
 _NEVER = -1e4
 # Of guesses from marked time (see Rivalry.guess); measured in docs/quality.md.
 _FEW_FRAMES = 20.0  # unmarked frames, of 20 ms, that say half of what many would say
@@ -40,12 +41,6 @@ class Candidates:
     plausible: Tensor
     activity: Tensor
     same: Tensor
-
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors and activity of chosen ones: index (B, R) -> (B, R, 384), (B, R, T)."""
-        return tuple(  # type: ignore[return-value]
-            x.gather(1, index[..., None].expand(-1, -1, x.shape[-1])) for x in (self.vectors, self.activity)
-        )
 
 
 class Rivalry(nn.Module):
@@ -143,27 +138,31 @@ class Rivalry(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Rivals one after the other, each the best at covering what is still left.
 
+        Candidates that fit nearly as well as the best share its place, so that what a processor rounds decides nothing.
+
         Args:
             masks: rough ones of the prompts, (B, N, cells); ``others``: of the candidates, (B, M, cells).
             energies: of the mixture, (B, cells).
 
         Returns:
-            Indices of candidates (B, N, R), and how well they fit, 0..1; 0 for those that are none.
+            The candidates' shares of each rival (B, N, R, M), which sum to 1, and how well it fits (B, N, R), 0..1;
+            both are 0 where there is none.
         """
         total = energies.sum(dim=-1)[:, None, None].clamp_min(1e-9)
         weighted = others * energies[:, None]
         size = weighted.sum(dim=-1)[:, None] / total + 0.05
         likely = candidates.plausible.sigmoid().sqrt()[:, None]
         left = 1 - masks
-        indices, fits = [], []
+        shares, fits = [], []
         for _ in range(min(N_RIVALS, others.shape[1])):
             fit = torch.einsum("bmc,bnc->bnm", weighted, left) / total / size * likely
-            best, index = fit.masked_fill(candidates.same, 0).max(dim=-1)
-            indices.append(index)
-            fits.append(best)
-            chosen = others.gather(1, index[..., None].expand(-1, -1, others.shape[-1]))
-            left = left * (1 - chosen * (best > 0)[..., None])
-        return torch.stack(indices, dim=-1), torch.stack(fits, dim=-1)
+            fit = fit.masked_fill(candidates.same, 0)
+            near = (fit - (1 - _NEARLY) * fit.amax(dim=-1, keepdim=True)).clamp_min(0)
+            share = near / near.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+            shares.append(share)
+            fits.append((share * fit).sum(dim=-1))
+            left = left * (1 - share @ others)
+        return torch.stack(shares, dim=2), torch.stack(fits, dim=-1)
 
     def forward(self, own: Tensor, rivals: Tensor, plausible: Tensor, fits: Tensor) -> Tensor:
         """Mask logits after the competition.

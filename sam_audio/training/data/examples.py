@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from peav import checkpoints
-from peav.nano.audio import FRAME
 from peav.nano.precision import autocast
+from peav.nano.sound import FRAME
 from peav.nano.video import BackboneFeatures, VideoTower
 from sam_audio.io.target import whole_file
-from sam_audio.separator.nano.engine import load_tower
+from sam_audio.separator.nano.torch_engine import load_tower
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
 from sam_audio.training.data.mixing import Pools
 from sam_audio.training.data.pictures import HELD_OUT, picture_features, read_pictures

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from peav import checkpoints
-from peav.nano.audio import CLIP, FRAME_LEVEL, TEACHER, AudioConfig, AudioTower, levelled
+from peav.nano.audio import AudioConfig, AudioTower, levelled
 from peav.nano.precision import autocast
+from peav.nano.sound import CLIP, FRAME_LEVEL, TEACHER
 from peav.nano.text import TextTower
 from sam_audio.io.target import whole_file
 from sam_audio.training.data.bank import Bank

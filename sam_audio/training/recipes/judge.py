@@ -23,25 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from judge.nano import Given, JudgeNetwork, compare, listen, listener
+from judge.nano import compare, listen, listener
+from judge.network import Given, JudgeNetwork, given
 from judge.scales import Measured, measure, scores_of
 from judge.types import AXES
-from peav import checkpoints
+from peav import checkpoints, threads
 from peav.nano.audio import AudioTower
 from peav.nano.precision import autocast
 from peav.nano.text import TextTower
 from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
-from sam_audio.separator.nano.bands import HOP, istft, power, stft, to_bands, to_bins
-from sam_audio.separator.nano.engine import (
-    WEIGHTS,
-    Engine,
-    Question,
-    TorchEngine,
-    load_network,
-    load_tower,
-)
+from sam_audio.separator.nano.bands import HOP
+from sam_audio.separator.nano.engine import WEIGHTS, Engine, Question
+from sam_audio.separator.nano.spectra import istft, power, stft, to_bands, to_bins
 from sam_audio.separator.nano.synthesis import hedged
+from sam_audio.separator.nano.torch_engine import TorchEngine, load_network, load_tower
 from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.mixing import Mixer, Mixture
 from sam_audio.training.log import short
@@ -175,12 +171,13 @@ def examples(mixer: Mixer, maker: StemMaker, engine: Engine, text: TextTower) ->
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(0)
         vectors = text.embed([p.phrases[rng.integers(len(p.phrases))] for p in mixture.prompts])
-        known = listen(engine, torch.from_numpy(mixed), vectors.numpy())
+        known = listen(engine, mixed, vectors.numpy())
         made = list(maker.stems(mixture, vectors, STEMS, shares))
         rows = [which for which, _, _ in made]
-        stems = torch.from_numpy(np.stack([stem for _, stem, _ in made]))
-        given = compare(engine, known, stems, rows, vectors[rows].numpy())
-        for (which, stem, separated), *sensed in zip(made, *given, strict=True):
+        stems = np.stack([stem for _, stem, _ in made])
+        found = compare(engine, known, stems, rows, vectors[rows].numpy())
+        seen = given(*(torch.from_numpy(x) for x in found))
+        for (which, stem, separated), *sensed in zip(made, *seen, strict=True):
             members = mixture.prompts[which].members
             target = sources[members].sum(0) if members else np.zeros_like(mixed)
             present = bool(np.square(target).sum() > 1e-5 * np.square(mixed).sum())
@@ -201,10 +198,10 @@ _OFFSET = torch.tensor([2.0, 2.0, 2.0, 0.0])[:, None, None]
 _STEPS = torch.tensor([80.0, 80.0, 80.0, 255.0])[:, None, None]
 
 
-def _packed(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _packed(seen: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is kept of one stem."""
-    image = ((given.image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8)
-    return image.numpy(), given.track.half().numpy(), given.facts.numpy()
+    image = ((seen.image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8)
+    return image.numpy(), seen.track.half().numpy(), seen.facts.numpy()
 
 
 def _given(data: dict[str, Tensor], rows: Tensor | slice) -> Given:
@@ -231,7 +228,7 @@ def make_examples(
 
 
 def _make_shard(path: Path, bank_dir: Path, separators: list[Path], split: str, seed: int) -> str:
-    torch.set_num_threads(1)
+    threads.use(1)
     engine, text = listener(), TextTower.from_pretrained("nano")
     mixer = Mixer(Bank(bank_dir), split, SECONDS, seed)
     source = examples(mixer, StemMaker(separators, load_tower(), mixer.rng), engine, text)
@@ -279,10 +276,10 @@ def train(
         order = torch.randperm(n)
         losses = []
         for rows in order[: n // batch * batch].view(-1, batch):
-            given = _given(data, rows)
-            given = given._replace(facts=given.facts + 0.03 * torch.randn_like(given.facts))
+            seen = _given(data, rows)
+            seen = seen._replace(facts=seen.facts + 0.03 * torch.randn_like(seen.facts))
             with autocast():
-                scores, present = network(*given)
+                scores, present = network(*seen)
             there = data["present"][rows]
             # nearly squares: the mean of what may be true is what correlates best with it
             errors = F.smooth_l1_loss(scores[there], data["scores"][rows][there], beta=2.0, reduction="none")

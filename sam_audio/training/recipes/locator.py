@@ -43,7 +43,7 @@ def fit(locator: NanoLocator, bank_dir: Path, n: int, seed: int = 0) -> Calibrat
             for start in range(0, len(scene.samples), CHUNK_SAMPLES)
         )
         found = facts(locator.evidence(windows, asked))[..., ::EVERY]
-        rows.append(found.transpose(1, 2).flatten(0, 1).numpy())
+        rows.append(np.swapaxes(found, 1, 2).reshape(-1, found.shape[1]))
         truths.append(sounding(scene, asked)[:, ::EVERY].ravel())
         weight = np.where(np.arange(len(asked)) < len(present), 1.0, ABSENT_WEIGHT)
         weights.append(np.repeat(weight, found.shape[-1]))

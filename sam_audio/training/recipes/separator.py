@@ -22,15 +22,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from peav import checkpoints
-from peav.nano.audio import FRAME, SCALES, AudioTower
+from peav.nano.audio import SCALES, AudioTower
 from peav.nano.precision import autocast
+from peav.nano.sound import FRAME
 from sam_audio.io.target import whole_file
-from sam_audio.separator.nano.bands import HOP, N_BANDS, features, stft, to_bands
-from sam_audio.separator.nano.engine import WEIGHTS, load_tower, network_of
+from sam_audio.separator.nano.bands import HOP, N_BANDS
+from sam_audio.separator.nano.engine import WEIGHTS
 from sam_audio.separator.nano.listening import Asked, conditions_of, frame_logits, hear
 from sam_audio.separator.nano.network import Conditions, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.rivals import Candidates
+from sam_audio.separator.nano.spectra import features, stft, to_bands
+from sam_audio.separator.nano.torch_engine import load_tower, network_of
 from sam_audio.training.data import labels as label_table
 from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.examples import Examples, load_examples

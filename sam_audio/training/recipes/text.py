@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from peav.checkpoints import save
 from peav.nano.precision import autocast
 from peav.nano.text import Block, TextConfig, TextTower
+from peav.nano.words import Words
 from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
 from sam_audio.training.data.collect import fetch, read_manifest
@@ -134,7 +135,8 @@ def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str]) -> Te
     The answers are reduced to the embedding's size by their principal components; `head` maps them back.
     """
     torch.manual_seed(0)
-    tower = TextTower(TextConfig(vocabulary=len(pieces)), tokenizer)
+    config = TextConfig(vocabulary=len(pieces))
+    tower = TextTower(config, Words(tokenizer, config.longest))
     known = Tokenizer.from_str(teacher.tokenizer_json).get_vocab()
     first, last = known["[CLS]"], known["[SEP]"]
     tokens = torch.tensor([[first, known[piece], last] for piece in pieces])

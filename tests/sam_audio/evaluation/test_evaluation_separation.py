@@ -22,7 +22,7 @@ from sam_audio.evaluation.separation import (
     mixtures,
     to_csv,
 )
-from sam_audio.separator.nano.bands import istft, stft, to_bands, to_bins
+from sam_audio.separator.nano.spectra import istft, stft, to_bands, to_bins
 from sam_audio.training.data.bank import ShardWriter, build_song_shards
 from sam_audio.training.data.mixing import Mixture, Query, Source
 

@@ -5,20 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam_audio.separator.nano.bands import (
-    HOP,
-    N_BANDS,
-    N_BINS,
-    N_FFT,
-    SAMPLE_RATE,
-    band_edges,
-    band_of_bin,
-    features,
-    istft,
-    stft,
-    to_bands,
-    to_bins,
-)
+from sam_audio.separator.nano.bands import HOP, N_BANDS, N_BINS, N_FFT, SAMPLE_RATE, band_edges
+from sam_audio.separator.nano.spectra import band_of_bin, features, istft, stft, to_bands, to_bins
 
 
 def test_bands_partition_the_bins_and_never_get_narrower():

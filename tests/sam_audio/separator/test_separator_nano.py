@@ -12,7 +12,7 @@ import torch
 from peav.nano import precision
 from sam_audio.errors import ModelError, UserError
 from sam_audio.separator import load
-from sam_audio.separator.nano import engine
+from sam_audio.separator.nano import torch_engine
 from sam_audio.separator.nano.bands import HOP, N_BANDS, N_FFT, SAMPLE_RATE
 from sam_audio.separator.nano.overhearing import alone, opinion
 from sam_audio.separator.nano.stream import OVERLAP_FRAMES, WINDOW_FRAMES
@@ -377,7 +377,7 @@ def test_casting_once_changes_nothing(tiny_weights, monkeypatch):
     mixture = tiny.noise(2, 3, RATE)
     cast = load(str(tiny_weights))
     assert cast.engine.network.trunk.stem.weight.dtype == torch.bfloat16
-    monkeypatch.setattr(engine, "cast_once", lambda network: network)
+    monkeypatch.setattr(torch_engine, "cast_once", lambda network: network)
     plain = load(str(tiny_weights))
     assert plain.engine.network.trunk.stem.weight.dtype == torch.float32
     np.testing.assert_array_equal(separate(cast, mixture), separate(plain, mixture))

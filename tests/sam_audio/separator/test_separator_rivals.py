@@ -133,8 +133,11 @@ def test_the_rival_that_covers_the_rest_is_chosen_first():
         torch.zeros(1, 4, T),
         torch.zeros(1, 1, 4, dtype=torch.bool),
     )
-    index, fits = Rivalry(4, 0, 384).choose(masks, others, torch.ones(1, 5), candidates)
-    assert index[0, 0].tolist() == [1, 2]  # what the first has taken, the second cannot explain again
+    shares, fits = Rivalry(4, 0, 384).choose(masks, others, torch.ones(1, 5), candidates)
+    chosen = torch.tensor([[0.0, 1, 0, 0], [0, 0, 1, 0]])
+    torch.testing.assert_close(
+        shares[0, 0], chosen, atol=1e-4, rtol=0
+    )  # what the first has taken, the second cannot explain again
     assert 1 > fits[0, 0, 0] > fits[0, 0, 1] > 0.5
 
 
@@ -145,8 +148,28 @@ def test_what_means_the_same_is_never_a_rival():
         torch.zeros(1, 2, T),
         torch.ones(1, 1, 2, dtype=torch.bool),
     )
-    _, fits = Rivalry(2, 0, 384).choose(pieces([0, 0]), pieces([1, 1], [1, 0]), torch.ones(1, 2), candidates)
-    assert not fits.any()
+    found = Rivalry(2, 0, 384).choose(pieces([0, 0]), pieces([1, 1], [1, 0]), torch.ones(1, 2), candidates)
+    assert not any(x.any() for x in found)
+
+
+def test_rivals_that_fit_nearly_as_well_share_a_place_whatever_the_last_bit_says():
+    candidates = Candidates(
+        torch.zeros(1, 3, 384),
+        torch.full((1, 3), 4.0),
+        torch.zeros(1, 3, T),
+        torch.zeros(1, 1, 3, dtype=torch.bool),
+    )
+
+    def choice(more: float) -> tuple[torch.Tensor, torch.Tensor]:
+        others = pieces([0.5 + more, 0.1, 0.0], [0.5 - more, 0.0, 0.1], [0.0, 0.0, 0.1])
+        return Rivalry(3, 0, 384).choose(pieces([0, 0, 0]), others, torch.ones(1, 3), candidates)
+
+    one, other = choice(1e-6), choice(-1e-6)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
+    assert one[0].shape == (1, 1, 2, 3)
+    assert one[0][0, 0, 0].tolist() == pytest.approx([0.5, 0.5, 0], abs=1e-3)
+    assert choice(0.4)[0][0, 0, 0].tolist() == pytest.approx([1, 0, 0], abs=1e-4)
 
 
 def test_coarse_cells_are_means_of_bands():

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from judge.nano import N_FACTS, N_ROWS
+from judge.network import N_FACTS, N_ROWS
 from judge.scales import Measured, scores_of
 from peav.nano.audio import AudioTower
 from peav.nano.text import TextTower
-from sam_audio.separator.nano.engine import TorchEngine, load_network
+from sam_audio.separator.nano.torch_engine import TorchEngine, load_network
 from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.mixing import Mixer
 from sam_audio.training.recipes import judge as training

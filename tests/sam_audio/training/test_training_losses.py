@@ -8,8 +8,8 @@ import tiny
 import torch
 
 from judge.metrics import si_sdr
-from sam_audio.separator.nano.bands import istft, stft, to_bins
 from sam_audio.separator.nano.network import Conditions
+from sam_audio.separator.nano.spectra import istft, stft, to_bins
 from sam_audio.training.losses import BandStatistics, Energies, separation_loss
 from sam_audio.training.recipes.separator import spectral_statistics
 
@@ -174,8 +174,8 @@ def test_the_ideal_mask_has_the_lowest_loss():
 
 
 def test_a_tiny_network_learns_a_tiny_batch():
-    from sam_audio.separator.nano.bands import features
     from sam_audio.separator.nano.network import MaskNetwork
+    from sam_audio.separator.nano.spectra import features
 
     torch.manual_seed(0)
     network = MaskNetwork(tiny.CONFIG)

@@ -13,12 +13,13 @@ import tiny
 import torch
 
 from peav import checkpoints
-from peav.nano.audio import FRAME_LEVEL, AudioTower
-from sam_audio.separator.nano.bands import features
-from sam_audio.separator.nano.engine import network_of
+from peav.nano.audio import AudioTower
+from peav.nano.sound import FRAME_LEVEL
 from sam_audio.separator.nano.network import Conditions, Response
 from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.rivals import N_CANDIDATES
+from sam_audio.separator.nano.spectra import features
+from sam_audio.separator.nano.torch_engine import network_of
 from sam_audio.training.data.examples import Examples, build_examples, load_examples
 from sam_audio.training.data.labels import hypernyms, load_labels
 from sam_audio.training.data.mixing import HOP, Mixture, Query, Source

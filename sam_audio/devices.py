@@ -1,0 +1,46 @@
+"""Where networks compute."""
+
+from __future__ import annotations
+
+import ctypes.util
+import platform
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from sam_audio.errors import UserError, needing_extras
+
+# of drivers: NVIDIA's, AMD's, and the one that Windows lends its Linux
+_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+def choose_device(device: str) -> str:
+    """Resolves ``auto`` and checks that the device is there.
+
+    Raises:
+        UserError: unknown, or not on this machine; or torch is needed and not installed.
+    """
+    kind = device if device == "auto" else device.split(":")[0]
+    if kind not in ("auto", "cpu", "cuda", "mps"):
+        raise UserError(f"{device} is not a device: use auto, cpu, cuda or mps")
+    if kind == "cpu":
+        return device
+    if kind == "auto" and not (may_have_gpu() and find_spec("torch")):
+        return "cpu"
+    with needing_extras(f"computing on {kind}"):
+        import torch
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[kind]:
+        raise UserError(f"this machine has no {kind}: use --device cpu")
+    return device
+
+
+def may_have_gpu() -> bool:
+    """Whether there is a sign of a GPU that torch could use; to ask torch, which knows, takes seconds."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        return ctypes.util.find_library("nvcuda") is not None
+    return any(Path(file).exists() for file in _GPU_FILES)

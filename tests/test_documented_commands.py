@@ -1,0 +1,99 @@
+"""What the docs show is what the commands do: README's examples run, and all documented options exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+from sam_audio.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "plugins").glob("*/README.md")),
+]
+PROGRAMS = ("separate", "sam-audio")
+# these train, measure on data that is not there, open pages or go on for ever
+NOT_RUN = ("train", "eval", "app", "live", "serve", "data")
+
+
+def documented(text: str) -> list[tuple[str, str]]:
+    """Commands of the console blocks of a page, each with what it prints."""
+    found: list[tuple[str, str]] = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for command, shown in re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            found.append((command.replace("\\\n", " "), shown))
+    return found
+
+
+def arguments_of(command: str) -> list[str]:
+    """Program and arguments without what brings them about; empty for other programs."""
+    words = shlex.split(command.split("&&")[-1].split(";")[0], comments=True)
+    words = words[2:] if words[:2] == ["uv", "run"] else words
+    return words if words and words[0] in PROGRAMS else []
+
+
+def alike(text: str) -> str:
+    """All numbers are the same: they change with weights and machines."""
+    return re.sub(r" +\n", "\n", re.sub(r" +", " ", re.sub(r"[-+]?\d+(\.\d+)?", "N", text))).strip()
+
+
+README = [
+    (command, shown)
+    for command, shown in documented((ROOT / "README.md").read_text())
+    if arguments_of(command) and arguments_of(command)[1] not in NOT_RUN
+]
+
+
+def test_readme_shows_commands():
+    assert len(README) >= 7
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the examples, in which one command leaves what the next one takes."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    return folder
+
+
+@pytest.mark.parametrize(("command", "shown"), README, ids=[command for command, _ in README])
+def test_readme_is_true(run_command, place, monkeypatch, command, shown):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("SAM_AUDIO_CACHE", str(place / "cache"))
+    monkeypatch.setenv("COLUMNS", "120")
+    done = run_command(*arguments_of(command))
+    printed = done.out + (f"{done.code}\n" if command.endswith("echo $?") else "")
+    if not command.endswith("echo $?"):
+        assert done.code == 0, done.err
+    lines, wanted = alike(printed).splitlines(), alike(shown).splitlines()
+    if "search" in command or "classify" in command or "locate" in command:  # order and number may change
+        assert {len(line.split()) for line in lines} == {len(line.split()) for line in wanted}
+    else:
+        assert lines == wanted
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
+def test_documented_options_exist(page):
+    group = typer.main.get_command(app)
+    for command, _ in documented(page.read_text()):
+        words = arguments_of(command)
+        if not words:
+            continue
+        inner = group.commands["separate"] if words[0] == "separate" else group
+        rest = words[1:]
+        while hasattr(inner, "commands"):
+            assert rest and rest[0] in inner.commands, f"{page.name}: {command}"
+            inner, rest = inner.commands[rest[0]], rest[1:]
+        context = inner.make_context("x", [], resilient_parsing=True)
+        known = {flag for param in inner.get_params(context) for flag in [*param.opts, *param.secondary_opts]}
+        for word in rest:
+            flag = word.split("=")[0]
+            if re.fullmatch(r"--?[a-z][a-z-]*", flag):
+                assert flag in known, f"{page.name}: {command} has {flag}"

@@ -48,7 +48,7 @@ FORMAT = 1  # of examples: counts up when what makes them changes
 SECONDS = 5.76  # six windows of the audio tower
 PER_SHARD = 200  # mixtures
 STEMS = 5  # of each mixture
-PLAIN_SHARE = 0.5  # of mixtures that are two or three sources, mostly with stems as separators make them
+PLAIN_SHARE = 0.35  # of mixtures that are two or three sources, mostly with stems as separators make them
 PLAIN = (
     ("event", "event"),
     ("event", "ambience"),

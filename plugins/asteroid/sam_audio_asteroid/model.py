@@ -14,6 +14,7 @@ from torch import nn
 
 from sam_audio.errors import ModelError
 from sam_audio.separator.base import SeparationModel, SeparationStream
+from sam_audio.separator.windowed import WindowedStream
 from sam_audio.types import Condition, Samples
 
 WINDOW_S, FADE_S = 8.0, 1.0
@@ -100,46 +101,13 @@ class BlindSeparator(SeparationModel):
         return soxr.resample(mono, self.sample_rate, self.embedder.sample_rate).astype(np.float32)
 
 
-class _Stream(SeparationStream):
-    """Windows that overlap by a crossfade, the same wherever the input was cut."""
-
+class _Stream(WindowedStream):
     def __init__(self, model: BlindSeparator, conditions: list[Condition], channels: int) -> None:
-        self.model, self.conditions, self.channels = model, conditions, channels
         rate = model.sample_rate
-        self.window, self.fade = round(WINDOW_S * rate), round(FADE_S * rate)
-        self._held = np.zeros((channels, 0), np.float32)
-        self._tail: Samples | None = None  # stems of the last window's end, already faded out
+        super().__init__(len(conditions), channels, round(WINDOW_S * rate), round(FADE_S * rate))
+        self.model, self.conditions = model, conditions
 
-    def push(self, samples: Samples) -> Samples:
-        self._held = np.concatenate([self._held, samples], axis=1)
-        done = []
-        # one sample more: the last window is known to be the last only when the input ends
-        while self._held.shape[1] > self.window:
-            stems = self._faded_in(self._separated(self._held[:, : self.window]))
-            fade = np.linspace(1, 0, self.fade, dtype=np.float32)
-            self._tail = stems[..., -self.fade :] * fade
-            done.append(stems[..., : -self.fade])
-            self._held = self._held[:, self.window - self.fade :]
-        return np.concatenate(done, axis=-1) if done else self._nothing()
-
-    def finish(self) -> Samples:
-        if not self._held.shape[1]:
-            return self._nothing()
-        stems = self._faded_in(self._separated(self._held))
-        self._held, self._tail = self._held[:, :0], None
-        return stems
-
-    def _faded_in(self, stems: Samples) -> Samples:
-        if self._tail is None:
-            return stems
-        n = min(self.fade, stems.shape[-1])
-        stems = stems.copy()
-        stems[..., :n] = (
-            stems[..., :n] * np.linspace(0, 1, self.fade, dtype=np.float32)[:n] + self._tail[..., :n]
-        )
-        return stems
-
-    def _separated(self, mixture: Samples) -> Samples:
+    def separated(self, mixture: Samples) -> Samples:
         """Shape: (channels, n) -> (N, channels, n)."""
         stems = np.zeros((len(self.conditions), *mixture.shape), np.float32)
         mono = mixture.mean(axis=0)
@@ -159,9 +127,6 @@ class _Stream(SeparationStream):
             if k is not None:
                 stem[:] = _istft(channels * shares[k], mixture.shape[1])
         return stems
-
-    def _nothing(self) -> Samples:
-        return np.zeros((len(self.conditions), self.channels, 0), np.float32)
 
 
 def _stft(sound: Samples) -> torch.Tensor:

@@ -30,6 +30,7 @@ from sam_audio.training.trainer import Position, Share
 
 TOY = ("low tone", "high tone")
 NAME = "flow"  # of the files that a recipe leaves
+LEVEL = 0.1  # RMS of the sound that is wanted
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,14 +124,18 @@ class FlowMatching(nn.Module):
         goal = torch.cat([self.latents(batch["target"]), self.latents(batch["residual"])], -1)
         noise, time = batch["noise"], batch["time"]
         state = torch.lerp(noise, goal, time[:, None, None])
-        velocity = self.velocity(state, time, batch)
+        velocity = self.velocity(state, time, batch, self.mixed(batch))
         return {"loss": (velocity.float() - (goal - noise)).square().mean()}
 
-    def velocity(self, state: Tensor, time: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def mixed(self, batch: dict[str, Tensor]) -> Tensor:
+        """Latents of the mixtures, twice: (B, T, 2 C)."""
         mixture = self.latents(batch["target"] + batch["residual"])
+        return torch.cat([mixture, mixture], -1)
+
+    def velocity(self, state: Tensor, time: Tensor, batch: dict[str, Tensor], mixed: Tensor) -> Tensor:
         return self.flow(
             state,
-            torch.cat([mixture, mixture], -1),
+            mixed,
             batch["text"],
             time,
             batch["video"],
@@ -142,9 +147,10 @@ class FlowMatching(nn.Module):
     @torch.no_grad()
     def separate(self, batch: dict[str, Tensor], solver: Solver) -> Tensor:
         """Target and residual (B, 2, n) of the batch's mixtures."""
+        mixed = self.mixed(batch)
 
         def field(time: float, state: Tensor) -> Tensor:
-            return self.velocity(state, torch.full((len(state),), time, device=state.device), batch)
+            return self.velocity(state, torch.full((len(state),), time, device=state.device), batch, mixed)
 
         return self.sounds(solver.integrate(field, batch["noise"]))
 
@@ -190,24 +196,16 @@ class Task:
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Items: waves target and residual (n,), text, seed, maybe video (T, C). All that is random comes from the
         seeds, so that it is the same in however many processes and sittings."""
-        dropout, batch = self.settings.dropout, self.example(len(items))
+        dropout = self.settings.dropout
+        rngs = [np.random.default_rng(item["seed"]) for item in items]
+        times = [float(rng.random()) for rng in rngs]
+        noise = [rng.standard_normal((self.n_frames, 2 * self.width), np.float32) for rng in rngs]
+        kept = [rng.random(3) >= (dropout.text, dropout.anchors, dropout.video) for rng in rngs]
         texts = self.read([item["text"] for item in items])
-        longest = max(map(len, texts))
-        batch["text"] = torch.zeros(len(items), longest, self.settings.text_width)
-        batch["text_valid"] = torch.zeros(len(items), longest, dtype=torch.bool)
-        for b, item in enumerate(items):
-            rng = np.random.default_rng(item["seed"])
-            for name in ("target", "residual"):
-                batch[name][b, 0] = torch.from_numpy(item[name])
-            batch["time"][b] = float(rng.random())
-            noise = rng.standard_normal((self.n_frames, 2 * self.width), np.float32)
-            batch["noise"][b] = torch.from_numpy(noise)
-            keep = rng.random(3) >= (dropout.text, dropout.anchors, dropout.video)
-            tokens = texts[b] if keep[0] else texts[b][:1] * 0
-            batch["text"][b, : len(tokens)] = tokens
-            batch["text_valid"][b, : len(tokens)] = True
-            # ids as the release numbers them: 0 nothing known, 3 padding, 1 is there, 2 is not
-            batch["anchor_ids"][b] = torch.tensor([0, 3, 1, 2])
+        batch = self.told(items, [text if keep[0] else None for text, keep in zip(texts, kept, strict=True)])
+        batch["time"] = torch.tensor(times)
+        batch["noise"] = torch.from_numpy(np.stack(noise))
+        for b, (item, keep) in enumerate(zip(items, kept, strict=True)):
             if keep[1]:
                 heard = item["target"].reshape(self.n_frames, -1)
                 level = np.square(heard).mean(1)
@@ -215,6 +213,22 @@ class Task:
                 batch["anchor_alignment"][b] = torch.from_numpy(np.where(active, 2, 3))
             if keep[2] and "video" in item:
                 batch["video"][b] = item["video"]
+        return batch
+
+    def told(self, items: Sequence[dict[str, Any]], texts: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """A batch of waves target and residual, with tokens (L, width) of texts, or without, and nothing else known."""
+        batch = self.example(len(items))
+        tokens = [torch.zeros(1, self.settings.text_width) if text is None else text for text in texts]
+        longest = max(map(len, tokens))
+        batch["text"] = torch.zeros(len(items), longest, self.settings.text_width)
+        batch["text_valid"] = torch.zeros(len(items), longest, dtype=torch.bool)
+        for b, (item, rows) in enumerate(zip(items, tokens, strict=True)):
+            for name in ("target", "residual"):
+                batch[name][b, 0] = torch.from_numpy(item[name])
+            batch["text"][b, : len(rows)] = rows
+            batch["text_valid"][b, : len(rows)] = True
+            # ids as the release numbers them: 0 nothing known, 3 padding, 1 is there, 2 is not
+            batch["anchor_ids"][b] = torch.tensor([0, 3, 1, 2])
         return batch
 
     def validate(self, network: FlowMatching) -> dict[str, float]:
@@ -289,7 +303,7 @@ class Task:
             text = about.text("audio")
             if text is None or not np.abs(sound).max() > 1e-4:
                 return None
-            sound *= 0.1 / max(float(np.sqrt(np.square(sound).mean())), 1e-4)
+            sound *= LEVEL / max(float(np.sqrt(np.square(sound).mean())), 1e-4)
             gain = 10 ** (rng.uniform(-5, 5) / 20)
             return {"wave": sound, "text": text, "gain": gain, "seed": sample["__seed__"]}
 

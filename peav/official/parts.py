@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -286,6 +286,24 @@ def read_part(model: type[PartedModel], weights: hub.TensorFile, part: str) -> d
     tensors = naming.from_transformers(weights.read(names), model.rules)
     tensors = {n.removeprefix(model.prefixes[part]): t for n, t in tensors.items()}
     return from_pe_names(tensors) if part == "codec" else tensors
+
+
+def rewritten(model: PartedModel, parts: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of the file that a model was opened from, in its layout, those of some parts as they are now.
+
+    Args:
+        parts: any but the codec and the image tower.
+    """
+    weights = model._weights
+    assert weights is not None
+    now = {
+        f"{model.prefixes[part]}{name}": tensor.detach().float().cpu().contiguous()
+        for part in parts
+        for name, tensor in model.part(part).state_dict().items()
+    }
+    if model.config.transformers:
+        now = naming.to_transformers(now, model.rules)
+    return {**weights.read(weights.shapes), **now}
 
 
 class _Skip(TorchFunctionMode):

@@ -20,7 +20,9 @@ from sam_audio.errors import UserError
 FOLDER = Path(__file__).with_name("recipes")
 TASKS = {  # name -> module, which has a class Task and the structure Settings of its keys
     "peav": "sam_audio.training.tasks.peav",
+    "codec": "sam_audio.training.tasks.codec",
     "flow": "sam_audio.training.tasks.flow",
+    "frame": "sam_audio.training.tasks.frame",
     "lora": "sam_audio.training.tasks.lora",
     "pit": "sam_audio.training.tasks.pit",
     "refine": "sam_audio.training.tasks.refine",

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from peav.official.codec import CodecConfig
 from sam_audio.documents import structured
+from sam_audio.errors import UserError
+from sam_audio.io.target import whole_file
 from sam_audio.separator.official import config as sizes
 from sam_audio.separator.official.dit import Block, Linear
 from sam_audio.separator.official.flow import FlowNetwork
@@ -30,6 +32,7 @@ from sam_audio.training.trainer import Position, Share
 
 TOY = ("low tone", "high tone")
 NAME = "flow"  # of the files that a recipe leaves
+CODEC = "codec.pth"  # where a file of weights was given as the codec
 LEVEL = 0.1  # RMS of the sound that is wanted
 
 
@@ -253,8 +256,13 @@ class Task:
         }
 
     def export(self, network: FlowMatching, folder: Path) -> list[Path]:
-        """`load_flow` reads this."""
-        return write_trained(folder, NAME, network.state_dict(), self.settings)
+        """`load_flow` reads this; the folder needs no other file."""
+        settings, files = self.settings, []
+        if Path(settings.codec).is_file():
+            with whole_file(folder / CODEC) as file:
+                file.write(Path(settings.codec).read_bytes())
+            settings, files = msgspec.structs.replace(settings, codec=CODEC), [folder / CODEC]
+        return [*write_trained(folder, NAME, network.state_dict(), settings), *files]
 
     def _toy(self, split: str, index: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.settings.seed, split == "valid", index])
@@ -329,7 +337,13 @@ def load_flow(folder: Path) -> tuple[FlowMatching, Task]:
         UserError: the folder does not hold one.
     """
     values, tensors = read_trained(folder, NAME, "separator")
-    task = Task(structured(values, Settings, f"{NAME}.json"))
+    settings = structured(values, Settings, f"{NAME}.json")
+    codec = settings.codec
+    if codec == CODEC:
+        codec = str(folder / CODEC)
+    elif Path(codec).exists() or codec.startswith((".", "/")):  # the file may be a stranger's
+        raise UserError(f"{folder} names {codec} as its codec: only one of its own, or of the hub, is opened")
+    task = Task(msgspec.structs.replace(settings, codec=codec))
     task.network.load_state_dict(tensors)
     return task.network.eval(), task
 

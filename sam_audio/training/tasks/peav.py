@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 from peav.joint import JointConfig, JointEncoder, pair_vectors
 from peav.losses import PairLoss, needed
+from peav.official import hub
 from peav.official.config import CONFIGS, PEAudioVideoConfig
 from peav.official.model import PEAudioVideo
+from peav.official.parts import rewritten
 from peav.official.transformer import Block
 from sam_audio.documents import structured
 from sam_audio.errors import UserError
@@ -38,6 +40,7 @@ POOL = 4  # frames of the nano tower, 40 ms each, that become one step
 NOTHING = "nothing"  # read where there is no caption; no pair counts it
 NAME = "joint"  # of the files that a recipe leaves
 KINDS = tuple(PART_OF)
+UNTAUGHT = ("codec", "vision")  # parts of a published model that never learn
 NANO = {"audio_width": 384, "video_width": 1280, "text_width": 384}
 MOST_REMEMBERED = 50_000  # clips whose features are kept in memory: 0.2 MB each
 
@@ -217,7 +220,7 @@ class Task:
     def export(self, network: Learner, folder: Path) -> list[Path]:
         """A nano as `load_joint` reads it; a published size as `PEAudioVideo.from_pretrained` does."""
         if isinstance(network.encoder, Published):
-            return _export_published(network.encoder.model, folder)
+            return _export_published(network.encoder.model, self.settings.start, folder)
         return write_trained(folder, NAME, network.encoder.state_dict(), self.settings)
 
     def _held_out(self) -> list[dict[str, Any]]:
@@ -257,10 +260,13 @@ def load_joint(folder: Path) -> tuple[JointEncoder, Task]:
         UserError: the folder does not hold one.
     """
     values, tensors = read_trained(folder, NAME, "PE-AV")
-    task = Task(structured(values, Settings, f"{NAME}.json"))
+    settings = structured(values, Settings, f"{NAME}.json")
+    if settings.model != "nano":
+        raise UserError(f"{folder} is no nano: open it with PEAudioVideo.from_pretrained")
+    task = Task(settings)
     encoder = task.network.encoder
-    assert isinstance(encoder, JointEncoder)
     encoder.load_state_dict(tensors)
+    assert isinstance(encoder, JointEncoder)
     return encoder.eval(), task
 
 
@@ -477,16 +483,25 @@ def _published(settings: Settings) -> PEAudioVideo:
         if name not in known:
             raise UserError(f"learns names {name}, which is no part: use {', '.join(sorted(known))}")
     for name, part in model.named_children():
-        part.requires_grad_(name in settings.learns if settings.learns else name not in ("codec", "vision"))
+        part.requires_grad_(name in settings.learns if settings.learns else name not in UNTAUGHT)
     return model
 
 
-def _export_published(model: PEAudioVideo, folder: Path) -> list[Path]:
-    """Tensors by the names of our parts; `start` of another recipe and `load_state_dict` take them."""
+def _export_published(model: PEAudioVideo, start: str, folder: Path) -> list[Path]:
+    """A model as `PEAudioVideo.from_pretrained` opens it, if it began with one; else its tensors by our names."""
     from safetensors.torch import save
 
-    content = save({n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()})
-    path = folder / "pe-av.safetensors"
-    with whole_file(path) as file:
-        file.write(content)
-    return [path]
+    files: dict[str, bytes]
+    if start:
+        # codec and image tower stay as they are: of the file
+        tensors = rewritten(model, [name for name, _ in model.named_children() if name not in UNTAUGHT])
+        files = {hub.WEIGHTS[0]: save(tensors)}
+        for name in ("config.json", "tokenizer.json"):
+            files[name] = hub.find(start, name, hub.PE_REVISION).read_bytes()
+    else:
+        tensors = {n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()}
+        files = {"pe-av.safetensors": save(tensors)}
+    for name, content in files.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
+    return [folder / name for name in files]

@@ -33,6 +33,7 @@ ROWS = {"audio": "A", "visual": "V", "audio_visual": "AV"}  # what a caption of 
 WORDS = {"audio": "heard", "visual": "seen", "audio_visual": "heard and seen"}
 NOT_LEARNED = -100  # as transformers marks tokens that are no part of the loss
 TOP_P = 0.9
+MOST_WRITTEN = 40  # tokens of a caption
 
 
 class Settings(recipe.Settings, frozen=True, kw_only=True):

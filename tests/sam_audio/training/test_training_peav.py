@@ -84,37 +84,47 @@ def test_pairs_and_captions_are_the_recipes(shards):
         recipe.task_of(nano(shards, "pairs.A-X=1"))
 
 
-@pytest.fixture
-def published(tmp_path):
-    return official_tiny.make(tmp_path / "tiny", PEAudioVideo)
+@pytest.fixture(params=[official_tiny.make, official_tiny.make_transformers])
+def published(tmp_path, request):
+    return request.param(tmp_path / "tiny", PEAudioVideo)
 
 
-def test_a_published_model_goes_on_learning(shards, published, tmp_path):
-    chosen = recipe.load(
-        "peav/small",
-        [
-            *(
-                f"start={published}",
-                f"data={shards}",
-                f"valid={shards}",
-                "steps=2",
-                "batch=4",
-                "accumulate=1",
-            ),
-            *("seconds=0.3", "frames=2", "strategy=ddp", "precision=fp32", "validate_every=2", "device=cpu"),
-            *("checkpointing=true", "stage=finetune", "warmup_steps=1"),
-        ],
-    )
-    task = recipe.task_of(chosen)
-    before = {n: p.detach().clone() for n, p in task.network.named_parameters()}
-    done = train(task, chosen, tmp_path / "run")
-    after = {n: p for n, p in task.network.named_parameters() if n.startswith("encoder.model.")}
-    changed = {name.split(".")[2] for name, p in after.items() if not torch.equal(p, before[name])}
-    assert {"audio", "video", "fusion", "text", "audio_head", "audio_plus_text_head"} <= changed
-    assert not {"codec", "vision"} & changed
-    assert done.files[0].stat().st_size > 1000
+def small(shards, start, *changes):
+    given = (f"start={start}", f"data={shards}", f"valid={shards}", "steps=2", "batch=4", "accumulate=1")
+    few = ("seconds=0.3", "frames=2", "strategy=ddp", "precision=fp32", "validate_every=2", "device=cpu")
+    return recipe.load("peav/small", [*given, *few, "warmup_steps=1", *changes])
+
+
+def test_a_published_model_goes_on_learning_in_two_stages(shards, published, tmp_path):
+    """What the first stage leaves is a model of the published kind, and the second starts from it."""
+    before = PEAudioVideo.from_pretrained(published).state_dict()
+    first = small(shards, published, "checkpointing=true")
+    done = train(recipe.task_of(first), first, tmp_path / "first")
+    assert {path.name for path in done.files} == {"model.safetensors", "config.json", "tokenizer.json"}
+    between = PEAudioVideo.from_pretrained(tmp_path / "first").state_dict()
+    second = small(shards, tmp_path / "first", "stage=finetune")
+    train(recipe.task_of(second), second, tmp_path / "second")
+    after = PEAudioVideo.from_pretrained(tmp_path / "second").state_dict()
+
+    def changed(one, other):
+        return {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
+
+    plus = {"audio_plus_text_head", "visual_plus_text_head"}
+    learned = {"audio", "video", "fusion", "text", "audio_head", "audio_text_head"}
+    assert learned <= changed(before, between) and not plus & changed(before, between)
+    assert learned | plus <= changed(between, after)
+    assert not {"codec", "vision"} & (changed(before, between) | changed(between, after))
     with pytest.raises(UserError, match="learns names mouth"):
-        recipe.task_of(recipe.load("peav/small", [f"start={published}", 'learns=["mouth"]']))
+        recipe.task_of(small(shards, published, 'learns=["mouth"]'))
+
+
+def test_a_nano_is_no_published_model(tmp_path):
+    (tmp_path / "joint.json").write_text(
+        '{"task": "peav", "model": "small", "start": "x", "steps": 1, "batch": 1, "data": "", "pairs": {}}'
+    )
+    (tmp_path / "joint.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with pytest.raises(UserError, match="is no nano"):
+        peav.load_joint(tmp_path)
 
 
 def test_what_a_published_size_takes():

@@ -11,7 +11,7 @@ The modules are those of `peav.official`, and carry the names of its parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,9 @@ _SPACES = {"A": "audio", "V": "visual", "AV": "audio_visual"}
 
 
 @dataclass(frozen=True)
-class JointConfig:
-    """Sizes: of the towers, of what comes in, and of the joint space."""
+class JointSizes:
+    """Of the towers, and of the joint space."""
 
-    audio_width: int
-    video_width: int
-    text_width: int
     width: int = 128
     inner: int = 256
     heads: int = 4
@@ -45,8 +42,15 @@ class JointConfig:
     def tower(self, layers: int) -> TowerConfig:
         return TowerConfig(self.width, self.inner, layers, self.heads, self.width // self.heads)
 
-    def to_dict(self) -> dict[str, int]:
-        return asdict(self)
+
+@dataclass(frozen=True)
+class JointConfig:
+    """What comes in, and how large all else is."""
+
+    audio_width: int
+    video_width: int
+    text_width: int
+    sizes: JointSizes = JointSizes()
 
 
 class JointEncoder(nn.Module):
@@ -59,14 +63,15 @@ class JointEncoder(nn.Module):
     def __init__(self, config: JointConfig, unit: bool = True) -> None:
         super().__init__()
         self.config, self.unit = config, unit
-        self.audio = AudioEncoder(config.tower(config.audio_layers), config.audio_width)
-        self.video = VideoEncoder(config.tower(config.video_layers), config.video_width)
-        self.fusion = FusionEncoder(config.tower(config.fusion_layers))
+        sizes = config.sizes
+        self.audio = AudioEncoder(sizes.tower(sizes.audio_layers), config.audio_width)
+        self.video = VideoEncoder(sizes.tower(sizes.video_layers), config.video_width)
+        self.fusion = FusionEncoder(sizes.tower(sizes.fusion_layers))
         for space in _SPACES.values():
-            setattr(self, f"{space}_head", Head(config.width, config.output))
-            setattr(self, f"{space}_text_head", Head(config.text_width, config.output))
+            setattr(self, f"{space}_head", Head(sizes.width, sizes.output))
+            setattr(self, f"{space}_text_head", Head(config.text_width, sizes.output))
         for space in ("audio", "visual"):
-            setattr(self, f"{space}_plus_text_head", Head(config.width + config.text_width, config.output))
+            setattr(self, f"{space}_plus_text_head", Head(sizes.width + config.text_width, sizes.output))
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -109,10 +110,10 @@ def load(name: str, changes: Iterable[str] = ()) -> Settings:
         raise UserError(f"{path.name} has no task that is known: write task = one of {', '.join(TASKS)}")
     kind = import_module(TASKS[task]).Settings
     for key, inner in get_type_hints(kind).items():
-        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and key in values:
-            structured(
-                values[key], inner, f"{key} of {path.name}"
-            )  # msgspec alone passes over keys in tables
+        table = is_dataclass(inner) or (isinstance(inner, type) and issubclass(inner, msgspec.Struct))
+        if table and key in values:
+            # msgspec alone passes over keys in tables
+            structured(values[key], inner, f"{key} of {path.name}")
     settings = structured(values, kind, path.name)
     for key in ("steps", "batch", "accumulate", "log_every", "save_every", "validate_every", "workers"):
         if getattr(settings, key) < 1:

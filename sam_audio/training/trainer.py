@@ -113,7 +113,8 @@ def train(task: Task, settings: Settings, run: Path, until: int | None = None) -
     learning = [p for p in network.parameters() if p.requires_grad]
     optimizer = fabric.setup_optimizers(_optimizer(learning, settings))
     average = Average(network, settings.ema)
-    step, position = _resume(fabric, run / STATE, network, optimizer, average, settings, share)
+    state = _State(fabric, run / STATE, network, optimizer, average, _identity(settings))
+    step, position = state.resume(share)
     writer = _writer(run, step) if share.rank == 0 else None
     last = min(settings.steps, settings.steps if until is None else until)
     batches = task.batches(share, settings.batch // parts, position)
@@ -150,9 +151,9 @@ def train(task: Task, settings: Settings, run: Path, until: int | None = None) -
                     for name, value in figures.items():
                         writer.add_scalar(f"valid/{name}", value, step)
             if step % settings.save_every == 0 and step < last:
-                _save(fabric, run / STATE, network, optimizer, average, settings, step, position)
+                state.save(step, position)
     if step > first:
-        _save(fabric, run / STATE, network, optimizer, average, settings, step, position)
+        state.save(step, position)
     if writer is not None:
         writer.close()
     average.take()
@@ -339,69 +340,68 @@ def _identity(settings: Settings) -> str:
     return msgspec.json.encode(values, order="sorted").decode()
 
 
-def _save(
-    fabric: Any,
-    path: Path,
-    network: Any,
-    optimizer: Any,
-    average: Average,
-    settings: Settings,
-    step: int,
-    position: Position,
-) -> None:
-    positions: list[Any] = [position]
-    if fabric.world_size > 1:
-        positions = [None] * fabric.world_size
-        dist.all_gather_object(positions, position)
-    state = {
-        "network": network,
-        "optimizer": optimizer,
-        "average": average.state(),
-        "step": step,
-        "positions": positions,
-        "settings": _identity(settings),
-    }
-    part = path.with_suffix(".part")
-    fabric.save(part, state)
-    if fabric.global_rank == 0:
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    fabric.barrier()
+@dataclass
+class _State:
+    """What a run goes on from, in a file."""
 
+    fabric: Any
+    path: Path
+    network: Any
+    optimizer: Any
+    average: Average
+    identity: str
 
-def _resume(
-    fabric: Any,
-    path: Path,
-    network: Any,
-    optimizer: Any,
-    average: Average,
-    settings: Settings,
-    share: Share,
-) -> tuple[int, Position]:
-    if not path.exists():
-        return 0, {}
-    state: dict[str, Any] = {
-        "network": network,
-        "optimizer": optimizer,
-        "average": {},
-        "step": 0,
-        "positions": [],
-        "settings": "",
-    }
-    fabric.load(path, state, weights_only=True)
-    if state["settings"] != _identity(settings):
-        raise UserError(f"{path} is the state of another recipe: choose another folder (--run), or remove it")
-    if len(state["positions"]) != share.size:
-        raise UserError(
-            f"{path} was left by {len(state['positions'])} processes: go on with as many, or each would see "
-            "the data of others"
-        )
-    average.load(state["average"])
-    if share.rank == 0:
-        log.info("going on after step %d", state["step"])
-        _forget_after(path.with_name(LOG), state["step"])
-    return int(state["step"]), dict(state["positions"][share.rank])
+    def save(self, step: int, position: Position) -> None:
+        fabric = self.fabric
+        positions: list[Any] = [position]
+        if fabric.world_size > 1:
+            positions = [None] * fabric.world_size
+            dist.all_gather_object(positions, position)
+        part = self.path.with_suffix(".part")
+        fabric.save(part, self._held(self.average.state(), step, positions, self.identity))
+        if fabric.global_rank == 0:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, self.path)
+        fabric.barrier()
+
+    def resume(self, share: Share) -> tuple[int, Position]:
+        """The step and the place in the data to go on from.
+
+        Raises:
+            UserError: the state is another recipe's, or of another number of processes.
+        """
+        path = self.path
+        if not path.exists():
+            return 0, {}
+        held = self._held({}, 0, [], "")
+        self.fabric.load(path, held, weights_only=True)
+        if held["settings"] != self.identity:
+            raise UserError(
+                f"{path} is the state of another recipe: choose another folder (--run), or remove it"
+            )
+        if len(held["positions"]) != share.size:
+            raise UserError(
+                f"{path} was left by {len(held['positions'])} processes: go on with as many, or each would see "
+                "the data of others"
+            )
+        self.average.load(held["average"])
+        if share.rank == 0:
+            log.info("going on after step %d", held["step"])
+            _forget_after(path.with_name(LOG), held["step"])
+        return int(held["step"]), dict(held["positions"][share.rank])
+
+    def _held(
+        self, average: Mapping[str, Tensor], step: int, positions: list[Any], identity: str
+    ) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "average": average,
+            "step": step,
+            "positions": positions,
+            "settings": identity,
+        }
 
 
 def _forget_after(path: Path, step: int) -> None:

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peav.joint import JointConfig, JointEncoder, pair_vectors
+from peav.joint import JointConfig, JointEncoder, JointSizes, pair_vectors
 from peav.losses import PairLoss, needed
 from peav.official import hub
 from peav.official.config import CONFIGS, PEAudioVideoConfig
@@ -45,23 +44,12 @@ NANO = {"audio_width": 384, "video_width": 1280, "text_width": 384}
 MOST_REMEMBERED = 50_000  # clips whose features are kept in memory: 0.2 MB each
 
 
-class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the towers of a nano."""
-
-    width: int = 128
-    inner: int = 256
-    heads: int = 4
-    audio_layers: int = 2
-    video_layers: int = 1
-    fusion_layers: int = 1
-    output: int = 128
-
-
 class Settings(recipe.Settings, frozen=True, kw_only=True):
     """Keys of a recipe with ``task = "peav"``.
 
     Args:
         data, valid: shards, see `sam_audio.training.data.shards`.
+        sizes: of a nano.
         pairs: weight of each, see `peav.losses`; 0 leaves one out.
         captions: "all" takes those of every kind, "label" the label in the place of each.
         seconds, frames: of a clip that are heard and seen, at most.
@@ -72,7 +60,7 @@ class Settings(recipe.Settings, frozen=True, kw_only=True):
     """
 
     model: Literal["nano", "small", "base", "large"]
-    sizes: Sizes = Sizes()
+    sizes: JointSizes = JointSizes()
     data: str | list[str]
     valid: str | list[str] = []
     pairs: dict[str, float]
@@ -160,7 +148,7 @@ class Task:
             raise UserError(f"the recipe's pairs cannot be learned: {error}") from None
         self.inputs: NanoInputs | PublishedInputs
         if settings.model == "nano":
-            config = JointConfig(**NANO, **msgspec.to_builtins(settings.sizes))
+            config = JointConfig(**NANO, sizes=settings.sizes)
             encoder: nn.Module = JointEncoder(config)
             self.inputs = NanoInputs(settings)
         else:

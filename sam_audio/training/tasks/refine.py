@@ -66,7 +66,7 @@ class Refiner(nn.Module):
         self.encoder, self.decoder, self.prefix = encoder.requires_grad_(False), decoder, prefix
         self.decoder.requires_grad_(learns == "all")
         width = decoder.get_input_embeddings().embedding_dim
-        given = len(ROWS) * encoder.config.output
+        given = len(ROWS) * encoder.config.sizes.output
         self.projector = nn.Sequential(nn.Linear(given, width), nn.GELU(), nn.Linear(width, prefix * width))
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ MODEL = (
 )
 FEW = (
     "seconds=0.1",
-    "steps=40",
+    "steps=20",
     "batch=4",
     "log_every=1",
     "learning_rate=1e-3",

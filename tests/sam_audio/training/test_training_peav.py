@@ -9,7 +9,7 @@ import pytest
 import tiny_shards
 import torch
 
-from peav.joint import JointConfig, JointEncoder
+from peav.joint import JointConfig, JointEncoder, JointSizes
 from peav.losses import FINETUNING, PRETRAINING, needed
 from peav.official.model import PEAudioVideo
 from sam_audio.errors import UserError
@@ -32,7 +32,7 @@ def nano(shards, *changes):
 
 def test_the_vectors_have_the_names_of_the_losses():
     torch.manual_seed(0)
-    config = JointConfig(6, 5, 4, width=16, inner=16, heads=2, output=8)
+    config = JointConfig(6, 5, 4, JointSizes(width=16, inner=16, heads=2, output=8))
     encoder = JointEncoder(config).eval()
     audio, video = torch.randn(2, 7, 6), torch.randn(2, 3, 5)
     audio_valid = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -60,9 +60,8 @@ def serve(
     that is made and printed.
     """
     try:
-        import uvicorn
-
         from sam_audio.service.app import create_app
+        from sam_audio.service.server import server_of
     except ImportError as error:
         if not (error.name or "").startswith(
             ("fastapi", "uvicorn", "pydantic", "prometheus_client", "starlette")
@@ -99,27 +98,9 @@ def serve(
         keep_s=keep * 3600,
         grace_s=grace,
     )
-    app = create_app(settings)
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            app.state.service.runner.stopping.set()  # streams of events end, and no job is begun any more
-            super().handle_exit(sig, frame)
-
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=10,
-        timeout_graceful_shutdown=5,
-        limit_concurrency=500,
-        h11_max_incomplete_event_size=64_000,
-    )
+    server = server_of(create_app(settings), host, port)
     typer.echo(f"the service is at http://{host}:{port}; Ctrl-C ends it", err=True)
-    Server(config).run()
+    server.run()
 
 
 def _tokens(path: Path | None) -> dict[str, str]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
@@ -36,8 +36,9 @@ from sam_audio.service.views import JobFacts, JobView, Output, output_names
 VERSION = version("sam-audio")
 WAIT_S = 60.0
 EVENT_S, BEAT_S = 0.3, 10.0
-MIN_FREE_BYTES = 200_000_000  # of the disk, which others need too
+LOOK_BYTES = 8_000_000  # of an upload, before it is asked again whether there is room
 Id = Annotated[str, InPath(pattern="^[0-9a-f]{32}$")]
+METHODS = ("GET", "HEAD", "POST", "DELETE")
 Text = Annotated[str, Field(max_length=200)]
 
 
@@ -85,6 +86,12 @@ class Embed(_Body):
     texts: list[Text] = []
 
 
+class Problem(BaseModel):
+    """What is wrong, in one sentence."""
+
+    detail: str
+
+
 class Uploaded(BaseModel):
     upload: str
     bytes: int
@@ -123,13 +130,23 @@ def create_app(settings: Settings) -> FastAPI:
     async def count(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
         route = getattr(request.scope.get("route"), "path", "none")
-        counters.requests.labels(request.method, route, str(response.status_code)).inc()
+        # names that strangers think up are no labels: each would be kept
+        method = request.method if request.method in METHODS else "other"
+        counters.requests.labels(method, route, str(response.status_code)).inc()
         response.headers["x-content-type-options"] = "nosniff"
         return response
 
     @app.exception_handler(UserError)
     async def told(request: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def misshapen(request: Request, error: RequestValidationError) -> JSONResponse:
+        # what was sent is not told back: it need not be text or JSON that could be
+        (first, *_) = error.errors()
+        place = ".".join(str(one) for one in first["loc"] if one != "body")
+        detail = f"{place or 'the body'}: {first['msg']}".encode(errors="replace").decode()
+        return JSONResponse({"detail": detail[:500]}, 422)
 
     @app.exception_handler(sqlite3.Error)
     async def stuck(request: Request, error: sqlite3.Error) -> JSONResponse:
@@ -159,7 +176,7 @@ Here = Annotated[Service, Depends(_service_of)]
 Client = Annotated[str, Depends(_client_of)]
 Own = Annotated[Job, Depends(_own_job)]
 Wait = Annotated[float, Query(ge=0, le=WAIT_S, description="Seconds to wait for the end of the job.")]
-routes = APIRouter()
+routes = APIRouter(responses={422: {"model": Problem}})
 
 
 @routes.get("/v1/health")
@@ -177,9 +194,8 @@ def metrics(here: Here) -> Response:
 @routes.post("/v1/uploads", status_code=201)
 async def upload(request: Request, here: Here, client: Client) -> Uploaded:
     """Takes a recording: the body is the file as it is."""
-    _check_room(here.settings, here.queue)
     upload_id = secrets.token_hex(16)
-    n_bytes = await _receive(request, here.settings.uploads / upload_id)
+    n_bytes = await _receive(request, here, here.settings.uploads / upload_id)
     await run_in_threadpool(here.queue.add_upload, upload_id, client, n_bytes)
     here.metrics.uploaded.inc(n_bytes)
     return Uploaded(upload=upload_id, bytes=n_bytes)
@@ -272,6 +288,8 @@ def _queued(kind: str, here: Service, client: str, body: _Body) -> Job:
     _check(request, client, here.settings, here.queue)
     if here.runner.stopping.is_set():
         raise HTTPException(503, "the service is stopping: ask again in a minute")
+    if not here.runner.has_room():
+        raise _no_room()
     settings = here.settings
     job = here.queue.add(kind, client, request, settings.most_jobs, settings.most_jobs_each)
     if job is None:
@@ -313,23 +331,26 @@ def _check(request: dict[str, Any], client: str, settings: Settings, queue: Queu
                 raise HTTPException(404, "there is no such upload, or it is no longer kept")
 
 
-def _check_room(settings: Settings, queue: Queue) -> None:
-    free = shutil.disk_usage(settings.data).free
-    if queue.stored_bytes() > settings.most_data_bytes or free < MIN_FREE_BYTES:
-        raise HTTPException(
-            507, "there is no room for more recordings: ask again later", {"retry-after": "600"}
-        )
+def _no_room() -> HTTPException:
+    return HTTPException(507, "there is no room for more recordings: ask again later", {"retry-after": "600"})
 
 
-async def _receive(request: Request, path: Path) -> int:
+async def _receive(request: Request, here: Service, path: Path) -> int:
     """Writes a body to a file, which has its name when it is complete and on the disk; its size in bytes."""
     part = path.with_suffix(".part")
-    n_bytes = 0
+    n_bytes = looked_at = 0
     try:
+        if not await run_in_threadpool(here.runner.has_room):
+            raise _no_room()
         with part.open("xb") as file:
             async for block in request.stream():
                 n_bytes += len(block)
+                here.runner.arriving_bytes += len(block)
                 await run_in_threadpool(file.write, block)
+                if n_bytes - looked_at > LOOK_BYTES:  # many may have begun when there was room for one
+                    looked_at = n_bytes
+                    if not await run_in_threadpool(here.runner.has_room):
+                        raise _no_room()
             file.flush()
             await run_in_threadpool(os.fsync, file.fileno())
         if not n_bytes:
@@ -340,6 +361,7 @@ async def _receive(request: Request, path: Path) -> int:
             507, f"the recording cannot be stored ({error.strerror}): ask again later"
         ) from None
     finally:
+        here.runner.arriving_bytes -= n_bytes
         with suppress(OSError):
             part.unlink()
     return n_bytes

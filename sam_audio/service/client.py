@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from sam_audio.errors import SamAudioError, UserError
 from sam_audio.io.target import whole_file
@@ -120,7 +120,10 @@ class Client:
         paths = []
         for output in job.outputs:
             path = Path(folder) / Path(output.name).name
-            with self._open("GET", output.url.lstrip("/")) as answer, whole_file(path) as file:
+            with (
+                self._open("GET", f"v1/jobs/{job.id}/outputs/{quote(output.name)}") as answer,
+                whole_file(path) as file,
+            ):
                 shutil.copyfileobj(answer, file, 1 << 20)
             paths.append(path)
         return paths

@@ -60,7 +60,7 @@ class Door:
             refusal = _refusal(401, "a token is needed: send Authorization: Bearer TOKEN")
             refusal.headers["www-authenticate"] = "Bearer"
         else:
-            refusal = self._refused_body(scope, headers)
+            refusal = self._refused_page(headers) or self._refused_body(scope, headers)
         body = _Body(receive, self.settings, self._most_bytes(scope))
         if refusal is not None:
             if client is not None:
@@ -79,6 +79,13 @@ class Door:
             await self.app(scope, body.receive, answer)
         except HTTPException as broken:  # the body, where nobody else has caught it
             await _refusal(broken.status_code, broken.detail)(scope, receive, answer)
+
+    def _refused_page(self, headers: Headers) -> JSONResponse | None:
+        """Where everybody is let in, a page from elsewhere is not: a browser would send for it what it likes."""
+        origin = headers.get("origin")
+        if self.settings.tokens or origin is None or origin.partition("://")[2] == headers.get("host"):
+            return None
+        return _refusal(403, "pages from elsewhere may not use this service: use it from a program")
 
     def _most_bytes(self, scope: Scope) -> int:
         return self.settings.most_upload_bytes if scope["path"] == UPLOADS else MOST_JSON_BYTES

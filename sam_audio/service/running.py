@@ -20,6 +20,7 @@ from sam_audio.service.work import Assigned, ServiceWork
 POLL_S = 0.1
 BEAT_S = 5.0
 TIDY_S = 60.0
+MIN_FREE_BYTES = 200_000_000  # of the disk, which others need too
 
 Ended = Callable[[str, str, float], None]  # kind, state, seconds
 
@@ -31,6 +32,7 @@ class Runner:
         self.queue, self.settings = queue, settings
         self._ended = ended or (lambda kind, state, seconds: None)
         self.stopping = threading.Event()
+        self.arriving_bytes = 0  # of uploads that are not complete
         self._give_up_at = float("inf")
         self._threads: list[threading.Thread] = []
 
@@ -49,6 +51,12 @@ class Runner:
         self.stopping.set()
         for thread in self._threads:
             thread.join()
+
+    def has_room(self) -> bool:
+        """Whether more recordings and outputs may be stored."""
+        stored = self.queue.stored_bytes() + self.arriving_bytes
+        free = shutil.disk_usage(self.settings.data).free
+        return stored <= self.settings.most_data_bytes and free >= MIN_FREE_BYTES
 
     def tidy(self) -> None:
         """Queues lost jobs again; removes what is no longer kept, and what killed processes left."""
@@ -88,6 +96,9 @@ class Runner:
 
     def _do(self, worker: Worker, job: Job) -> None:
         begun = time.monotonic()
+        if not self.has_room():
+            self._end(job, None, "there is no room for what would come of it: ask again later", begun)
+            return
         staging = self._staging(job)
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()

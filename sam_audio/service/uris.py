@@ -23,6 +23,8 @@ from sam_audio.scale.stores import Patience, fetch
 
 _MOST_LENGTH = 2000
 _CHUNK_BYTES = 1 << 18
+_UNICAST = ipaddress.ip_network("2000::/3")  # what is public of version 6
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # how networks without version 4 write its addresses
 
 
 def allowed_prefix(uri: str, prefixes: Sequence[str]) -> str:
@@ -109,12 +111,22 @@ def _address(parts: SplitResult, own: bool) -> tuple[str, int]:
         found = [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except OSError:
         raise AudioReadError(f"{host} is not known: check the URI") from None
-    for address in found:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(ip, "ipv4_mapped", None) or ip
-        if not own and (not mapped.is_global or mapped.is_multicast):
-            raise UserError(f"{host} is no public host: upload the recording")
+    if not own and not all(_is_public(address) for address in found):
+        raise UserError(f"{host} is no public host: upload the recording")
     return found[0], port
+
+
+def _is_public(address: str) -> bool:
+    """Whether an address is one of the internet's; one of version 6 may stand for one of version 4."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        elif ip not in _UNICAST or ip.sixtofour is not None or ip.teredo is not None:
+            return False
+    return ip.is_global and not ip.is_multicast
 
 
 class _Pinned(http.client.HTTPConnection):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import io
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -18,13 +19,14 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
-import uvicorn
 from starlette.testclient import TestClient
 
 from sam_audio.io import read_audio
+from sam_audio.service import app, server
 from sam_audio.service.app import create_app
 from sam_audio.service.client import Client, ServiceError
 from sam_audio.service.doors import MOST_JSON_BYTES
+from sam_audio.service.server import server_of
 from sam_audio.service.settings import Settings
 
 TOKENS = {"a" * 20: "ann", "b" * 20: "bob"}
@@ -91,6 +93,15 @@ def test_names_that_are_not_the_service_s(settings):
     assert client.get("/v1/health").status_code == 400
 
 
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:81", "http://[evil"])
+def test_pages_from_elsewhere(settings, origin):
+    """Which a browser lets send whatever it likes to this machine, as long as it asks for no answer."""
+    client = talk(settings)
+    assert client.post("/v1/uploads", content=b"x", headers={"Origin": origin}).status_code == 403
+    assert client.post("/v1/uploads", content=b"x", headers={"Origin": "http://localhost"}).status_code == 201
+    assert len(list(settings.uploads.iterdir())) == 1
+
+
 def test_uploads_over_the_limit(settings):
     client = talk(settings)
     assert client.post("/v1/uploads", content=bytes(1_000_001)).status_code == 413
@@ -114,6 +125,45 @@ def test_no_room(settings):
     client = talk(replace(settings, most_data_bytes=3))
     assert client.post("/v1/uploads", content=b"four").status_code == 201
     assert client.post("/v1/uploads", content=b"more").status_code == 507
+    assert client.post("/v1/embed", json={"texts": ["dog"]}).status_code == 507
+
+
+def test_room_that_ends_while_uploads_come(settings, monkeypatch):
+    monkeypatch.setattr(app, "LOOK_BYTES", 100_000)
+    client = talk(replace(settings, most_data_bytes=500_000))
+    assert client.post("/v1/uploads", content=(bytes(90_000) for _ in range(10))).status_code == 507
+    assert not list(settings.uploads.iterdir())
+    assert (
+        client.post("/v1/uploads", content=bytes(400_000)).status_code == 201
+    )  # what broke off takes no room
+
+
+def test_a_job_that_there_is_no_room_for(settings):
+    own = replace(settings, most_data_bytes=3)
+    client = talk(own)
+    job = client.post("/v1/embed", json={"texts": ["dog"]}).json()["id"]
+    client.app.state.service.queue.add_upload("0" * 32, "testclient", 4)
+    with client:  # its runner begins
+        done = client.get(f"/v1/jobs/{job}/events").text.strip().splitlines()[-1]
+    assert '"state": "failed"' in done and "there is no room" in done
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"texts": ["\\ud800"]}',
+        '{"\\ud800": 1}',
+        '{"texts": NaN}',
+        '{"source": {"upload": "%s"}, "texts": Infinity}' % ("0" * 32),
+        "[" * 100_000,
+        '{"texts": ["dog"], "a": ' + "9" * 5000 + "}",
+        b"\xff\xfe",
+        "",
+    ],
+)
+def test_bodies_that_are_no_json_or_cannot_be_told_back(settings, body):
+    answer = talk(settings).post("/v1/embed", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422) and isinstance(answer.json()["detail"], str)
 
 
 def test_a_queue_that_is_stuck(settings, monkeypatch):
@@ -200,6 +250,8 @@ def test_metrics(settings):
     assert 'sam_audio_jobs{kind="embed",state="queued"} 1.0' in text
     assert 'sam_audio_requests_total{method="POST",route="/v1/embed",status="202"} 1.0' in text
     assert "process_resident_memory_bytes" in text
+    client.request("ANYTHING", "/v1/health")
+    assert "ANYTHING" not in client.get("/metrics").text
 
 
 # ---- whole jobs -----------------------------------------------------------------------------------------
@@ -208,17 +260,16 @@ def test_metrics(settings):
 @contextmanager
 def serving(settings):
     """The application on a port of this machine."""
-    app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
-    thread = threading.Thread(target=server.run)
+    made = create_app(settings)
+    running = server_of(made, "127.0.0.1", 0)
+    thread = threading.Thread(target=running.run)
     thread.start()
     try:
-        while not server.started:
+        while not running.started:
             time.sleep(0.02)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield running.servers[0].sockets[0].getsockname()[1]
     finally:
-        app.state.service.runner.stopping.set()
-        server.should_exit = True
+        running.handle_exit(signal.SIGTERM, None)
         thread.join()
 
 
@@ -314,6 +365,22 @@ def test_a_slow_upload_is_broken_off(settings):
                 answer = line.recv(1000)
     assert answer.startswith(b"HTTP/1.1 408")
     assert not list(settings.uploads.iterdir())
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+def test_a_slow_head_is_hung_up_on(settings, monkeypatch, sent):
+    monkeypatch.setattr(server, "HEAD_S", 0.5)
+    with serving(settings) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+        line.sendall(sent)
+        assert line.recv(1000) == b""
+
+
+def test_a_connection_that_is_kept_is_no_slow_one(settings, monkeypatch):
+    monkeypatch.setattr(server, "HEAD_S", 0.5)
+    with serving(settings) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+        for _ in range(2):
+            line.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert line.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_the_client_needs_no_extras():

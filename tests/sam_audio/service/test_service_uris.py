@@ -83,6 +83,12 @@ INSIDE = [
     "::ffff:10.0.0.1",
     "0.0.0.0",
     "224.0.0.1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b:1::1",
+    "2002:a00:1::",
+    "2001:0:0:0:0:0:f5ff:fffe",
+    "::10.0.0.1",
+    "100.64.0.1",
 ]
 
 
@@ -97,18 +103,19 @@ def test_a_name_that_points_inside(monkeypatch, tmp_path, address):
         fetch_uri("https://sounds.example/lib/a.wav", PREFIXES, tmp_path, 1000)
 
 
-def test_the_address_that_was_looked_at_is_the_one_that_is_used(monkeypatch, tmp_path):
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:4700::1111", "64:ff9b::93.184.216.34"])
+def test_the_address_that_was_looked_at_is_the_one_that_is_used(monkeypatch, tmp_path, address):
     used = []
 
     def connect(address, timeout=None):
         used.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("93.184.216.34", 443))])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", (address, 443))])
     monkeypatch.setattr(socket, "create_connection", connect)
     with pytest.raises(UserError, match="cannot be read"):
         fetch_uri("https://sounds.example/lib/a.wav", PREFIXES, tmp_path, 1000)
-    assert used == [("93.184.216.34", 443)]
+    assert used == [(address, 443)]
 
 
 class Store(BaseHTTPRequestHandler):

@@ -39,7 +39,7 @@ class Declared:
         choices: all that it can be.
         switches: flags that stand for values, each with its help; in place of one flag with a value.
         off: for a bool, the flag that says no.
-        shown: what the help shows of a default that is None.
+        shown: what the help shows of a default that is None, or is written in another way.
         panel: under which heading ``--help-all`` shows it; without one it is common enough for ``--help``.
         least: of numbers.
         parse: makes the value of a text, where that is more than its type.

@@ -84,7 +84,7 @@ def _info(one: OptionField, default_text: str | None = None, panel: str | None =
     }
     if declared.least is not None:
         more["min"] = declared.least
-    if default_text is not None or one.default is None:
+    if default_text is not None or declared.shown is not None or one.default is None:
         more["show_default"] = declared.shown or default_text or False
     return typer.Option(flags, *([declared.short] if declared.short else []), **more)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from sam_audio.service.settings import Settings
+from sam_audio.service.tokens import client_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,16 +22,6 @@ UPLOADS = "/v1/uploads"
 MOST_JSON_BYTES = 1_000_000
 PASS_BY_S = 2.0
 _NOBODY = "nobody"
-
-
-def client_of(token: str, tokens: Mapping[str, str]) -> str | None:
-    """Whose token it is. Takes as long whatever it is: all are compared, by digests of one length."""
-    given = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
-    found = None
-    for known, name in tokens.items():
-        if hmac.compare_digest(given, hashlib.sha256(known.encode()).digest()):
-            found = name
-    return found
 
 
 class Door:

@@ -59,7 +59,7 @@ class Queue:
         self._local = threading.local()
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         with writing(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # recordings of others lie below
         try:
             with self._changing() as db:
                 for statement in _TABLES.split(";"):
@@ -162,7 +162,7 @@ class Queue:
                     "WHERE id = ? AND owner = ? AND state = 'running'",
                     (
                         state,
-                        None if result is None else json.dumps(result),
+                        None if result is None else json.dumps(result, allow_nan=False),
                         error,
                         n_bytes,
                         time.time(),

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sam_audio.errors import SamAudioError
 from sam_audio.scale.processes import Worker, WorkerDied, WorkerStopped
 from sam_audio.service.jobs import MOST_ATTEMPTS, Job, Queue
 from sam_audio.service.settings import Settings
@@ -123,7 +122,9 @@ class Runner:
                 self.queue.release(job.id, counts=True)
             else:
                 self._end(job, None, f"the job could not be done: {error}", begun)
-        except (SamAudioError, RuntimeError) as error:
+        except (OSError, sqlite3.Error):
+            raise
+        except Exception as error:
             self._end(job, None, f"the job failed: {error}", begun)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import h11
@@ -10,8 +11,27 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sam_audio.errors import UserError
+
 HEAD_S = 15.0  # for the head of a request
 MOST_CONNECTIONS = 500
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that is bound already, so that what is wrong with it is said before anything is loaded.
+
+    Raises:
+        UserError: the address is not this machine's, or the port is taken.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise UserError(
+            f"nobody can listen at {host}:{port} ({error.strerror}): choose another --host or --port"
+        ) from None
 
 
 def server_of(app: FastAPI, host: str, port: int) -> uvicorn.Server:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ from sam_audio.scale.work import Work
 if __name__ == "__main__":
     engine, library, out, slow_s = sys.argv[1:]
     work = Work(CopyTask(float(slow_s)), out, patience=Patience(pause_s=0.1))
-    engine = RayEngine(2) if engine == "ray" else LocalEngine(2)
+    engine = LocalEngine(2) if engine == "local" else RayEngine(2, address=None if engine == "ray" else engine)
     def tell(done, total, name):
         print(done, flush=True)
     with _unwound_by_signals():  # as the command does
@@ -62,14 +63,14 @@ def library(tmp_path):
     return folder
 
 
-def start(tmp_path, engine, library, out, slow_s=0.0):
+def start(tmp_path, engine, library, out, slow_s=0.0, **environment):
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, script, engine, library, out, str(slow_s)]
     return subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -137,6 +138,40 @@ def is_free(out):
     with suppress(AudioWriteError), locked(open_folder(str(out))):
         return True
     return False
+
+
+def test_ray_joins_a_cluster_and_leaves_it_as_it_was(tmp_path, library):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, token = f"127.0.0.1:{port}", secrets.token_hex(32)
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=2"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    more = [
+        "--node-ip-address=127.0.0.1",
+        f"--port={port}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
+    # workers find the task's module where the driver does
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    with subprocess.Popen([*command, *more], env=environment, **quiet) as cluster:
+        try:
+            wait_until(lambda: answers_at(port))
+            for expected in ("40 0 0", "0 40 0"):
+                with start(tmp_path, address, library, tmp_path / "out", RAY_AUTH_TOKEN=token) as driver:
+                    told, errors = driver.communicate(timeout=200)
+                assert told.splitlines()[-1:] == [expected], errors
+                assert cluster.poll() is None
+        finally:
+            cluster.terminate()
+    check_whole(tmp_path / "out")
+
+
+def answers_at(port):
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 def test_ray_gives_up_what_kills_every_worker(tmp_path, library):

@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sam_audio.errors import MissingExtraError, UserError
@@ -39,6 +40,11 @@ def load_ray() -> Any:
     )  # a stream that is broken off would start another cluster
     # below `uv run` Ray would have every worker build an environment of its own, from the network
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or token.is_file():
+        os.environ.setdefault(
+            "RAY_AUTH_MODE", "token"
+        )  # which `ray start` takes by itself, but who joins does not
     try:
         import ray
     except ImportError:
@@ -168,7 +174,9 @@ class RayEngine:
                     ray.init(num_cpus=processors, include_dashboard=False, **quiet)
         except Exception as error:  # each way of not getting there has its own
             told = " ".join(str(error).split())[:300]
-            raise UserError(f"the Ray cluster cannot be reached ({told}): check --address") from None
+            raise UserError(
+                f"the Ray cluster cannot be reached ({told}): check --address, and RAY_AUTH_TOKEN"
+            ) from None
 
     def _drive(self, ray: Any, work: Work, ledger: Any, blocks: list[dict[str, list[str]]]) -> None:
         """Streams the blocks through the pool."""

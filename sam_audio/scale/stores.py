@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
+_S3 = ("s3", "s3a")
+_LEAST_RATE = 100_000  # bytes a second, below which an upload counts as broken off
 _CHUNK_BYTES = 1 << 20
 # facts by which stores tell versions of an object apart, under the names that their file systems give them
 _VERSION_KEYS = ("ETag", "etag", "LastModified", "mtime", "updated", "generation", "md5Hash", "checksum")
@@ -44,7 +46,7 @@ class Patience:
     """
 
     timeout_s: float = 60.0
-    attempts: int = 4
+    attempts: int = 6
     pause_s: float = 0.5
 
 
@@ -73,13 +75,16 @@ def file_system(uri: str, patience: Patience | None = None) -> tuple[AbstractFil
     except ImportError:
         raise MissingExtraError(f"{uri} lies in a store, which needs fsspec", "scale") from None
     try:
-        return url_to_fs(uri, **_options(scheme_of(uri), patience))
+        system, inner = url_to_fs(uri, **_options(scheme_of(uri), patience))
     except ImportError as error:
         raise UserError(f"{uri} cannot be opened: {str(error).rstrip('.')}") from None
     except ValueError as error:
         raise UserError(
             f"{uri} is no place that fsspec knows ({error}): use a path, s3://, gs:// or https://"
         ) from None
+    if scheme_of(uri) in _S3:
+        system.retries = 1  # what is to be done again is done again here, and not by every layer below too
+    return system, inner
 
 
 def _options(scheme: str | None, patience: Patience) -> dict[str, Any]:
@@ -88,19 +93,20 @@ def _options(scheme: str | None, patience: Patience) -> dict[str, Any]:
 
         timeout = ClientTimeout(total=None, connect=patience.timeout_s, sock_read=patience.timeout_s)
         return {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
-    if scheme in ("s3", "s3a"):
+    if scheme in _S3:
         timeouts = {"connect_timeout": patience.timeout_s, "read_timeout": patience.timeout_s}
-        return {"config_kwargs": timeouts, "use_listings_cache": False}
+        once = {"retries": {"total_max_attempts": 1}}
+        return {"config_kwargs": {**timeouts, **once}, "use_listings_cache": False}
+    if scheme in ("gs", "gcs"):
+        return {"requests_timeout": patience.timeout_s, "use_listings_cache": False}
     return {"use_listings_cache": False}
 
 
 def is_missing(error: Exception) -> bool:
     """Whether there is no such file: fsspec says so of http servers that fail in whatever way."""
     cause = error.__cause__ or error.__context__
-    told = (
-        cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410)
-    )
-    return isinstance(error, FileNotFoundError) and told
+    known = cause is None or isinstance(cause, (FileNotFoundError, LookupError))
+    return isinstance(error, FileNotFoundError) and (known or getattr(cause, "status", None) in (404, 410))
 
 
 def patiently(action: Callable[[], T], patience: Patience) -> T:
@@ -336,12 +342,26 @@ class DiskFolder:
             yield folder
 
 
+def _within(seconds: float, system: AbstractFileSystem, name: str, *args: Any, **more: Any) -> None:
+    """Calls a method of a file system, for so long at most: aiohttp waits for ever for a store that takes nothing."""
+    if system.async_impl:
+        from fsspec.asyn import sync
+
+        sync(system.loop, getattr(system, f"_{name}"), *args, timeout=seconds, **more)
+    else:
+        getattr(system, name)(*args, **more)
+
+
 @dataclass(frozen=True)
 class StoreFolder:
     """A folder of a store that fsspec knows."""
 
     uri: str
     patience: Patience = field(default_factory=Patience)
+
+    def _seconds(self, n_bytes: int) -> float:
+        """What an upload may take."""
+        return self.patience.timeout_s + n_bytes / _LEAST_RATE
 
     def _do(self, name: str, action: Callable[[AbstractFileSystem, str], T]) -> T:
         def once() -> T:
@@ -361,14 +381,21 @@ class StoreFolder:
             ) from error
 
     def put(self, file: Path, name: str) -> None:
-        self._writing(name, lambda system, inner: system.put_file(str(file), inner))
+        seconds = self._seconds(file.stat().st_size)
+        self._writing(name, lambda system, inner: _within(seconds, system, "put_file", str(file), inner))
 
     def write(self, name: str, data: bytes) -> None:
-        self._writing(name, lambda system, inner: system.pipe_file(inner, data))
+        seconds = self._seconds(len(data))
+        self._writing(name, lambda system, inner: _within(seconds, system, "pipe_file", inner, data))
 
     def create(self, name: str, data: bytes) -> bool:
+        seconds = self._seconds(len(data))
+
+        def once(system: AbstractFileSystem, inner: str) -> None:
+            _within(seconds, system, "pipe_file", inner, data, mode="create")
+
         try:
-            self._writing(name, lambda system, inner: system.pipe_file(inner, data, mode="create"))
+            self._writing(name, once)
         except FileExistsError:
             return False
         return True

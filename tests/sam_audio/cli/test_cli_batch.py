@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import tiny
 
+from sam_audio.cli import batch
 from sam_audio.io import read_audio
 
 
@@ -116,6 +117,16 @@ def test_from_a_store_to_a_store(library, cli, tiny_weights, s3):
     assert len(asked(cli, f"{s3}/stems", "SELECT * FROM stems")) == 4
     system.pipe_file("sounds/library/one.wav", (library / "deep/two.wav").read_bytes())
     assert "1 done, 1 skipped, 0 failed" in cli(*arguments).out
+
+
+def test_progress_without_a_terminal_tells_the_time_left(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    tell = batch._lines()
+    for done in range(20, 101):  # 20 were done before
+        now += 2.5
+        tell(done, 200, "one.wav")
+    assert capsys.readouterr().err.splitlines()[:2] == ["31 of 200, 7 min left", "43 of 200, 7 min left"]
 
 
 @pytest.mark.parametrize(

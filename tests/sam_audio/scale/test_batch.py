@@ -223,6 +223,27 @@ def test_closing_ends_the_workers(library, out):
     assert threading.active_count() <= threads
 
 
+def test_no_more_is_begun_than_somebody_takes(library, out):
+    """Back-pressure: whoever takes no rows holds up the workers, and they what is to be done."""
+    from sam_audio.scale.work import Assignment
+
+    taken = []
+
+    def assignments():
+        for item in find_items([str(folder)]):
+            taken.append(item)
+            yield Assignment(item)
+
+    folder = library(**{f"r{n:02d}": "x" for n in range(40)})
+    running = LocalEngine(1).run(Work(CopyTask(), str(out), 0, QUICK), assignments())
+    while not next(running):
+        pass
+    wait_until(lambda: len(taken) >= 6)  # what waits to be taken, four for each worker, and what is begun
+    time.sleep(0.5)
+    assert len(taken) <= 7
+    running.close()
+
+
 def test_known_tracks_tells_outputs(library, out):
     run(library(a="one"), out)
     known = known_tracks(open_folder(str(out)))["a"]

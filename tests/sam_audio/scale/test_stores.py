@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,6 +149,85 @@ def url(server):
 def test_a_store_that_fails_now_and_then(moody, tmp_path, moods):
     moody.moods = list(moods)
     assert fetch(url(moody), tmp_path, QUICK).path.read_bytes() == Moody.body
+
+
+@pytest.fixture
+def moody_s3(s3, monkeypatch):
+    """The moods of a server that speaks S3, of the same buckets as that of `s3`, and those that it was in."""
+    import s3fs
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    moto, over = DomainDispatcherApplication(create_backend_app), threading.Event()
+    told = SimpleNamespace(moods=[], seen=[])
+
+    def application(environ, start_response):
+        mood = told.moods.pop(0) if told.moods else "well"
+        told.seen.append(mood)
+        if mood == "well":
+            return moto(environ, start_response)
+        if mood == "hang":
+            over.wait()
+        start_response("503 Slow Down" if mood == "503" else "500 Internal Server Error", [])
+        return []
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield told
+    s3fs.S3FileSystem.clear_instance_cache()
+    over.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("moods", [["500"], ["503", "500", "503"], ["hang", "500"]])
+def test_outputs_in_a_store_that_fails_now_and_then(s3, moody_s3, tmp_path, moods):
+    folder = open_folder(f"{s3}/moody", QUICK)
+    moody_s3.moods += moods
+    folder.write("a", b"one")
+    moody_s3.moods += moods
+    assert folder.read("a") == b"one"
+    moody_s3.moods += moods
+    (tmp_path / "b").write_bytes(b"two")
+    folder.put(tmp_path / "b", "b")
+    assert folder.read("b") == b"two"
+
+
+def test_a_store_that_takes_nothing_is_asked_so_often_and_no_more(s3, moody_s3):
+    moody_s3.moods += ["500"] * 100
+    with pytest.raises(AudioWriteError, match="cannot be written .*: check the store"):
+        open_folder(f"{s3}/moody", QUICK).write("c", b"three")
+    assert len(moody_s3.seen) == QUICK.attempts
+
+
+@pytest.fixture
+def gcs(monkeypatch):
+    """A bucket on a server of this machine that speaks Google's protocol."""
+    from gcp_storage_emulator.server import create_server
+
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # looks for credentials elsewhere
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="sounds")
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
+    yield "gs://sounds"
+    server.stop()
+
+
+def test_gcs(gcs, tmp_path):
+    folder = open_folder(f"{gcs}/out")
+    (tmp_path / "x").write_bytes(b"sound")
+    folder.put(tmp_path / "x", "track/stem.wav")
+    folder.write("track/notes", b"n")
+    assert folder.names("track") == ["track/notes", "track/stem.wav"]
+    assert (folder.size_bytes("track/stem.wav"), folder.size_bytes("track/other")) == (5, None)
+    source = fetch(f"{gcs}/out/track/stem.wav", tmp_path, Patience())
+    assert source.path.read_bytes() == b"sound"
+    folder.write("track/stem.wav", b"other")
+    assert source.version != version_of(f"{gcs}/out/track/stem.wav")
+    folder.remove("track/notes")
+    assert folder.names("track") == ["track/stem.wav"]
 
 
 @pytest.mark.parametrize("mood", ["500", "hang", "cut"])

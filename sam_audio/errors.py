@@ -78,7 +78,14 @@ class MissingExtraError(UserError):
 
 
 # the extra that brings a module which the base installation does without
-_EXTRAS = {"torch": "torch", "transformers": "official", "onnx": "train", "onnxscript": "train"}
+_EXTRAS = {
+    "torch": "torch",
+    "scipy": "eval",
+    "tokenizers": "official",
+    "transformers": "official",
+    "onnx": "train",
+    "onnxscript": "train",
+}
 
 
 @contextmanager

@@ -204,6 +204,62 @@ def test_importing_brings_no_torch(package):
     assert run(f"import sys, {package}; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "tokenizers", "scipy", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv = sys.argv[1:]
+from sam_audio.cli import main, separate_main
+(separate_main if sys.argv[0] == "separate" else main)()
+"""
+
+
+def run_without(*command: object) -> subprocess.CompletedProcess[str]:
+    """A command where what the extras bring is not installed."""
+    return subprocess.run([sys.executable, "-c", WITHOUT, *map(str, command)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("separate", "--help"),
+        ("separate", ROOT / "examples/band.wav", "-p", "guitar", "-o", "out", "--device", "cpu"),
+        (
+            "separate",
+            ROOT / "examples/scene.ogg",
+            "-p",
+            "birds",
+            "--span",
+            "0-2",
+            "--candidates",
+            "2",
+            "-o",
+            "out",
+        ),
+        ("sam-audio", "locate", ROOT / "examples/scene.ogg", "-p", "bird singing"),
+        ("sam-audio", "judge", ROOT / "examples/band.wav", ROOT / "examples/band.wav", "-p", "guitar"),
+    ],
+    ids=lambda command: " ".join(map(str, command[:2]))[:24],
+)
+def test_nano_needs_no_torch(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_without(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_what_needs_torch_says_so(tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in (("--model", tiny_weights), ("--model", "facebook/sam-audio-small"), ("--device", "cuda")):
+        done = run_without("separate", ROOT / "examples/band.wav", "-p", "guitar", *more)
+        assert done.returncode == 2
+        assert "needs torch, which is not installed: run pip install" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 HELP = """
 import resource, sys
 sys.argv = ["separate", "--help"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -39,6 +41,44 @@ def test_the_container_installs_extras_that_there_are():
     text = (ROOT / "deploy/Dockerfile").read_text()
     wanted = text.partition('".[')[2].partition("]")[0].split(",")
     assert wanted and set(wanted) <= extras.keys()
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements):
+    return {re.split(r"[^\w.-]", requirement)[0] for requirement in requirements}
+
+
+def test_the_base_installation_is_light():
+    heavy = {"torch", "transformers", "scipy", "pytorch-lightning", "tokenizers", "huggingface-hub"}
+    assert not names(project()["dependencies"]) & heavy
+    for extra in ("torch", "official", "train"):
+        wanted = project()["optional-dependencies"][extra]
+        assert extra == "torch" or any("sam-audio[torch" in one for one in wanted)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("extra", [None, *project()["optional-dependencies"]])
+def test_the_extras_resolve(extra):
+    """By themselves, as pip would resolve them: without the overrides of this repository."""
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "--no-config",
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+        "pyproject.toml",
+    ]
+    done = subprocess.run(
+        [*command, *(["--extra", extra] if extra else [])], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    if extra is None:
+        assert len(done.stdout.splitlines()) <= 24
 
 
 @pytest.mark.parametrize(

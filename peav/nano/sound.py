@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import fft
+
+from peav.fourier import rfft
 
 Array = NDArray[np.float32]
 
@@ -57,7 +58,7 @@ def log_mel(waveform: Array) -> Array:
     padded = np.pad(waveform, ((0, 0), (0, MEL_WINDOW - MEL_HOP)))
     frames = sliding_window_view(padded, MEL_WINDOW, axis=-1)[:, ::MEL_HOP] * hann
     # a third: a frame holds three times the samples it would have at 16 kHz
-    magnitude = np.abs(fft.rfft(frames, MEL_N_FFT)[..., :_N_BINS]) / 3
+    magnitude = np.abs(rfft(frames, MEL_N_FFT)[..., :_N_BINS]) / 3
     return np.log(magnitude @ mel_filters() + np.float32(LOG_OFFSET))
 
 

@@ -111,7 +111,7 @@ class TextTower(nn.Module):
         checkpoint = checkpoints.load(name, "text")
         words = Words.beside(checkpoint)
         tower = checkpoints.build(checkpoint, lambda **sizes: cls(TextConfig(**sizes), words))
-        if words.tokenizer.get_vocab_size() != tower.config.vocabulary:
+        if len(words.wordpiece.vocabulary) != tower.config.vocabulary:
             raise CheckpointError(
                 f"{checkpoint.path} has another vocabulary than its tokenizer: fetch the checkpoint again."
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from peav import checkpoints
 from peav.checkpoints import Checkpoint, CheckpointError
+from peav.nano.wordpiece import WordPiece
 
 LONGEST = 32  # tokens of a text, where its tower does not say
 _BATCH = 512  # texts a pass: enough to be fast, and memory does not grow with the number of texts
@@ -18,14 +18,12 @@ class Words:
     """What a text tower reads.
 
     Args:
-        tokenizer: WordPiece.
+        wordpiece: makes tokens of texts.
         longest: tokens of a text; what follows is cut off.
     """
 
-    def __init__(self, tokenizer: Tokenizer, longest: int) -> None:
-        self.tokenizer = tokenizer
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(longest)
+    def __init__(self, wordpiece: WordPiece, longest: int) -> None:
+        self.wordpiece, self.longest = wordpiece, longest
 
     @classmethod
     def beside(cls, checkpoint: Checkpoint) -> Words:
@@ -38,20 +36,20 @@ class Words:
         if not path.is_file():
             raise CheckpointError(f"{path} is missing: a text checkpoint needs its tokenizer beside it.")
         try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception:  # noqa: BLE001  tokenizers raises bare Exception
+            wordpiece = WordPiece.of(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise CheckpointError(
                 f"{path} is not a readable tokenizer: fetch the checkpoint again."
             ) from None
-        return cls(tokenizer, checkpoints.sizes(checkpoint).get("longest", LONGEST))
+        return cls(wordpiece, checkpoints.sizes(checkpoint).get("longest", LONGEST))
 
     def reads(self, text: str) -> bool:
         """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""
-        return set(self.tokenizer.encode(text).ids) != {self.tokenizer.token_to_id("[UNK]")}
+        return set(self._tokens(text)) != {self.wordpiece.unknown}
 
     def knows(self, word: str) -> bool:
         """Whether a word is known as a whole; others are read in pieces, which may mean something else."""
-        return len(self.tokenizer.encode(word).ids) == 1 and self.reads(word)
+        return len(self._tokens(word)) == 1 and self.reads(word)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Turns texts into token ids (N, L) int64 and a mask (N, L), False on padding.
@@ -61,7 +59,7 @@ class Words:
         """
         if isinstance(texts, str):
             raise TypeError("Texts must be a list: put the single text in brackets.")
-        encodings = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        encodings = [self._tokens(text) for text in texts]
         for text, ids in zip(texts, encodings, strict=True):
             if not ids:
                 raise ValueError(f"The text {text!r} is empty: describe a sound in a few words.")
@@ -75,3 +73,6 @@ class Words:
         """The same for some texts at a time, in order."""
         for start in range(0, len(texts), _BATCH):
             yield self.tokenize(texts[start : start + _BATCH])
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.wordpiece.tokens(text)[: self.longest]

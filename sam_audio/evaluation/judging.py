@@ -20,7 +20,7 @@ import numpy as np
 from judge import scales
 from judge.scales import Measured
 from judge.types import AXES, Judge, Judgement, StemPrompt
-from sam_audio.errors import MissingExtraError, UserError
+from sam_audio.errors import MissingExtraError, UserError, needing_extras
 from sam_audio.evaluation.protocols import Evaluation, Row, attempt, ensure_some
 from sam_audio.separator.base import SeparationModel
 from sam_audio.types import Samples
@@ -217,7 +217,11 @@ def choosing(judge: Judge, tried: Iterable[Sequence[Item]]) -> Evaluation:
 
 
 def agreement(scored: Sequence[Scored]) -> list[Row]:
-    """Correlations of each axis with its measure, over the items that have it: score, against, n, Pearson, Spearman."""
+    """Correlations of each axis with its measure, over the items that have it: score, against, n, Pearson, Spearman.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
     return [
         _row(
             axis,
@@ -261,11 +265,14 @@ def auroc(told: Sequence[tuple[bool, float]]) -> float:
 def correlation(scores: Sequence[float], truths: Sequence[float]) -> tuple[int, float, float]:
     """How many pairs are finite, and their Pearson and Spearman correlation; NaN if they are too few or all alike.
 
+    Raises:
+        MissingExtraError: scipy is not installed.
+
     >>> correlation([1, 2, 3, 4], [1, 10, 100, float("nan")])[::2]
     (3, 1.0)
     """
-    from scipy import stats
-
+    with needing_extras("a correlation"):
+        from scipy import stats
     pairs = np.array([scores, truths], np.float64)
     x, y = pairs[:, np.isfinite(pairs).all(axis=0)]
     if len(x) < _FEWEST:

@@ -86,7 +86,7 @@ class DescriptCodec(nn.Module):
             from dac.utils import download
         except ImportError:
             raise MissingExtraError(
-                "this codec needs descript-audio-codec, which is not installed", "official"
+                "this codec needs descript-audio-codec, which is not installed", "dac"
             ) from None
         try:
             return cls.read(Path(download(model_type=kind)))

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from peav.checkpoints import save
 from peav.nano.precision import autocast
 from peav.nano.text import Block, TextConfig, TextTower
+from peav.nano.wordpiece import WordPiece
 from peav.nano.words import Words
 from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir
@@ -129,14 +130,14 @@ def lessons(tower: TextTower, data: Corpus, vectors: np.ndarray, splits: set[str
 # ---- student -------------------------------------------------------------------------------------------
 
 
-def new_student(teacher: Teacher, tokenizer: Tokenizer, pieces: list[str]) -> TextTower:
+def new_student(teacher: Teacher, wordpiece: WordPiece, pieces: list[str]) -> TextTower:
     """A student that starts as a weighted mean of word vectors: the teacher's answers to single pieces.
 
     The answers are reduced to the embedding's size by their principal components; `head` maps them back.
     """
     torch.manual_seed(0)
     config = TextConfig(vocabulary=len(pieces))
-    tower = TextTower(config, Words(tokenizer, config.longest))
+    tower = TextTower(config, Words(wordpiece, config.longest))
     known = Tokenizer.from_str(teacher.tokenizer_json).get_vocab()
     first, last = known["[CLS]"], known["[SEP]"]
     tokens = torch.tensor([[first, known[piece], last] for piece in pieces])
@@ -279,7 +280,7 @@ def run(out: Path, manifest: Path | None, steps: int, fold_in: int, threads: int
     teacher = Teacher.from_package()
     vectors = teacher_vectors(teacher, data.phrases, folder / "teacher")
     tokenizer_json, pieces = pruned_tokenizer(teacher.tokenizer_json, data.phrases)
-    tower = new_student(teacher, Tokenizer.from_str(tokenizer_json), pieces)
+    tower = new_student(teacher, WordPiece.of(tokenizer_json), pieces)
     shown = lessons(tower, data, vectors, {"train"})
     state = folder / f"nano-{tower.config.layers}x{tower.config.embedding}-{steps}.pt"
     log.info("%d training phrases, %.1f tokens each", len(shown.lengths), shown.lengths.float().mean())

@@ -173,9 +173,7 @@ def _codec(settings: Settings) -> Any:
     try:
         import dac
     except ImportError:
-        raise MissingExtraError(
-            "codecs need descript-audio-codec, which is not installed", "official"
-        ) from None
+        raise MissingExtraError("codecs need descript-audio-codec, which is not installed", "dac") from None
     if settings.start in DAC:
         opened = DescriptCodec.published(DAC[settings.start])
     elif settings.start:

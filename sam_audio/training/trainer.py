@@ -53,13 +53,14 @@ class Task(Protocol):
             does not learn has no gradient (``requires_grad``). Methods other than forward that are called from outside
             are named in its attribute ``entries``.
         blocks: kinds of modules of which there are many, whose activations checkpointing computes again.
-        divided: kinds of modules whose weights FSDP brings together when they are called.
+        divided: kinds of modules whose weights FSDP brings together when they are called; none where the network is too
+            small to be divided.
     """
 
     settings: Any
     network: nn.Module
-    blocks: tuple[type[nn.Module], ...]
-    divided: tuple[type[nn.Module], ...]
+    blocks: tuple[type[nn.Module], ...] = ()
+    divided: tuple[type[nn.Module], ...] = ()
 
     def batches(self, share: Share, n: int, position: Position) -> Iterator[tuple[Any, Position]]:
         """Batches of ``n`` items without end, each with the position that comes after it.
@@ -72,11 +73,11 @@ class Task(Protocol):
         """A batch of the usual size, of any content."""
         ...
 
-    def validate(self, network: nn.Module) -> dict[str, float]:
+    def validate(self, network: Any) -> dict[str, float]:
         """Figures of the network as it is; {} if there are none."""
-        ...
+        return {}
 
-    def export(self, network: nn.Module, folder: Path) -> list[Path]:
+    def export(self, network: Any, folder: Path) -> list[Path]:
         """Writes what is used after training; returns the files."""
         ...
 
@@ -98,8 +99,10 @@ def train(task: Task, settings: Settings, run: Path, until: int | None = None) -
         until: the sitting ends after this step although the recipe has more.
 
     Raises:
-        UserError: the batch cannot be divided, or the state is another recipe's.
+        UserError: the batch or the network cannot be divided, or the state is another recipe's.
     """
+    if settings.strategy == "fsdp" and not task.divided:
+        raise UserError(f"what {settings.task} learns is small: train it with strategy=ddp")
     fabric = _fabric(settings, task.divided)
     share = Share(fabric.global_rank, fabric.world_size)
     parts = share.size * settings.accumulate

@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.io.target import whole_file
-from sam_audio.training import recipe
+from sam_audio.training import recipe, trainer
 from sam_audio.training.codecs import DAC, DescriptCodec
 from sam_audio.training.data.samples import sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
@@ -120,15 +120,8 @@ class _Generator(nn.Module):
         return self.gan.generator_loss(made, real)  # type: ignore[operator]
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
-    blocks = ()
-    divided = ()
-
+class Task(trainer.Task):
     def __init__(self, settings: Settings) -> None:
-        if settings.strategy == "fsdp":
-            raise UserError("a codec and its discriminators are small: train them with strategy=ddp")
         self.settings = settings
         self.codec = _codec(settings)
         try:
@@ -157,9 +150,6 @@ class Task:
 
     def example(self, n: int) -> dict[str, Tensor]:
         return {"waves": torch.randn(n, 1, self.n_samples)}
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        return {}
 
     def export(self, network: Adversaries, folder: Path) -> list[Path]:
         """Weights as dac.DAC.load and ``codec=FILE`` of a flow recipe read them."""

@@ -25,7 +25,7 @@ from sam_audio.separator.official import config as sizes
 from sam_audio.separator.official.dit import Block, Linear
 from sam_audio.separator.official.flow import FlowNetwork
 from sam_audio.separator.official.ode import Solver
-from sam_audio.training import recipe
+from sam_audio.training import recipe, trainer
 from sam_audio.training.codecs import AudioCodec, load_codec
 from sam_audio.training.tasks.stored import read_trained, write_trained
 from sam_audio.training.trainer import Position, Share
@@ -158,9 +158,7 @@ class FlowMatching(nn.Module):
         return self.sounds(solver.integrate(field, batch["noise"]))
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
+class Task(trainer.Task):
     blocks = (Block,)
     divided = (Linear,)  # not by block: keys and values of the text are made outside of a block's forward
 

@@ -24,7 +24,7 @@ from peav.official.audio import AudioEncoder
 from peav.official.parts import Head
 from peav.official.transformer import Block, TowerConfig
 from sam_audio.documents import structured
-from sam_audio.training import recipe
+from sam_audio.training import recipe, trainer
 from sam_audio.training.augment import Augment, MelFrames
 from sam_audio.training.data.samples import sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
@@ -125,9 +125,7 @@ class FrameLearner(nn.Module):
         return (self.log_scale.exp() * dots + self.bias).sigmoid()
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
+class Task(trainer.Task):
     blocks = (Block,)
     divided = (Block,)
 

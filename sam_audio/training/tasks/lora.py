@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_audio.errors import ModelError, UserError
-from sam_audio.training import recipe
+from sam_audio.training import recipe, trainer
 from sam_audio.training.data.samples import sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.trainer import Position, Share
@@ -110,15 +110,8 @@ def adapted(model: nn.Module, settings: Settings) -> Any:
         raise UserError(f"no layer has a name like {pattern}: give other targets ({error})") from None
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
-    blocks = ()
-    divided = ()
-
+class Task(trainer.Task):
     def __init__(self, settings: Settings) -> None:
-        if settings.strategy == "fsdp":
-            raise UserError("adapters are small: train them with strategy=ddp")
         self.settings = settings
         self.network: nn.Module
         try:
@@ -213,9 +206,6 @@ class Task:
             "text": torch.zeros(n, 8, width),
             "text_valid": torch.ones(n, 8, dtype=torch.bool),
         }
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        return {}
 
     def export(self, network: Any, folder: Path) -> list[Path]:
         """The adapters, as peft reads them: ``PeftModel.from_pretrained(model, folder)``."""

@@ -28,7 +28,7 @@ from peav.official.transformer import Block
 from sam_audio.documents import structured
 from sam_audio.errors import UserError
 from sam_audio.io.target import whole_file
-from sam_audio.training import recipe
+from sam_audio.training import recipe, trainer
 from sam_audio.training.data.samples import PART_OF, About, pictures_of, sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand, read_shard
 from sam_audio.training.tasks.stored import read_trained, write_trained
@@ -87,18 +87,17 @@ class Learner(nn.Module):
         self.wanted = needed(loss.weights)
 
     def vectors(self, batch: dict[str, Any], wanted: Sequence[str]) -> dict[str, Tensor]:
-        return self.encoder(
-            wanted,
-            batch["audio"],
-            batch["audio_valid"],
-            batch["video"],
-            batch["video_valid"],
-            batch["texts"],
-        )
+        return vectors_of(self.encoder, batch, wanted)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Args: batch, from `Task.collate`."""
         return self.loss(self.vectors(batch, self.wanted), batch.get("present"), batch.get("ids"))
+
+
+def vectors_of(encoder: nn.Module, batch: dict[str, Any], wanted: Sequence[str]) -> dict[str, Tensor]:
+    """Those vectors of a batch that are wanted, by their names in `peav.losses`."""
+    given = (batch[name] for name in ("audio", "audio_valid", "video", "video_valid", "texts"))
+    return encoder(wanted, *given)
 
 
 class Published(nn.Module):
@@ -133,9 +132,7 @@ class Published(nn.Module):
         return pair_vectors(wanted, pooled, read, model.part, self.unit)
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
+class Task(trainer.Task):
     blocks = (Block,)
     divided = (Block,)
 

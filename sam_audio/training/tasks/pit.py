@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sam_audio.errors import UserError
 from sam_audio.io.target import whole_file
-from sam_audio.training import blind, recipe
+from sam_audio.training import blind, recipe, trainer
 from sam_audio.training.data.samples import sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.trainer import Position, Share
@@ -74,15 +74,8 @@ class Blind(nn.Module):
         return (before - after).mean(1)
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
-    blocks = ()
-    divided = ()
-
+class Task(trainer.Task):
     def __init__(self, settings: Settings) -> None:
-        if settings.strategy == "fsdp":
-            raise UserError("networks of asteroid are small: train them with strategy=ddp")
         self.settings = settings
         try:
             network = blind.network(settings.network)(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from peav.joint import JointEncoder
 from sam_audio.documents import structured
 from sam_audio.errors import MissingExtraError, UserError
-from sam_audio.training import recipe
+from sam_audio.training import recipe, trainer
 from sam_audio.training.data.samples import KINDS, PART_OF, About, Said, about
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.tasks import peav
@@ -89,25 +89,11 @@ class Refiner(nn.Module):
     @torch.no_grad()
     def vectors(self, batch: dict[str, Any], wanted: Sequence[str]) -> dict[str, Tensor]:
         self.encoder.eval()
-        return self.encoder(
-            wanted,
-            batch["audio"],
-            batch["audio_valid"],
-            batch["video"],
-            batch["video_valid"],
-            batch["texts"],
-        )
+        return peav.vectors_of(self.encoder, batch, wanted)
 
 
-class Task:
-    """See `sam_audio.training.trainer.Task`."""
-
-    blocks = ()
-    divided = ()
-
+class Task(trainer.Task):
     def __init__(self, settings: Settings) -> None:
-        if settings.strategy == "fsdp":
-            raise UserError("a decoder is joined with strategy=ddp")
         self.settings = settings
         encoder, self.joint = peav.load_joint(Path(settings.encoder))
         self._join(encoder, *_decoder(settings.decoder))
@@ -161,9 +147,6 @@ class Task:
         ids = torch.ones(n, self.settings.most_tokens, dtype=torch.int64)
         seen = torch.ones(n, dtype=torch.bool)
         return {**self.inputs.example(n), "seen": seen, "ids": ids, "ids_valid": ids, "labels": ids}
-
-    def validate(self, network: Refiner) -> dict[str, float]:
-        return {}
 
     def export(self, network: Refiner, folder: Path) -> list[Path]:
         """`load_refiner` reads this; the folder needs no other."""

@@ -125,5 +125,6 @@ def test_targets_that_fit_nothing(shards, tmp_path):
         recipe.task_of(settings("sam-audio", start, shards, "targets=no_such_layer"))
     with pytest.raises(UserError, match="cannot be fine-tuned"):
         recipe.task_of(settings("sam-audio", tmp_path / "gone", shards))
+    whole = settings("sam-audio", start, shards, "strategy=fsdp")
     with pytest.raises(UserError, match="strategy=ddp"):
-        recipe.task_of(settings("sam-audio", start, shards, "strategy=fsdp"))
+        train(recipe.task_of(whole), whole, tmp_path / "run")

@@ -43,8 +43,8 @@ class Rule:
         heard, seen = (_ordered(weak.get(kind, ())) for kind in ("audio", "visual"))
         if label:
             # those who miss what is there are not believed what else they hear
-            believed = heard if any(_alike(one.text, label) for one in heard) else []
-            heard = [Said(label, "label"), *(one for one in believed if not _alike(one.text, label))]
+            believed = heard if any(alike(one.text, label) for one in heard) else []
+            heard = [Said(label, "label"), *(one for one in believed if not alike(one.text, label))]
         captions = {}
         sound = sight = ""
         if heard:
@@ -56,7 +56,7 @@ class Rule:
             captions["visual"] = Said(sight, self.name, seen[0].confidence)
         if heard and seen:
             text = f"{sound}, with {sight}"
-            if _alike(heard[0].text, seen[0].text):
+            if alike(heard[0].text, seen[0].text):
                 text = f"{sound}, heard and seen"
             sure = min(heard[0].confidence, seen[0].confidence)
             captions["audio_visual"] = Said(text, self.name, sure)
@@ -121,7 +121,8 @@ def _ordered(said: Sequence[Said]) -> list[Said]:
     return sorted(said, key=lambda one: -one.confidence)
 
 
-def _alike(one: str, other: str) -> bool:
+def alike(one: str, other: str) -> bool:
+    """Whether they have a word in common."""
     words, others = (set(re.findall(r"\w+", text.lower())) for text in (one, other))
     return bool(words & others)
 

@@ -22,6 +22,7 @@ from peav.joint import JointEncoder
 from sam_audio.documents import structured
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.training import recipe, trainer
+from sam_audio.training.captions.writers import alike
 from sam_audio.training.data.samples import KINDS, PART_OF, About, Said, about
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.tasks import peav
@@ -191,7 +192,10 @@ class TrainedRefiner:
 
     @torch.no_grad()
     def captions(self, sample: dict[str, Any]) -> dict[str, Said]:
-        """The captions of a sample, each its own or one that fits it better; what it has none of stays without."""
+        """The captions of a sample, each its own or one that fits it better; what it has none of stays without.
+
+        Captions of the sound have a word in common with the label, if the sample has one.
+        """
         known = about(sample)
         clip = self.task.clips([self.task.inputs.item(sample, None)])
         told = self.network.told(clip)
@@ -201,7 +205,9 @@ class TrainedRefiner:
             texts = list(dict.fromkeys([said.text, *self._written(told, kind, known)]))
             fits = self._fits(clip, kind, texts)
             best = int(fits.argmax())
-            captions[kind] = Said(texts[best], self.name, round(float(fits[best]), 4)) if best else said
+            # what the clip was filed as is true: who misses it is not believed
+            believed = best and (kind == "visual" or not known.label or alike(texts[best], known.label))
+            captions[kind] = Said(texts[best], self.name, round(float(fits[best]), 4)) if believed else said
         return captions
 
     def _written(self, told: Tensor, kind: str, known: About) -> Iterator[str]:

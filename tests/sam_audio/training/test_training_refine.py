@@ -101,6 +101,17 @@ def test_what_is_best_already_stays(shards, refiner):
     }
 
 
+def test_what_misses_the_label_is_not_believed(shards, refiner):
+    trained = refine.TrainedRefiner(refiner)
+    sample = read_shard(str(shards / "000.tar"))[2]
+    about = json.loads(sample["json"]) | {"label": "dog barking"}
+    about["captions"] = {"audio": {"text": "dog barking", "by": "rule"}}
+    for label, text in (("dog barking", "dog barking"), ("", "a bell ringing")):
+        about["label"] = label
+        told = trained.captions({**sample, "json": json.dumps(about).encode()})
+        assert told["audio"].text == text
+
+
 def test_only_the_projector_learns_unless_told_otherwise(shards, joint, decoder):
     task = recipe.task_of(chosen(shards, joint, decoder))
     learning = {name.split(".")[0] for name, p in task.network.named_parameters() if p.requires_grad}

@@ -12,6 +12,7 @@ from sam_audio_asteroid.model import BlindSeparator
 from judge.metrics import si_sdr
 from sam_audio.errors import ModelError
 from sam_audio.extending.separator_checks import check_separator
+from sam_audio.training import blind
 
 RATE = 8000
 PROMPTS = ["telephone ringing", "rain falling"]
@@ -102,6 +103,18 @@ def test_end_to_end(checkpoint, tmp_path, monkeypatch, capfd):
     parts = {path.stem: soundfile.read(path)[0] for path in (tmp_path / "out").rglob("*.wav")}
     assert len(parts) == 2
     np.testing.assert_allclose(sum(parts.values()), soundfile.read(tmp_path / "mix.wav")[0], atol=1e-4)
+
+
+def test_what_the_recipe_leaves(tmp_path):
+    """The network of pit/voices, which asteroid itself does not know."""
+    network = blind.MagnitudeMask(2, sample_rate=RATE, kernel_size=256, stride=128, n_blocks=1, n_repeats=1)
+    torch.save(network.serialize(), tmp_path / "model.pth")
+    found = BlindSeparator.read(str(tmp_path / "model.pth"), "cpu")
+    assert found.sample_rate == RATE
+    mixture = sum(x[0].numpy() for x in sounds(1, 3, seconds=2.0))
+    sources = found.sources(mixture)
+    assert sources.shape == (2, len(mixture))
+    np.testing.assert_allclose(sources.sum(0), mixture, atol=1e-3)
 
 
 def test_more_prompts_than_sources(model):

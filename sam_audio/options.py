@@ -146,7 +146,8 @@ class SeparationOptions:
     """How a recording is separated.
 
     Args:
-        start_s, duration_s: the part of the recording to separate.
+        start_s: where the part to separate begins.
+        duration_s: its length; None is all that follows.
         sound_track: number of a video's sound track, from 1; None is the one that players choose.
         strength: 0..2, how boldly to cut.
         judge: whether stems are judged, where there is a judge.

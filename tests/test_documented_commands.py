@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -15,7 +16,7 @@ from sam_audio.cli import app
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "plugins").glob("*/README.md")),
 ]
 PROGRAMS = ("separate", "sam-audio")
@@ -79,6 +80,33 @@ def test_readme_is_true(run_command, place, monkeypatch, command, shown):
         assert lines == wanted
 
 
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)):
+        if not re.match(r"https?:|mailto:|#", target):
+            assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    import subprocess
+    import sys
+
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path / "site"],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert "In two minutes" in page and "fonts.googleapis" not in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
 def test_documented_options_exist(page):
     group = typer.main.get_command(app)
@@ -89,6 +117,8 @@ def test_documented_options_exist(page):
         inner = group.commands["separate"] if words[0] == "separate" else group
         rest = words[1:]
         while hasattr(inner, "commands"):
+            if rest[:1] == ["--recipe"]:  # train --recipe NAME is train recipe NAME
+                rest = ["recipe", *rest[2:]]
             assert rest and rest[0] in inner.commands, f"{page.name}: {command}"
             inner, rest = inner.commands[rest[0]], rest[1:]
         context = inner.make_context("x", [], resilient_parsing=True)

@@ -4,8 +4,9 @@
     python benchmarks/library.py faults LIBRARY WORK                     a worker killed every 20 s, the driver once
     python benchmarks/library.py speed LIBRARY WORK                      one worker against two, one thread each
 
-``faults`` runs the library once without faults and once with them, and compares every output bit for bit. Each prints
-a JSON object.
+``faults`` runs the library once without faults and once with them, and compares every output bit for bit. ``make`` and
+``faults`` print a JSON object, ``speed`` the lines of docs/scale.md; it wants an idle machine, keeps each measurement
+in WORK, and goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,13 +82,19 @@ def digests(out: Path) -> dict[str, str]:
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def rows(out: Path) -> tuple[int, int, int]:
-    """Rows, tracks and failures of the catalogue."""
+def asked(out: Path, question: str) -> list[tuple[Any, ...]]:
     from sam_audio.scale.catalogue import ask
     from sam_audio.scale.stores import open_folder
 
-    question = "SELECT count(*), count(DISTINCT track), count(*) FILTER (status = 'failed') FROM items"
-    return ask(open_folder(str(out)), question)[1][0]  # type: ignore[return-value]
+    return ask(open_folder(str(out)), question)[1]
+
+
+def rows(out: Path) -> tuple[int, int, int]:
+    """Rows, tracks and failures of the catalogue."""
+    (counts,) = asked(
+        out, "SELECT count(*), count(DISTINCT track), count(*) FILTER (status = 'failed') FROM items"
+    )
+    return counts  # type: ignore[return-value]
 
 
 def faults(library: Path, work: Path, engine: str, workers: int, every_s: float) -> dict[str, Any]:
@@ -117,7 +125,7 @@ def faults(library: Path, work: Path, engine: str, workers: int, every_s: float)
         time.sleep(5)  # the cluster of the dead driver ends
     one, other = digests(clean), digests(faulty)
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        "machine": machine(),
         "items": n_items,
         "outputs": len(one),
         "workers_killed": killed,
@@ -129,20 +137,59 @@ def faults(library: Path, work: Path, engine: str, workers: int, every_s: float)
     }
 
 
-def speed(library: Path, work: Path, engine: str) -> dict[str, Any]:
-    """Seconds of sound a second, of one worker and of two; starting up included."""
-    found = {}
-    for workers in (1, 2):
-        with start(library, work / f"speed-{engine}-{workers}", engine, workers) as driver:
+def speed(library: Path, work: Path, engine: str) -> str:
+    """One worker against two, as a table: with what starting up takes, and without."""
+    found = {workers: measured(library, work, engine, workers) for workers in (1, 2)}
+    one, two = found.values()
+    lines = [
+        f"{one['done']} recordings, {one['seconds']:.0f} s, {len(PROMPTS) // 2} prompts, judged, --engine {engine}, "
+        f"one thread each, {one['machine']}:",
+        "",
+        "| workers | took | times real time | without starting up |",
+        "|---|---|---|---|",
+        *(
+            f"| {workers} | {row['elapsed_s']:.0f} s | {row['seconds'] / row['elapsed_s']:.1f} | {row['steady']:.1f} |"
+            for workers, row in found.items()
+        ),
+        "",
+        f"Two workers do {two['steady'] / one['steady']:.2f} times as much as one, "
+        f"{one['elapsed_s'] / two['elapsed_s']:.2f} times with starting up.",
+    ]
+    return "\n".join(lines)
+
+
+def measured(library: Path, work: Path, engine: str, workers: int) -> dict[str, Any]:
+    """What a run took, measured now or before; a time cannot be gone on with, so a run that was broken off is begun
+    anew."""
+    kept, out = work / f"speed-{engine}-{workers}.json", work / f"speed-{engine}-{workers}"
+    if not kept.exists():
+        shutil.rmtree(out, ignore_errors=True)
+        with start(library, out, engine, workers) as driver:
             summary = json.loads(driver.communicate()[0])
-        found[workers] = summary["seconds"] / summary["elapsed_s"]
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "engine": engine,
-        "real_time_1": round(found[1], 2),
-        "real_time_2": round(found[2], 2),
-        "ratio": round(found[2] / found[1], 2),
-    }
+        if summary["failed"]:
+            raise SystemExit(f"{summary['failed']} recordings failed: {summary['errors'][0]}")
+        row = {key: summary[key] for key in ("done", "seconds", "elapsed_s")} | {"machine": machine()}
+        row["steady"] = steady(out)
+        shutil.rmtree(out)
+        kept.with_suffix(".part").write_text(json.dumps(row))
+        kept.with_suffix(".part").rename(kept)
+    return dict(json.loads(kept.read_text()))
+
+
+def steady(out: Path) -> float:
+    """Seconds of sound a second, from the first recording that was finished to the last."""
+    question = "SELECT max(made_at) - min(made_at), sum(seconds) - arg_min(seconds, made_at) FROM items"
+    ((took_s, sound_s),) = asked(out, question)
+    return float(sound_s / took_s)
+
+
+def machine() -> str:
+    """What this is, for people."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return f"{os.cpu_count()} processors ({name})"
+    return f"{os.cpu_count()} processors ({platform.machine()})"
 
 
 def main() -> None:
@@ -165,12 +212,14 @@ def main() -> None:
             command.add_argument("--every", type=float, default=20.0, help="seconds between two kills")
     given = parser.parse_args()
     if given.command == "make":
-        told = make(given.recordings, given.library, given.count, given.seconds)
+        told = json.dumps(make(given.recordings, given.library, given.count, given.seconds), indent=2)
     elif given.command == "faults":
-        told = faults(given.library, given.work, given.engine, given.workers, given.every)
+        told = json.dumps(
+            faults(given.library, given.work, given.engine, given.workers, given.every), indent=2
+        )
     else:
         told = speed(given.library, given.work, given.engine)
-    print(json.dumps(told, indent=2))
+    print(told)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import soundfile
@@ -140,7 +141,14 @@ def is_free(out):
     return False
 
 
-def test_ray_joins_a_cluster_and_leaves_it_as_it_was(tmp_path, library):
+@pytest.fixture
+def short_path():
+    """For Ray, whose sockets lie below and may not have long names."""
+    with TemporaryDirectory(prefix="ray") as place:
+        yield place
+
+
+def test_ray_joins_a_cluster_and_leaves_it_as_it_was(tmp_path, library, short_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

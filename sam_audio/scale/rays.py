@@ -171,7 +171,8 @@ class RayEngine:
                 else:
                     # at least as many processors as the workers want, whatever the machine has
                     processors = max(os.cpu_count() or 1, (self.workers or 1) * self.threads)
-                    ray.init(num_cpus=processors, include_dashboard=False, **quiet)
+                    # not one that somebody has started here: without an address Ray would look for it
+                    ray.init("local", num_cpus=processors, include_dashboard=False, **quiet)
         except Exception as error:  # each way of not getting there has its own
             told = " ".join(str(error).split())[:300]
             raise UserError(

@@ -29,8 +29,8 @@ class Engine(Protocol):
     """Does assignments on many workers, in any order."""
 
     def run(self, work: Work, assignments: Iterable[Assignment]) -> Generator[Row, None, None]:
-        """Yields a row for each as it is done; takes no more assignments than its workers can begin soon. Closing it
-        ends the workers. An item whose worker died is given to another, ``work.retries`` times."""
+        """Yields a row for each as it is done, and begins no more than its workers can do soon. Closing it ends the
+        workers. An item whose worker died is given to another, ``work.retries`` times."""
         ...
 
 

@@ -78,6 +78,22 @@ def _known(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class _OfModel:
+    """What tasks with a model have in common."""
+
+    model: str = "nano"
+    device: str = "auto"
+    threads: int | None = None
+
+    def ready(self) -> str:
+        """The device to load the model on; its threads are set."""
+        from sam_audio.devices import choose_device
+
+        _use_threads(self.threads)
+        return choose_device(self.device)
+
+
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
         from peav import threads as threads_
@@ -86,12 +102,9 @@ def _use_threads(threads: int | None) -> None:
 
 
 @dataclass(frozen=True)
-class SeparateTask:
+class SeparateTask(_OfModel):
     """Stems of prompts, judged; of ``options`` the places of files and what may be replaced are the batch's own."""
 
-    model: str = "nano"
-    device: str = "auto"
-    threads: int | None = None
     options: RenderOptions = RenderOptions()
     name = "separate"
     takes_prompts = True
@@ -154,22 +167,17 @@ def _energies(reader: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class EmbedTask:
+class EmbedTask(_OfModel):
     """A vector of the joint space."""
 
-    model: str = "nano"
-    device: str = "auto"
-    threads: int | None = None
     name = "embed"
     takes_prompts = False
 
     def load(self) -> Do:
         from sam_audio.conditioning.embedding import load_embedder
-        from sam_audio.devices import choose_device
         from sam_audio.finding.media import embed_file
 
-        _use_threads(self.threads)
-        embedder = load_embedder(self.model, choose_device(self.device))
+        embedder = load_embedder(self.model, self.ready())
 
         def do(path: Path, asked: Asked) -> dict[str, Any]:
             _, vector = embed_file(embedder, path)
@@ -179,22 +187,17 @@ class EmbedTask:
 
 
 @dataclass(frozen=True)
-class LocateTask:
+class LocateTask(_OfModel):
     """When the prompts sound."""
 
-    model: str = "nano"
-    device: str = "auto"
-    threads: int | None = None
     options: SpanOptions = SpanOptions()
     name = "locate"
     takes_prompts = True
 
     def load(self) -> Do:
-        from sam_audio.devices import choose_device
         from sam_audio.finding.locate import load_locator
 
-        _use_threads(self.threads)
-        locator = load_locator(self.model, choose_device(self.device))
+        locator = load_locator(self.model, self.ready())
 
         def do(path: Path, asked: Asked) -> dict[str, Any]:
             prompts = list(dict.fromkeys(asked.prompts))

@@ -90,6 +90,11 @@ class Worker:
                     raise WorkerStopped(f"it took more than {timeout_s:g} s")
         except (EOFError, OSError):
             raise WorkerDied(f"its worker ended ({self._buried()})") from None
+        except (
+            BaseException
+        ):  # of what was called here: the answer that is still to come is not the next job's
+            self.close()
+            raise
 
     def close(self) -> None:
         """Ends the process."""
@@ -115,6 +120,9 @@ class Worker:
         if self._process is None:
             return "it never began"
         self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
         code = self._process.exitcode
         if self._connection is not None:
             self._connection.close()

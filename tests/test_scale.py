@@ -164,6 +164,7 @@ def test_ray_joins_a_cluster_and_leaves_it_as_it_was(tmp_path, library, short_pa
     # workers find the task's module where the driver does
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    environment["RAY_TMPDIR"] = short_path  # where it would leave its address behind
     with subprocess.Popen([*command, *more], env=environment, **quiet) as cluster:
         try:
             wait_until(lambda: answers_at(port))
@@ -382,7 +383,7 @@ def test_ray_serve_gives_the_same(tmp_path, tiny_weights, mixture):
     from sam_audio.service.settings import Settings
 
     ray = load_ray()
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     try:
         from ray import serve
 

@@ -33,7 +33,7 @@ def choose_device(device: str) -> str:
     if kind == "auto":
         return next(name for name, is_there in there.items() if is_there)
     if not there[kind]:
-        raise UserError(f"this machine has no {kind}: use --device cpu")
+        raise UserError(f"this machine has no {kind}: use device='cpu'")
     return device
 
 

@@ -148,7 +148,7 @@ def check_known(recording: str | Path) -> None:
     """Raises UserError for a recording of which nobody can say whether it was separated already."""
     if str(recording) == "-" or Path(recording).is_fifo():
         raise UserError(
-            "what comes through a pipe is not known before it is read: name a file, or leave --skip-existing out"
+            "what comes through a pipe is not known before it is read: name a file, or leave skip_existing=True out"
         )
 
 

@@ -276,15 +276,15 @@ class RenderOptions(SeparationOptions):
         """Raises UserError for values that could never work."""
         check_template(self.filename)
         if self.overwrite and self.skip_existing:
-            raise UserError("--overwrite and --skip-existing exclude each other: choose one")
+            raise UserError("overwrite=True and skip_existing=True exclude each other: choose one")
         if self.skip_existing and str(self.out) == "-":
-            raise UserError("on standard output nothing is there already: leave --skip-existing out")
+            raise UserError("on standard output nothing is there already: leave skip_existing=True out")
         super().check()
         if self.mode not in ("extract", "remove"):
             raise UserError(f"{self.mode} is not a mode: use extract or remove")
         if self.mode == "remove" and self.residual is None:
             raise UserError(
-                "mode remove writes only the residual, so it needs a name: leave --residual none out"
+                "mode remove writes only the residual, so it needs a name: leave residual=None out"
             )
 
     def over(self, own: Mapping[str, Any]) -> RenderOptions:

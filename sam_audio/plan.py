@@ -128,7 +128,7 @@ def plan(job: Job) -> Plan:
         wanted.append((len(prompts), residual, None))
     if to_stdout and len(wanted) != 1:
         raise UserError(
-            f"standard output takes one stem, not {len(wanted)}: give one prompt, or a folder with --out"
+            f"standard output takes one stem, not {len(wanted)}: give one prompt, or a folder for the stems"
         )
     extension = options.format.lower().lstrip(".")
     outputs = []
@@ -145,7 +145,7 @@ def _check_suffix(path: Path, extension: str) -> None:
     suffix = path.suffix.lower().lstrip(".")
     if suffix in FORMATS and suffix != extension:
         raise UserError(
-            f"{path.name} would be no {suffix} but {extension}: add --format {suffix}, or end the file name "
+            f"{path.name} would be no {suffix} but {extension}: add format='{suffix}', or end the file name "
             "template in {ext}"
         )
 

@@ -253,5 +253,5 @@ def _complete(
     if stem.clipped_samples and planned.options.clip_mode is None:
         report.warnings.append(
             f"{stem.name} exceeds full scale: {stem.clipped_samples} samples were clipped; "
-            "use --float32, or --clip-mode rescale"
+            "use depth='float32', or clip_mode='rescale'"
         )

@@ -28,6 +28,7 @@ from sam_audio.cli import (
     search,
     separate,
     train,
+    wording,
 )
 from sam_audio.cli.options import SeparateCommand
 from sam_audio.errors import UserError, needing_extras
@@ -104,7 +105,7 @@ def _run(command: Callable[[], object]) -> None:
         with _unwound_by_signals(), needing_extras("this command"):
             command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {wording.as_flags(str(error))}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         _say_stopped()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.cli.shared import clock, complain
+from sam_audio.cli.wording import as_flags
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Console:
         """Says what is not as it should be."""
         if not self.quiet:
             for warning in warnings:
-                print(f"warning: {warning}", file=sys.stderr)
+                print(f"warning: {as_flags(warning)}", file=sys.stderr)
 
     def made(self, paths: Sequence[str]) -> None:
         """Names files that were made of stems."""
@@ -121,7 +122,7 @@ class Console:
 
     def error(self, error: Exception, mixture: str) -> str:
         """Complains, and returns what was said; of what nobody expected, --verbose shows where it happened."""
-        message = str(error)
+        message = as_flags(str(error))
         if not isinstance(error, UserError):
             if self.verbose:
                 traceback.print_exception(error, file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import typer
 
+from sam_audio.cli.wording import as_flags
 from sam_audio.errors import UserError
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def json_text(summary: dict[str, Any]) -> str:
 
 def complain(message: str, kind: str = "error") -> None:
     """Prints one line to stderr."""
-    print(f"{kind}: {message}", file=sys.stderr)
+    print(f"{kind}: {as_flags(message)}", file=sys.stderr)
 
 
 def each_file(

@@ -47,7 +47,7 @@ def _with_clues(request: Request, spoken: Condition, recording: Recording) -> Co
                 raise UserError(f"the model {model.name} takes no {what}: leave {flag} out, or use nano")
     known = condition.vector is not None or condition.masks or condition.against or condition.video
     if request.text is None and not known and not any(anchor.present for anchor in condition.anchors):
-        raise PromptError("the spans say only where the sound is not: add where it is, or a --prompt")
+        raise PromptError("the spans say only where the sound is not: add where it is, or a text")
     return _from_start(condition, recording.start_s)
 
 

@@ -83,7 +83,7 @@ class Recording:
         vector = self.model.encode([text])[0].vector
         if vector is None:
             raise PromptError(
-                f"the model {self.model.name} does not take this kind of prompt: use --model nano"
+                f"the model {self.model.name} does not take this kind of prompt: use model='nano'"
             )
         return vector
 

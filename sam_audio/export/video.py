@@ -57,7 +57,7 @@ class Remux(Exporter):
         from sam_audio.io.containers import UndecodableError
 
         if source == "-" or Path(source).is_fifo():
-            raise UserError("--remux needs a video file, not a pipe: name it, or leave --remux out")
+            raise UserError("remux needs a video file, not a pipe: name it, or leave remux out")
         if not Path(source).is_file():
             return
         with suppress(UndecodableError, ValueError):  # the latter of names with a NUL
@@ -107,7 +107,7 @@ def _contents(video: Path) -> Contents:
 
     contents = probe(_ffmpeg(), video)
     if contents.pictures is None:
-        raise AudioReadError(f"{video.name} has no pictures to keep: leave --remux out")
+        raise AudioReadError(f"{video.name} has no pictures to keep: leave remux out")
     return contents
 
 
@@ -164,7 +164,7 @@ def _mux(video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Pa
             break
     said = ran.stderr.decode(errors="replace").strip().splitlines()
     reason = re.sub(r"^\[[^]]*\]\s*", "", said[-1]) if said else f"ffmpeg ended with code {ran.returncode}"
-    raise UserError(f"{video.name} cannot be given another sound ({reason}): leave --remux out")
+    raise UserError(f"{video.name} cannot be given another sound ({reason}): leave remux out")
 
 
 def _command(
@@ -210,5 +210,5 @@ def _ffmpeg() -> str:
 
     executable = find_ffmpeg()
     if executable is None:
-        raise MissingExtraError("--remux needs ffmpeg, which was not found", "video", "install ffmpeg")
+        raise MissingExtraError("remux needs ffmpeg, which was not found", "video", "install ffmpeg")
     return executable

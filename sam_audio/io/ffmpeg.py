@@ -106,9 +106,11 @@ class FfmpegDecoder:
         self.troubles: list[Trouble] = []
         if track is None and len(contents.sounds) > 1:
             count, which = len(contents.sounds), contents.describe(chosen)
-            self.troubles.append(
-                Trouble(0, f"has {count} sound tracks, of which {which} is used: choose another with --track")
+            other = next(n for n, sound in enumerate(contents.sounds, 1) if sound != chosen)
+            what = (
+                f"has {count} sound tracks, of which {which} is used: choose another, as sound_track={other}"
             )
+            self.troubles.append(Trouble(0, what))
         # "file:" keeps a name with a colon or a leading dash from being taken for a protocol or an option
         self._command = [executable, "-nostdin", "-hide_banner", "-nostats", *GUARD_OPTIONS]
         if contents.pictures is not None:

@@ -304,5 +304,5 @@ def check_free(path: str | Path, overwrite: bool) -> None:
 
 def _exists(name: str) -> OutputExistsError:
     return OutputExistsError(
-        f"{name} already exists: choose another name, or let it be replaced (--overwrite)"
+        f"{name} already exists: choose another name, or let it be replaced (overwrite=True)"
     )

@@ -61,7 +61,7 @@ class Region:
     def parse(self, values: Mapping[str, Any]) -> Selection:
         marked = [key for key in ("region", "point", "mask") if key in values]
         if not marked:
-            raise PromptError("--preview shows what is marked: add --region, --point or --mask")
+            raise PromptError("a preview shows what is marked: add a region, a point or a mask")
         if len(marked) > 1:
             raise PromptError(
                 f"--{marked[0]} and --{marked[1]} exclude each other: mark the thing in one way"

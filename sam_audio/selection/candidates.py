@@ -173,7 +173,7 @@ def choose(
     """
     if judge is None and ranker is None:
         raise UserError(
-            "candidates are chosen by a judge, and there is none: name a --ranker, or ask for one candidate"
+            "candidates are chosen by a judge, and there is none: name a ranker, or ask for one candidate"
         )
     n, n_passes = len(conditions), passes_of(ways)
     judged: list[list[Judgement | None]] = []  # (K, N)

@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_nothing(go, tmp_path, monkeypatch):
         ({"mode": "remove", "residual": None}, "residual"),
         ({"filename": "{track}.wav"}, "template"),
         ({"format": "aac"}, "not an output format"),
-        ({"filename": "{stem}.MP3"}, "guitar.MP3 would be no mp3 but wav: add --format mp3|a.MP3 would be"),
+        ({"filename": "{stem}.MP3"}, "guitar.MP3 would be no mp3 but wav: add format='mp3'|a.MP3 would be"),
         ({"format": "mp3", "depth": "int16"}, "no sample depth"),
         ({"depth": "int12"}, "not a sample depth"),
         ({"clip_mode": "soft"}, "clipping"),

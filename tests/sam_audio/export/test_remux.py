@@ -152,7 +152,7 @@ def test_other_sound_tracks_stay(tmp_path):
     video = two_tracks(tmp_path / "two.mkv")
     with open_audio(video) as reader:
         assert reader.warnings == [
-            "two.mkv has 2 sound tracks, of which number 1 (eng) is used: choose another with --track"
+            "two.mkv has 2 sound tracks, of which number 1 (eng) is used: choose another, as sound_track=2"
         ]
     out, _ = remuxed(video, tmp_path, track=2)
     tracks = contents(out).sounds
@@ -232,7 +232,7 @@ def test_a_cover_is_no_video(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "color=red:s=32x32:d=0.04", "-frames:v", "1", tmp_path / "cover.png")
     song = tmp_path / "song.mp3"
     ffmpeg(*sound(), "-i", tmp_path / "cover.png", "-map", "0", "-map", "1", "-c:v", "copy", song)
-    with pytest.raises(AudioReadError, match="song.mp3 has no pictures to keep: leave --remux out"):
+    with pytest.raises(AudioReadError, match="song.mp3 has no pictures to keep: leave remux out"):
         Remux().check(str(song))
 
 

@@ -115,7 +115,7 @@ def test_the_preview_is_white_where_it_is_wanted(clip, tmp_path):
         ({"region": "1,2,3,4@soon"}, "not a time"),
         ({"point": "1"}, "no point"),
         ({"region": "1,2,3,4", "point": "1,2"}, "exclude each other"),
-        ({"preview": "a.png"}, "add --region"),
+        ({"preview": "a.png"}, "add a region"),
         ({"region": "1,2,3,4", "preview": "a.jpg"}, "no png"),
         ({"mask": "gone.png"}, "not a file"),
     ],

@@ -239,6 +239,7 @@ def run_without(*command: object) -> subprocess.CompletedProcess[str]:
             "-o",
             "out",
         ),
+        ("sam-audio", "embed", ROOT / "examples/scene.ogg", "-o", "scene.npz"),
         ("sam-audio", "locate", ROOT / "examples/scene.ogg", "-p", "bird singing"),
         ("sam-audio", "judge", ROOT / "examples/band.wav", ROOT / "examples/band.wav", "-p", "guitar"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from peav import checkpoints
 from peav.checkpoints import WEIGHTS, Checkpoint
 from peav.graphs import Graph, named
+from peav.nano.pictures import Pictures, fitted
 from peav.nano.sound import (
     FRAME,
     FRAME_LEVEL,
@@ -24,6 +27,7 @@ from peav.nano.sound import (
 from peav.nano.words import Words
 
 DIM = 384  # of the joint space
+_BATCH = 16  # frames a pass; memory does not grow with the length of the video
 N_MAPS = 4  # of the audio tower's trunk
 AUDIO, TEXT, VIDEO = (WEIGHTS / f"nano-{tower}.onnx" for tower in ("audio", "text", "video"))
 
@@ -101,3 +105,30 @@ class TextGraph:
         """
         vectors = [self.encode(*some) for some in self.words.batches(texts)]
         return np.concatenate(vectors) if vectors else np.zeros((0, DIM), np.float32)
+
+
+class VideoGraph:
+    """The video tower that comes with the package; raises CheckpointError if it is damaged."""
+
+    def __init__(self) -> None:
+        arrays = checkpoints.load("nano", "video").arrays
+        unused = ("joint.logit_scale", "joint.logit_bias")
+        weights = {name: array for name, array in arrays.items() if name not in unused}
+        self._graph = Graph(VIDEO, named("tower", weights))
+
+    def embed(self, frames: Pictures) -> Array:
+        """The vector (384,) of all uint8 frames (N, 3, H, W)."""
+        parts = [
+            self._graph("vectors", "scores", frames=fitted(frames[start : start + _BATCH]))
+            for start in range(0, len(frames), _BATCH)
+        ]
+        vectors, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return pooled(vectors, scores)
+
+
+def version(name: str | os.PathLike[str] = "nano") -> str:
+    """A digest of the weights of all towers: vectors of two versions cannot be compared."""
+    digest = hashlib.sha256()
+    for tower in ("text", "audio", "video"):
+        digest.update(checkpoints.resolve(name, tower).read_bytes())
+    return digest.hexdigest()[:16]

@@ -6,7 +6,6 @@ modalities is the direction between their vectors. Towers are loaded when a call
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -17,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peav import checkpoints
 from peav.nano.audio import AudioTower
+from peav.nano.graphs import version
+from peav.nano.pictures import IMAGE_SIZE
 from peav.nano.sound import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE
 from peav.nano.text import TextTower
-from peav.nano.video import IMAGE_SIZE, VideoTower, prepare_frames
+from peav.nano.video import VideoTower, prepare_frames
 
 T = TypeVar("T")
 
@@ -95,10 +95,7 @@ class NanoAudioVideo:
     @property
     def version(self) -> str:
         """A digest of the weights: vectors of two versions cannot be compared."""
-        digest = hashlib.sha256()
-        for tower in ("text", "audio", "video"):
-            digest.update(checkpoints.resolve(self.towers.name, tower).read_bytes())
-        return digest.hexdigest()[:16]
+        return version(self.towers.name)
 
     @torch.inference_mode()
     def encode_audio(self, input_values: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -85,3 +85,8 @@ def pooled(vectors: Array, scores: Array) -> Array:
 def unit(vectors: Any) -> Array:
     """Vectors (..., D) brought to length 1; of length 0 they stay."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
+
+
+def sigmoid(logits: Array) -> Array:
+    """Logits as probabilities; far below 0 they are 0."""
+    return 1 / (1 + np.exp(-logits.clip(-80)))

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
+from peav.nano.pictures import GREY, IMAGE_SIZE
 
-IMAGE_SIZE = 224
 N_FEATURES, N_CLASSES = 1280, 1000
 _BATCH = 16  # frames a forward pass; memory does not grow with the length of the video
 
@@ -64,7 +64,7 @@ def prepare_frames(frames: Tensor) -> Tensor:
         frames = resized.round().clamp(0, 255).to(torch.uint8)
     missing_y, missing_x = IMAGE_SIZE - size[0], IMAGE_SIZE - size[1]
     bars = (missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2)
-    return F.pad(frames, bars, value=118)
+    return F.pad(frames, bars, value=GREY)
 
 
 class Inverted(nn.Module):
@@ -134,14 +134,17 @@ class JointHead(nn.Module):
         Returns:
             frame vectors (B, N, D), not normalised, and clip vectors (B, D), unit length.
         """
-        normed = self.norm(backbone.features)
-        guess = self.words((backbone.logits * self.temperature).softmax(-1))
-        frames = guess + self.head(F.silu(self.hidden(normed)))
-        score = self.score(normed)[..., 0]
+        frames, score = self.of_each(backbone)
         if frame_valid is not None:
             score = score.masked_fill(~frame_valid, -1e9)
         clip = (frames * score.softmax(-1)[..., None]).sum(-2)
         return frames, F.normalize(clip, dim=-1)
+
+    def of_each(self, backbone: BackboneFeatures) -> tuple[Tensor, Tensor]:
+        """Vectors of frames (..., D), and how much each counts in its clip (...,)."""
+        normed = self.norm(backbone.features)
+        guess = self.words((backbone.logits * self.temperature).softmax(-1))
+        return guess + self.head(F.silu(self.hidden(normed))), self.score(normed)[..., 0]
 
 
 class VideoTower(nn.Module):

@@ -70,10 +70,9 @@ class PictureTagger:
 
     def caption(self, samples: Any, sample_rate: int) -> list[Caption]:
         import numpy as np
-        import torch
 
         embedder, names, texts = _nano.get()
-        dots = _SHARPNESS * (texts @ embedder.embed_frames(torch.from_numpy(np.asarray(samples))))
+        dots = _SHARPNESS * (texts @ embedder.embed_frames(np.asarray(samples)))
         seen = np.exp(dots - dots.max())
         return _likeliest(names, seen / seen.sum())
 

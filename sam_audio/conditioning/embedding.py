@@ -6,13 +6,17 @@ vectors, whatever the model.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam_audio.errors import ModelError
+from peav.nano.graphs import DIM, AudioGraph, TextGraph, VideoGraph, version
+from peav.nano.sound import CLIP, FRAME, SAMPLE_RATE, sigmoid
+from sam_audio.errors import ModelError, needing_extras
 from sam_audio.io import open_audio
 from sam_audio.io.resample import Resampler
 from sam_audio.types import Samples
@@ -20,8 +24,6 @@ from sam_audio.types import Samples
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAMPLE_RATE = 48_000
-FRAME = 1920  # samples of a frame vector: 40 ms
 SEGMENT_S = 10.0
 # Frame vectors of long sound are made 30.72 s at a time, with 1.92 s on both sides that only lend context. Both
 # are whole windows of the nano trunk (0.96 s), so that where a window begins does not show.
@@ -36,10 +38,13 @@ def load_embedder(name: str = "nano", device: str = "cpu") -> Embedder:
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
     """
-    from peav import load_audio_video
-
     with _as_model_error():
-        return Embedder(str(name), *load_audio_video(name, device=device))
+        if (name, device) == ("nano", "cpu"):
+            return NanoEmbedder()
+        with needing_extras(f"{name} on {device}"):
+            from peav import load_audio_video
+
+            return TensorEmbedder(str(name), *load_audio_video(name, device=device))
 
 
 def load_frame_encoder(name: str = "nano", device: str = "cpu") -> FrameEncoder:
@@ -48,49 +53,51 @@ def load_frame_encoder(name: str = "nano", device: str = "cpu") -> FrameEncoder:
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
     """
-    from peav import load_audio_frame
-
     with _as_model_error():
-        return FrameEncoder(str(name), *load_audio_frame(name, device=device))
+        if (name, device) == ("nano", "cpu"):
+            return NanoFrameEncoder()
+        with needing_extras(f"{name} on {device}"):
+            from peav import load_audio_frame
+
+            return TensorFrameEncoder(str(name), *load_audio_frame(name, device=device))
 
 
-class Embedder:
-    """PE-AV on files: everything becomes a unit vector of one space, float32 (D,) or (N, D)."""
+class Embedder(ABC):
+    """PE-AV on files: everything becomes a unit vector of one space, float32 (D,) or (N, D).
+
+    Attributes:
+        name: of the model.
+        dim: D.
+        version: changes when the weights behind the name do, so that an index can tell; "" where that is unknown.
+    """
 
     sample_rate = SAMPLE_RATE
+    name: str
+    dim: int
+    version: str
 
-    def __init__(self, name: str, model: Any, processor: Any) -> None:
-        self.name, self.model, self.processor = name, model, processor
-
-        self._locator: FrameEncoder | None = None
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return int(self.model.config.output_dim)
-
-    @property
-    def version(self) -> str:
-        """Changes when the weights behind the name do, so that an index can tell; "" where that is unknown."""
-        return str(getattr(self.model, "version", ""))
-
+    @abstractmethod
     def embed_text(self, texts: list[str], kind: str = "audio") -> Samples:
         """(N, D). ``kind`` says what the texts will be compared with: audio, video or audio_video."""
-        encode = getattr(self.model, f"encode_{kind}_text")
-        with _as_model_error():
-            inputs = self.processor(text=texts)
-            return _unit(encode(inputs["input_ids"], inputs["attention_mask"]))
 
     def embed_audio(self, samples: Samples) -> Samples:
         """(D,) of mono samples (n,) at 48 kHz; silence is all zeros: it sounds like nothing."""
-        import torch
-
         if not samples.any():
             return np.zeros(self.dim, np.float32)
-
         with _as_model_error():
-            inputs = self.processor(audio=[torch.from_numpy(samples)[None]], sampling_rate=SAMPLE_RATE)
-            return _unit(self.model.encode_audio(inputs["input_values"], inputs["padding_mask"]))[0]
+            return self._embed_sound(samples)
+
+    @abstractmethod
+    def embed_frames(self, frames: np.ndarray) -> Samples:
+        """(D,) of uint8 frames (N, 3, H, W)."""
+
+    @abstractmethod
+    def probabilities(self, audio: Samples, texts: Samples) -> Samples:
+        """How likely each text describes each sound: (B, D) and (N, D) -> (B, N) in 0..1, for models that know."""
+
+    @abstractmethod
+    def _embed_sound(self, samples: Samples) -> Samples:
+        """(n,), not silent -> (D,)."""
 
     def embed_audio_segments(
         self,
@@ -120,41 +127,91 @@ class Embedder:
 
     def embed_audio_frames(self, path: str | Path) -> Samples:
         """Frame vectors (T, D), one each 40 ms, as PE-A-Frame of the same family gives them."""
-        self._locator = self._locator or load_frame_encoder(self.name)
-        return np.concatenate(list(self._locator.frames(path)))
+        return np.concatenate(list(self._frame_encoder.frames(path)))
+
+    @cached_property
+    def _frame_encoder(self) -> FrameEncoder:
+        return load_frame_encoder(self.name)
 
     def embed_picture_file(self, path: str | Path) -> Samples:
         """(D,) of one picture."""
-        import torch
-
         from sam_audio.io.pictures import read_picture
 
-        return self.embed_frames(torch.from_numpy(read_picture(path))[None])
+        return self.embed_frames(read_picture(path)[None])
 
     def embed_video_file(
         self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None
     ) -> Samples:
         """(D,) of the pictures of a video, two a second, at most 64 of them."""
-        import torch
-
         from sam_audio.io.pictures import read_frames
 
         frames = []
         for _, frame in read_frames(path, start_s=start_s, duration_s=duration_s, rate_hz=VIDEO_RATE_HZ):
-            frames.append(torch.from_numpy(frame))
+            frames.append(frame)
             if len(frames) == VIDEO_FRAMES:
                 break
-        return self.embed_frames(torch.stack(frames))
+        return self.embed_frames(np.stack(frames))
 
-    def embed_frames(self, frames: Tensor) -> Samples:
-        """(D,) of uint8 frames (N, 3, H, W)."""
+
+class NanoEmbedder(Embedder):
+    """The embedded towers as graphs; each is loaded when it is first needed."""
+
+    name, dim = "nano", DIM
+
+    @cached_property
+    def version(self) -> str:  # type: ignore[override]
+        return version()
+
+    @cached_property
+    def _text(self) -> TextGraph:
+        return TextGraph()
+
+    @cached_property
+    def _audio(self) -> AudioGraph:
+        return AudioGraph.shipped()
+
+    @cached_property
+    def _video(self) -> VideoGraph:
+        return VideoGraph()
+
+    def embed_text(self, texts: list[str], kind: str = "audio") -> Samples:
         with _as_model_error():
-            inputs = self.processor(videos=[frames])
+            return self._text.embed(texts)
+
+    def embed_frames(self, frames: np.ndarray) -> Samples:
+        with _as_model_error():
+            return self._video.embed(frames)
+
+    def probabilities(self, audio: Samples, texts: Samples) -> Samples:
+        return sigmoid(self._audio.logits(audio @ texts.T, CLIP))
+
+    def _embed_sound(self, samples: Samples) -> Samples:
+        return self._audio.embed(samples)[1]
+
+
+class TensorEmbedder(Embedder):
+    """A model of either family in torch, with the processor that makes its inputs."""
+
+    def __init__(self, name: str, model: Any, processor: Any) -> None:
+        self.name, self.model, self.processor = name, model, processor
+        self.dim = int(model.config.output_dim)
+        self.version = str(getattr(model, "version", ""))
+
+    def embed_text(self, texts: list[str], kind: str = "audio") -> Samples:
+        encode = getattr(self.model, f"encode_{kind}_text")
+        with _as_model_error():
+            inputs = self.processor(text=texts)
+            return _unit(encode(inputs["input_ids"], inputs["attention_mask"]))
+
+    def embed_frames(self, frames: np.ndarray) -> Samples:
+        import torch
+
+        with _as_model_error():
+            inputs = self.processor(videos=[torch.from_numpy(frames)])
             pixels, valid = inputs["pixel_values_videos"], inputs["padding_mask_videos"]
             return _unit(self.model.encode_video(pixels, valid))[0]
 
     def probabilities(self, audio: Samples, texts: Samples) -> Samples:
-        """How likely each text describes each sound: (B, D) and (N, D) -> (B, N) in 0..1, for models that know."""
         import torch
 
         probability = getattr(self.model, "probability", None)
@@ -162,14 +219,19 @@ class Embedder:
             raise ModelError(f"{self.name} gives similarities only: use the ranking, or the nano model")
         return probability(torch.from_numpy(audio), torch.from_numpy(texts)).numpy()
 
+    def _embed_sound(self, samples: Samples) -> Samples:
+        inputs = _sound(self.processor, samples)
+        return _unit(self.model.encode_audio(inputs["input_values"], inputs["padding_mask"]))[0]
 
-class FrameEncoder:
+
+# ---- frames ----------------------------------------------------------------------------------------------
+
+
+class FrameEncoder(ABC):
     """PE-A-Frame on files: when does each described sound happen?"""
 
     frame_rate = SAMPLE_RATE / FRAME
-
-    def __init__(self, name: str, model: Any, processor: Any) -> None:
-        self.name, self.model, self.processor = name, model, processor
+    name: str
 
     def activity(self, path: str | Path, prompts: list[str]) -> Samples:
         """Probability of every prompt in every 40 ms frame, (N, T) float32."""
@@ -177,28 +239,83 @@ class FrameEncoder:
 
     def activity_blocks(self, windows: Iterator[Samples], prompts: list[str]) -> Iterator[Samples]:
         """The same for mono samples at 48 kHz in windows of CHUNK_SAMPLES, as (N, t) arrays in order."""
-        import torch
-
         with _as_model_error():
-            inputs = self.processor(text=prompts)
-            text = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+            texts = self._texts(prompts)
         for frames in self._frame_blocks(windows):
-            logits = self.model.pairwise_logits(torch.from_numpy(frames)[None], text)
-            yield logits[0].sigmoid().float().numpy()
+            yield self._activity(frames, texts)
 
     def frames(self, path: str | Path) -> Iterator[Samples]:
         """Frame vectors (t, D) in order."""
         return self._frame_blocks(mono_windows(path, CHUNK_SAMPLES))
 
     def _frame_blocks(self, windows: Iterator[Samples]) -> Iterator[Samples]:
-        import torch
-
         for before, length, sound in with_context(windows, CONTEXT_SAMPLES):
             with _as_model_error():
-                inputs = self.processor(audio=[torch.from_numpy(sound)[None]], sampling_rate=SAMPLE_RATE)
-                frames = self.model.encode_audio(inputs["input_values"], inputs["padding_mask"])[0]
+                frames = self._frames(sound)
             first = before // FRAME
-            yield frames[first : first + -(-length // FRAME)].float().numpy()
+            yield frames[first : first + -(-length // FRAME)]
+
+    @abstractmethod
+    def _texts(self, prompts: list[str]) -> Any:
+        """Vectors of prompts, in whatever `_activity` takes."""
+
+    @abstractmethod
+    def _frames(self, sound: Samples) -> Samples:
+        """(n,) -> (ceil(n / FRAME), D)."""
+
+    @abstractmethod
+    def _activity(self, frames: Samples, texts: Any) -> Samples:
+        """(T, D) and the vectors of N prompts -> (N, T) in 0..1."""
+
+
+class NanoFrameEncoder(FrameEncoder):
+    """The embedded towers as graphs."""
+
+    name = "nano"
+
+    def __init__(self) -> None:
+        self._text, self._audio = TextGraph(), AudioGraph.shipped()
+
+    def _texts(self, prompts: list[str]) -> Samples:
+        return self._text.embed(prompts)
+
+    def _frames(self, sound: Samples) -> Samples:
+        return self._audio.embed(sound)[0]
+
+    def _activity(self, frames: Samples, texts: Samples) -> Samples:
+        return sigmoid(self._audio.logits(texts @ frames.T))
+
+
+class TensorFrameEncoder(FrameEncoder):
+    """A model of either family in torch, with the processor that makes its inputs."""
+
+    def __init__(self, name: str, model: Any, processor: Any) -> None:
+        self.name, self.model, self.processor = name, model, processor
+
+    def _texts(self, prompts: list[str]) -> Any:
+        inputs = self.processor(text=prompts)
+        return self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+
+    def _frames(self, sound: Samples) -> Samples:
+        inputs = _sound(self.processor, sound)
+        frames = self.model.encode_audio(inputs["input_values"], inputs["padding_mask"])[0]
+        return frames.float().cpu().numpy()
+
+    def _activity(self, frames: Samples, texts: Any) -> Samples:
+        import torch
+
+        logits = self.model.pairwise_logits(torch.from_numpy(frames)[None].to(texts), texts)
+        return logits[0].sigmoid().float().cpu().numpy()
+
+
+def _sound(processor: Any, samples: Samples) -> Any:
+    """A model's inputs of mono samples (n,)."""
+    import torch
+
+    return processor(audio=[torch.from_numpy(samples)[None]], sampling_rate=SAMPLE_RATE)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------
 
 
 def with_context(windows: Iterator[Samples], context_samples: int) -> Iterator[tuple[int, int, Samples]]:

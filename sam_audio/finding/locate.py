@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from peav.nano.sound import sigmoid
 from sam_audio.conditioning import embedding
 from sam_audio.conditioning.embedding import FRAME, SAMPLE_RATE, mono_windows, with_context
 from sam_audio.errors import ModelError
@@ -80,7 +81,7 @@ class Calibration:
         """(N, T) float32."""
         weights = np.array(self.weights, np.float32)
         logits = np.einsum("f,nft->nt", weights, facts(found)) + np.float32(self.bias)
-        return 1 / (1 + np.exp(-logits))
+        return sigmoid(logits)
 
 
 class Evidence(NamedTuple):

@@ -98,14 +98,13 @@ class Region:
 def _seen(frames: list[Any], boxes: list[Any], masks: list[Any], recording: Recording) -> Samples:
     """The vector of what is marked, (384,)."""
     import numpy as np
-    import torch
 
     from sam_audio.prompts.tracking import crop
 
     marked = np.array([i for i, box in enumerate(boxes) if box is not None])
     places = np.linspace(0, len(marked) - 1, min(len(marked), _MOST_EMBEDDED)).round().astype(int)
     crops = [crop(frames[i], boxes[i], masks[i]) for i in marked[places]]
-    return recording.embedder().embed_frames(torch.from_numpy(np.stack(crops)))
+    return recording.embedder().embed_frames(np.stack(crops))
 
 
 def _blacked_out(pictures: Pictures, boxes: list[Any], masks: list[Any]) -> MaskedVideo:

@@ -20,9 +20,11 @@ from judge.nano import GRAPH as JUDGE
 from judge.network import JudgeNetwork, given, load_judge
 from peav import checkpoints
 from peav.nano.audio import AudioTower
-from peav.nano.graphs import AUDIO, N_MAPS, TEXT
+from peav.nano.graphs import AUDIO, N_MAPS, TEXT, VIDEO
+from peav.nano.pictures import IMAGE_SIZE
 from peav.nano.sound import N_MELS, WINDOW_MELS
 from peav.nano.text import TextTower
+from peav.nano.video import VideoTower
 from sam_audio.io.target import whole_file
 from sam_audio.separator.nano.bands import N_BANDS
 from sam_audio.separator.nano.engine import WEIGHTS
@@ -117,6 +119,17 @@ class Reading(nn.Module):
         return self.tower(tokens, valid_mask)
 
 
+class Watching(nn.Module):
+    """Video tower: fitted frames to their vectors and scores."""
+
+    def __init__(self, tower: VideoTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        return self.tower.joint.of_each(self.tower.backbone(frames))
+
+
 class Judging(nn.Module):
     """Judge: what was measured of stems to scores, and the probability of being there."""
 
@@ -138,6 +151,14 @@ def reading(tower: TextTower, path: Path = TEXT) -> Written:
     tokens = Input("tokens", torch.randint(2, tower.config.vocabulary, (3, 5)), sizes)
     valid = Input("valid_mask", torch.ones(3, 5, dtype=torch.bool), sizes)
     return Written(path, Reading(tower), [tokens, valid], ("vectors",))
+
+
+def watching(tower: VideoTower, path: Path = VIDEO) -> Written:
+    """Of the video tower."""
+    frames = torch.zeros(3, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    return Written(
+        path, Watching(tower), [Input("frames", frames, {0: Dim("n", min=2)})], ("vectors", "scores")
+    )
 
 
 def judging(network: JudgeNetwork, path: Path = JUDGE) -> Written:
@@ -199,6 +220,7 @@ def shipped() -> Iterator[Written]:
     yield hearing(tower)
     yield from separating(network_of(checkpoints.load(WEIGHTS, "separator")), tower)
     yield reading(TextTower.from_pretrained("nano"))
+    yield watching(VideoTower.from_pretrained("nano"))
     yield judging(load_judge())
 
 

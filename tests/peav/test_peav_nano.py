@@ -11,8 +11,10 @@ import torch
 
 from peav import AudioTower, NanoAudioFrame, NanoAudioVideo, NanoProcessor, VideoTower, load_audio_video
 from peav.nano.audio import levelled, log_mel
+from peav.nano.graphs import VideoGraph
+from peav.nano.pictures import IMAGE_SIZE, fitted
 from peav.nano.sound import FRAME, SAMPLE_RATE, WINDOW, mel_filters
-from peav.nano.video import IMAGE_SIZE, prepare_frames
+from peav.nano.video import prepare_frames
 from sam_audio.conditioning.embedding import mono_windows
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -133,10 +135,29 @@ def test_speech_is_heard_where_it_is(processor):
 @pytest.mark.parametrize("size", [(224, 224), (50, 199), (600, 200), (1, 1)])
 def test_frames_are_fitted_whole(size):
     frames = torch.full((2, 3, *size), 200, dtype=torch.uint8)
-    fitted = prepare_frames(frames)
-    assert fitted.shape == (2, 3, IMAGE_SIZE, IMAGE_SIZE)
-    assert fitted.dtype == torch.uint8
-    assert fitted[:, :, 112, 112].eq(200).all()
+    whole = prepare_frames(frames)
+    assert whole.shape == (2, 3, IMAGE_SIZE, IMAGE_SIZE)
+    assert whole.dtype == torch.uint8
+    assert whole[:, :, 112, 112].eq(200).all()
+
+
+@pytest.mark.parametrize("size", [(224, 224), (50, 199), (600, 201), (333, 500), (1, 1), (3, 900)])
+def test_frames_are_fitted_alike_in_numpy(size):
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (2, 3, *size), generator=generator, dtype=torch.uint8)
+    ours, theirs = fitted(frames.numpy()), prepare_frames(frames).numpy()
+    assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
+    assert abs(ours.astype(int) - theirs).max() <= 1  # rounded from nearly the same
+
+
+def test_the_video_tower_is_the_same_as_a_graph():
+    generator = torch.Generator().manual_seed(0)
+    tower, graph = VideoTower.from_pretrained("nano"), VideoGraph()
+    for n in (1, 17):
+        frames = torch.randint(0, 256, (n, 3, 224, 224), generator=generator, dtype=torch.uint8)
+        with torch.inference_mode():
+            theirs = tower(frames[None])[0].numpy()
+        np.testing.assert_allclose(graph.embed(frames.numpy()), theirs, atol=1e-4)
 
 
 def test_video_vectors(model, processor):

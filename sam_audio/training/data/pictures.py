@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peav.nano.video import IMAGE_SIZE, Backbone, BackboneFeatures, prepare_frames
+from peav.nano.pictures import IMAGE_SIZE
+from peav.nano.video import Backbone, BackboneFeatures, prepare_frames
 from sam_audio.errors import UserError
 from sam_audio.io.target import whole_file
 from sam_audio.paths import cache_dir

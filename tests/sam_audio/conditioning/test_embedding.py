@@ -128,3 +128,31 @@ def test_models_that_are_not_there():
 def test_version_follows_the_weights(embedder):
     assert len(embedder.version) == 16
     assert embedder.version == load_embedder().version
+
+
+def test_nano_gives_the_same_as_graphs_and_in_torch(tmp_path):
+    from peav import load_audio_frame, load_audio_video
+    from sam_audio.conditioning.embedding import TensorEmbedder, TensorFrameEncoder
+
+    ours, theirs = load_embedder("nano"), TensorEmbedder("nano", *load_audio_video("nano"))
+    assert not isinstance(ours, TensorEmbedder)
+    assert (ours.dim, ours.version) == (theirs.dim, theirs.version)
+    sound = np.random.default_rng(0).standard_normal(70_001).astype(np.float32) * 0.1
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 3, 90, 160), np.uint8)
+    for one, other in (
+        (ours.embed_text(["a dog", "rain"]), theirs.embed_text(["a dog", "rain"])),
+        (ours.embed_audio(sound), theirs.embed_audio(sound)),
+        (ours.embed_frames(pictures), theirs.embed_frames(pictures)),
+    ):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+    texts = ours.embed_text(["a dog", "rain"])
+    audio = ours.embed_audio(sound)[None]
+    np.testing.assert_allclose(
+        ours.probabilities(audio, texts), theirs.probabilities(audio, texts), atol=1e-4
+    )
+    frames, theirs_frames = load_frame_encoder("nano"), TensorFrameEncoder("nano", *load_audio_frame("nano"))
+    blocks = [
+        np.concatenate(list(encoder.activity_blocks(iter([sound]), ["a dog", "rain"])), axis=1)
+        for encoder in (frames, theirs_frames)
+    ]
+    np.testing.assert_allclose(*blocks, atol=1e-3)

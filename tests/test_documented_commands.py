@@ -36,7 +36,7 @@ def documented(text: str) -> list[tuple[str, str]]:
 def arguments_of(command: str) -> list[str]:
     """Program and arguments without what brings them about; empty for other programs."""
     words = shlex.split(command.split("&&")[-1].split(";")[0], comments=True)
-    words = words[2:] if words[:2] == ["uv", "run"] else words
+    words = [word for word in words[2:] if word != "--no-dev"] if words[:2] == ["uv", "run"] else words
     return words if words and words[0] in PROGRAMS else []
 
 

@@ -872,7 +872,7 @@ def test_spans_in_jobs(cli):
         (["--labels", "gone.txt"], "gone.txt"),
         (["--region", "1,2"], "no region"),
         (["--region", "1,2,3,4"], "holds no picture"),
-        (["--preview", "x.png", "-p", "dog"], "--region"),
+        (["--preview", "x.png", "-p", "dog"], "a region"),
         (["-p", "dog", "--export", "tape"], "there is no exporter 'tape'"),
         (["-p", "dog", "--post", "reverb"], "there is no post processor 'reverb'"),
         (["-p", "dog", "--remux", "--start", "0.1"], "--start"),
@@ -962,7 +962,7 @@ def test_a_session_never_replaces_the_file_of_a_prompt(cli):
 def test_remux_is_refused_before_anything_is_separated(cli, mix):
     pytest.importorskip("av")
     sound = Path(write("mix.wav")).read_bytes()
-    assert_one_sentence(cli(mix, "-p", "dog", "--remux", stdin=sound), "--remux")
+    assert_one_sentence(cli(mix, "-p", "dog", "--remux", stdin=sound), "leave remux out")
     assert files() == ["mix.wav"]
     assert cli("mix.wav", "-p", "dog").code == 0
 

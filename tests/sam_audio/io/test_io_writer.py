@@ -310,7 +310,7 @@ def test_folders_that_were_there_or_are_in_use_stay(tmp_path):
 def test_existing_files_are_refused_at_once_and_kept(tmp_path):
     path = tmp_path / "a.wav"
     path.write_text("precious")
-    with pytest.raises(OutputExistsError, match=r"already exists: .*--overwrite"):
+    with pytest.raises(OutputExistsError, match=r"already exists: .*overwrite=True"):
         AudioWriter(path, sample_rate=RATE, channels=1)
     assert files(tmp_path) == ["a.wav"] and path.read_text() == "precious"
     with pytest.raises(ZeroDivisionError), AudioWriter(path, sample_rate=RATE, channels=1, overwrite=True):

@@ -32,9 +32,13 @@ def user_file() -> Path:
 
 
 def any_set() -> bool:
-    """Whether there is a file or a variable at all."""
+    """Whether there may be something: a file, or a variable with the names of a command and of an option. All commands
+    are looked at only then."""
     files = user_file().is_file() or Path(PROJECT).is_file()
-    return files or any(variable.startswith(PREFIX + "_") for variable in os.environ)
+    return files or any(
+        variable.startswith(PREFIX + "_") and variable.count("_") > PREFIX.count("_") + 1
+        for variable in os.environ
+    )
 
 
 def context_settings(group: Any) -> dict[str, Any]:

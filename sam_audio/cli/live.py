@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from sam_audio.cli.shared import prompts_option, show, show_json, was_given
+
 LEAST_BLOCK, MOST_BLOCK = 1, 1 << 16  # samples
 
 
@@ -14,7 +16,7 @@ def live(
     context: typer.Context,
     prompt: Annotated[
         Optional[list[str]],
-        typer.Option("--prompt", "-p", metavar="TEXT", help="What to let through.", show_default=False),
+        prompts_option("What to let through."),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Let through everything else.")] = False,
     rack: Annotated[
@@ -59,7 +61,6 @@ def live(
     from dataclasses import asdict
 
     from peav import threads as threads_
-    from sam_audio.cli.shared import show, show_json, was_given
     from sam_audio.errors import UserError
     from sam_audio.host.files import find_rack, load_rack
     from sam_audio.host.live import Device, FileSink, FileSource, LiveReport, run_live

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sam_audio.cli.console import Console
-from sam_audio.cli.planned import Failure, check_plan
-from sam_audio.errors import UserError
-from sam_audio.io.target import check_free
-from sam_audio.made import output_set
+from sam_audio.cli.planned import Failure
+from sam_audio.cli.running import each_plan
+from sam_audio.io.target import check_place
+from sam_audio.made import OutputSet
+from sam_audio.options import SeparationFields
 
 if TYPE_CHECKING:
     from judge.rank import Ranker
@@ -28,42 +28,30 @@ def rehearse(
     how: dict[str, Any],
     console: Console,
     exporters: Sequence[Exporter] = (),
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
     """Looks at every plan and writes nothing; a few seconds of the first recording are separated to tell the time.
 
     Returns:
-        A summary like that of `separate_all`; ``sound_s`` is how much would be separated, ``estimated_s`` how long it
+        A summary and more as of `separate_all`; ``sound_s`` is how much would be separated, ``estimated_s`` how long it
         would take, None where nobody can tell.
     """
-    names = [exporter.name for exporter in exporters]
-    summary: dict[str, Any] = {"files": [], "skipped": [], "errors": []}
-    tried: Plan | None = None
-    for one in work:
-        mixture = one.mixture if isinstance(one, Failure) else one.job.mixture
-        try:
-            if isinstance(one, Failure):
-                raise one.error
-            paths = [str(path) for path in one.writes]
-            if one.options.skip_existing and output_set(one, how).is_whole(names):
-                summary["skipped"].append({"mixture": mixture, "paths": paths})
-                console.skipped(mixture)
-                continue
-            check_plan(one, exporters)
-            for path in one.writes:
-                check_free(path, one.options.replaces)
-            seconds = _seconds(one)
-            summary["files"].append({"mixture": mixture, "paths": paths, "seconds": seconds})
-            console.planned(mixture, paths, seconds)
-            tried = tried or one
-        except UserError as error:
-            summary["errors"].append({"mixture": mixture, "message": console.error(error, mixture)})
-    lengths = [file["seconds"] for file in summary["files"]]
-    known = None not in lengths
-    sound_s = sum(lengths) if known else None
-    summary["sound_s"] = sound_s
-    summary["estimated_s"] = round(_pace(tried, load) * sound_s, 1) if tried and sound_s else None
-    console.estimate(sound_s, summary["estimated_s"])
-    return summary
+    files: list[dict[str, Any]] = []
+    looked_at: list[Plan] = []
+
+    def look(_: int, one: Plan, made: OutputSet) -> None:
+        for path in one.writes:
+            check_place(path, one.options.replaces, one.reads())
+        mixture, paths, seconds = one.job.mixture, [str(path) for path in one.writes], _seconds(one)
+        files.append({"mixture": mixture, "paths": paths, "seconds": seconds})
+        looked_at.append(one)
+        console.planned(mixture, paths, seconds)
+
+    rest, bug = each_plan(work, how, console, exporters, look)
+    lengths = [file["seconds"] for file in files]
+    sound_s = None if None in lengths else sum(lengths)
+    estimated_s = round(_pace(looked_at[0], load) * sound_s, 3) if sound_s else None
+    console.estimate(sound_s, estimated_s)
+    return {"files": files, **rest, "sound_s": sound_s, "estimated_s": estimated_s}, bug
 
 
 def _seconds(planned: Plan) -> float | None:
@@ -85,24 +73,14 @@ def _seconds(planned: Plan) -> float | None:
 def _pace(planned: Plan, load: Callable[[], tuple[Separator, Ranker | None]]) -> float:
     """Seconds that a second of sound takes."""
     separator, ranker = load()
-    options, prompts = planned.options, planned.job.prompts
-    if planned.job.model_options:
-        separator = separator.with_options(planned.job.model_options)
+    job = planned.job
+    if job.model_options:
+        separator = separator.with_options(job.model_options)
+    options: Any = {name: getattr(job.options, name) for name in SeparationFields.__annotations__}
     elapsed_s = tried_s = 0.0
     for seconds in (0.5, TRIED_S):  # the first time all is loaded that is loaded late
-        how = replace(options, duration_s=min(seconds, options.duration_s or seconds))
+        options["duration_s"] = min(seconds, job.options.duration_s or seconds)
         begun = time.perf_counter()
-        result = separator.separate(
-            planned.job.mixture,
-            prompts,
-            clues=planned.job.clues,
-            ranker=ranker,
-            start_s=how.start_s,
-            duration_s=how.duration_s,
-            sound_track=how.sound_track,
-            strength=how.strength,
-            judge=how.judge,
-            candidates=how.candidates,
-        )
+        result = separator.separate(job.mixture, job.prompts, clues=job.clues, ranker=ranker, **options)
         elapsed_s, tried_s = time.perf_counter() - begun, result.report.seconds
     return elapsed_s / max(tried_s, 0.1)

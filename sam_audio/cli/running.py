@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio.cli.planned import Failure, check_plan
 from sam_audio.errors import UserError
-from sam_audio.made import output_set
+from sam_audio.made import OutputSet, output_set
 
 if TYPE_CHECKING:
     from judge.rank import Ranker
@@ -35,10 +35,53 @@ def separate_all(
         The summary, and whether something failed in a way that it must not.
     """
     files: list[dict[str, Any]] = []
+    loaded: tuple[Separator, Ranker | None] | None = None
+
+    def render(number: int, one: Plan, made: OutputSet) -> None:
+        nonlocal loaded
+        if loaded is None:
+            try:
+                loaded = load()
+            except Exception as error:
+                raise NothingCanBeDone from error
+        separator, ranker = loaded
+        with console.progress(one.job.mixture, number, len(work)) as progress:
+            done = separator.render_plan(one, made, post=post, ranker=ranker, progress=progress)
+        files.append(done.as_dict())
+        console.done(done)
+        n_warnings = len(done.warnings)
+        for exporter in exporters:
+            exported = [str(path) for path in exporter.export(done, one.options.replaces)]
+            files[-1].setdefault("exports", {})[exporter.name] = exported
+            console.made(exported)
+        if exporters:
+            made.remember_exports(files[-1]["exports"])
+        files[-1]["warnings"] = list(done.warnings)
+        console.warn(done.warnings[n_warnings:])
+
+    rest, bug = each_plan(work, how, console, exporters, render)
+    return {"files": files, **rest}, bug
+
+
+class NothingCanBeDone(Exception):
+    """Without a model; why is its cause."""
+
+
+def each_plan(
+    work: Sequence[Plan | Failure],
+    how: dict[str, Any],
+    console: Console,
+    exporters: Sequence[Exporter],
+    do: Callable[[int, Plan, OutputSet], None],
+) -> tuple[dict[str, Any], bool]:
+    """Calls ``do`` with every plan that is to be done, its number, and what is remembered of its outputs.
+
+    Returns:
+        ``skipped`` and ``errors`` of a summary, and whether something failed in a way that it must not.
+    """
     skipped: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
-    loaded: tuple[Separator, Ranker | None] | None = None
-    loading = bug = False
+    bug = False
     names = [exporter.name for exporter in exporters]
     for number, one in enumerate(work):
         mixture = one.mixture if isinstance(one, Failure) else one.job.mixture
@@ -51,27 +94,13 @@ def separate_all(
                 console.skipped(mixture)
                 continue
             check_plan(one, exporters)
-            if loaded is None:
-                loading = True
-                loaded = load()
-                loading = False
-            separator, ranker = loaded
-            with console.progress(mixture, number, len(work)) as progress:
-                done = separator.render_plan(one, made, post=post, ranker=ranker, progress=progress)
-            files.append(done.as_dict())
-            console.done(done)
-            n_warnings = len(done.warnings)
-            for exporter in exporters:
-                exported = [str(path) for path in exporter.export(done, one.options.replaces)]
-                files[-1].setdefault("exports", {})[exporter.name] = exported
-                console.made(exported)
-            if exporters:
-                made.remember_exports(files[-1]["exports"])
-            files[-1]["warnings"] = list(done.warnings)
-            console.warn(done.warnings[n_warnings:])
+            do(number, one, made)
+        except NothingCanBeDone as stop:
+            assert stop.__cause__ is not None
+            raise stop.__cause__ from None
+        except BrokenPipeError:
+            raise  # without a reader nothing is wanted
         except Exception as error:
-            if loading or isinstance(error, BrokenPipeError):
-                raise  # without a model nothing can be done, and without a reader nothing is wanted
             bug = bug or not isinstance(error, UserError)
             errors.append({"mixture": mixture, "message": console.error(error, mixture)})
-    return {"files": files, "skipped": skipped, "errors": errors}, bug
+    return {"skipped": skipped, "errors": errors}, bug

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from sam_audio.cli.shared import clock, complain, progress, show, show_json
+from sam_audio.cli.shared import clock, complain, progress, prompts_option, show, show_json
 from sam_audio.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def search(
     ] = None,
     prompt: Annotated[
         Optional[str],
-        typer.Option("--prompt", "-p", metavar="TEXT", help="The same as TEXT.", show_default=False),
+        prompts_option("The same as TEXT."),
     ] = None,
     like: Annotated[
         Optional[str],
@@ -99,9 +99,8 @@ def search(
         if no_update and not is_index(place):
             raise UserError(f"{where} has not been indexed yet: leave out --no-update")
     embedder = load_embedder(model)
-    query = _query(
-        embedder, text, like, picture
-    )  # first: an example that cannot be read is no reason to index
+    # first: an example that cannot be read is no reason to index
+    query = _query(embedder, text, like, picture)
     found = SearchIndex(place, root, model, version=getattr(embedder, "version", ""))
     if no_update:
         update = Update()

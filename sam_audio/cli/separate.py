@@ -202,7 +202,7 @@ def separate(
         to_stdout = json_summary or any(one.to_stdout for one in plans)
         console = Console(quiet, verbose, to_stdout)
         if dry_run:
-            summary, bug = rehearse(work, load, how, console, exporters), False
+            summary, bug = rehearse(work, load, how, console, exporters)
         else:
             summary, bug = running.separate_all(work, load, how, console, exporters, post_processors)
         for file in written:

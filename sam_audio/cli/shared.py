@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def prompts_option(help: str, default_text: str | None = None) -> Any:
-    """--prompt, which may be given several times; ``default_text`` says what it is without."""
+    """--prompt; ``default_text`` says what it is without."""
     return typer.Option("--prompt", "-p", metavar="TEXT", help=help, show_default=default_text or False)
 
 

@@ -57,7 +57,7 @@ class FileTarget:
             )
         self.folder: Path | None = self.path.parent
         self._overwrite = overwrite
-        self._inputs = {found for found in map(identity, inputs) if found is not None}
+        self._inputs = _identities(inputs)
         self._created: list[Path] = []
         self._temporary: Path | None = None
         self._withdrawn: Path | None = None
@@ -77,22 +77,7 @@ class FileTarget:
 
     def check(self) -> None:
         """Raise if the final name is taken by something that must not be replaced."""
-        if identity(self.path) in self._inputs:
-            raise AudioWriteError(
-                f"{self.name} is what is read: choose another folder or name for the output"
-            )
-        try:
-            mode = self.path.lstat().st_mode
-            if stat.S_ISLNK(mode) and self.path.exists():
-                mode = self.path.stat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        if stat.S_ISDIR(mode):
-            raise AudioWriteError(f"{self.name} is a folder: give the name of a file in it")
-        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise AudioWriteError(f"{self.name} is not a regular file: give another name, or - for stdout")
-        if not self._overwrite:
-            raise _exists(self.name)
+        _check_place(self.path, self._overwrite, self._inputs)
 
     def sync(self) -> None:
         """Have the bytes on the disk, so that the rename cannot outlive them."""
@@ -296,9 +281,35 @@ def _rename_new(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
-def check_free(path: str | Path, overwrite: bool) -> None:
-    """Raises OutputExistsError if a file is there that may not be replaced; touches nothing."""
-    if not overwrite and os.path.lexists(path):
+def check_place(path: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
+    """What a `FileTarget` with these arguments checks of a name before it is made; touches nothing.
+
+    Raises:
+        OutputExistsError: a file is there that may not be replaced.
+        AudioWriteError: something else is there, or the file is one of the inputs.
+    """
+    with writing(str(path)):
+        _check_place(path, overwrite, _identities(inputs))
+
+
+def _identities(paths: Iterable[str | Path]) -> set[tuple[int, int]]:
+    return {found for found in map(identity, paths) if found is not None}
+
+
+def _check_place(path: Path, overwrite: bool, inputs: set[tuple[int, int]]) -> None:
+    if identity(path) in inputs:
+        raise AudioWriteError(f"{path} is what is read: choose another folder or name for the output")
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode) and path.exists():
+            mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(mode):
+        raise AudioWriteError(f"{path} is a folder: give the name of a file in it")
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise AudioWriteError(f"{path} is not a regular file: give another name, or - for stdout")
+    if not overwrite:
         raise _exists(str(path))
 
 

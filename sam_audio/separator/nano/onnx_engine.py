@@ -34,11 +34,9 @@ class OnnxEngine:
         self, network: Checkpoint, tower: AudioGraph, trunk: Path = TRUNK, answer: Path = ANSWER
     ) -> None:
         self._tower = tower
-        parts: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}
-        for name, array in network.arrays.items():
-            parts[name.startswith("trunk.")][name] = array
-        others, own = parts
-        self._trunk = Graph(trunk, named("network", own))
+        of_trunk = {name: array for name, array in network.arrays.items() if name.startswith("trunk.")}
+        others = {name: array for name, array in network.arrays.items() if name not in of_trunk}
+        self._trunk = Graph(trunk, named("network", of_trunk))
         self.answer = Graph(answer, named("network", others) | named("tower", tower.logit))
 
     def listen(self, sound: Samples, energies: Samples) -> OnnxHeard:

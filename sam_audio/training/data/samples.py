@@ -19,6 +19,7 @@ import soxr
 from sam_audio.documents import parse_json, structured
 
 KINDS = ("audio", "visual", "audio_visual")
+SILENCE = 1e-4  # peak up to which a stretch of sound is silence
 PART_OF = {"audio": "Ta", "visual": "Tv", "audio_visual": "Tav"}  # as pairs of the contrastive loss call them
 
 

@@ -20,12 +20,11 @@ from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.io.target import whole_file
 from sam_audio.training import recipe, trainer
 from sam_audio.training.codecs import DAC, DescriptCodec
-from sam_audio.training.data.samples import sound_of
+from sam_audio.training.data.samples import SILENCE, sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.trainer import Position, Share
 
 WEIGHTS = "weights.pth"
-LEAST = 1e-4  # peak below which a stretch is silence
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +142,7 @@ class Task(trainer.Task):
 
         def decode(sample: dict[str, Any], rng: np.random.Generator) -> Tensor | None:
             sound, _ = sound_of(sample, self.codec.sample_rate, self.n_samples, rng)
-            return torch.from_numpy(sound)[None] if np.abs(sound).max() > LEAST else None
+            return torch.from_numpy(sound)[None] if np.abs(sound).max() > SILENCE else None
 
         for items, after in batched(decoded(stream.samples(position), decode, self.settings.workers), n):
             yield {"waves": torch.stack(items)}, after

@@ -26,7 +26,7 @@ from peav.official.transformer import Block, TowerConfig
 from sam_audio.documents import structured
 from sam_audio.training import recipe, trainer
 from sam_audio.training.augment import Augment, MelFrames
-from sam_audio.training.data.samples import sound_of
+from sam_audio.training.data.samples import SILENCE, sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.tasks.stored import read_trained, write_trained
 from sam_audio.training.trainer import Position, Share
@@ -34,7 +34,6 @@ from sam_audio.training.trainer import Position, Share
 SAMPLE_RATE, FRAME = 48_000, 1920
 TEXT_WIDTH = 384
 QUIET = 1e-2  # of the loudest frame's amplitude: below, nothing is heard
-LEAST = 1e-4  # peak below which a recording is silence
 NAME = "frame"  # of the files that a recipe leaves
 
 
@@ -106,7 +105,7 @@ class FrameLearner(nn.Module):
         for row, start in enumerate((starts.flatten() * FRAME).tolist()):
             placed[row, start:] = played[row, : n - start]
         level = placed.unflatten(1, (-1, FRAME)).square().mean(2).sqrt()
-        heard = level > QUIET * level.amax(1, keepdim=True).clamp(min=LEAST)
+        heard = level > QUIET * level.amax(1, keepdim=True).clamp(min=SILENCE)
         active = torch.zeros(len(sounds), len(batch["texts"]), heard.shape[1], device=sounds.device)
         scene = torch.arange(rows, device=sounds.device) // sounds.shape[1]
         active.index_put_((scene, batch["phrases"].flatten()), heard.float(), accumulate=True)
@@ -201,13 +200,13 @@ class Task(trainer.Task):
         def decode(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any] | None:
             sound, known = sound_of(sample, SAMPLE_RATE, None, None)
             phrase = known.label or known.text("audio")
-            if not phrase or not np.abs(sound).max() > LEAST:
+            if not phrase or not np.abs(sound).max() > SILENCE:
                 return None
             wave = torch.zeros(n)
             wave[: len(sound)] = torch.from_numpy(sound[:n])
             spare = max(1, self.n_frames - len(sound) // FRAME)
             return {
-                "wave": wave * (0.1 / wave.square().mean().sqrt().clamp(min=LEAST)),
+                "wave": wave * (0.1 / wave.square().mean().sqrt().clamp(min=SILENCE)),
                 "phrase": phrase,
                 "start": int(rng.integers(spare)),
             }

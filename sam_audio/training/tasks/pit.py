@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from sam_audio.errors import UserError
 from sam_audio.io.target import whole_file
 from sam_audio.training import blind, recipe, trainer
-from sam_audio.training.data.samples import sound_of
+from sam_audio.training.data.samples import SILENCE, sound_of
 from sam_audio.training.data.shards import ShardStream, batched, decoded, expand
 from sam_audio.training.trainer import Position, Share
 
 CHECKPOINT = "model.pth"
 LEVEL_DB = 2.5  # of each source, up and down
-LEAST = 1e-4  # peak below which a stretch is silence
 GOOD_DB = 5.0
 
 
@@ -136,7 +135,7 @@ class Task(trainer.Task):
         def decode(sample: dict[str, Any], rng: np.random.Generator) -> tuple[str, np.ndarray] | None:
             rate = round(settings.sample_rate * (1 + rng.uniform(-speed, speed)))
             sound, known = sound_of(sample, rate, self.n_samples, rng)
-            if not np.abs(sound).max() > LEAST:
+            if not np.abs(sound).max() > SILENCE:
                 return None
             level = 10 ** (rng.uniform(-LEVEL_DB, LEVEL_DB) / 20)
             return known.source, sound * np.float32(0.1 * level / np.sqrt(np.square(sound).mean()))

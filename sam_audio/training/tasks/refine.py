@@ -94,16 +94,15 @@ class Refiner(nn.Module):
 
 
 class Task(trainer.Task):
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        encoder, self.joint = peav.load_joint(Path(settings.encoder))
-        self._join(encoder, *_decoder(settings.decoder))
+    """``folder``: what the recipe has left, which then brings encoder and decoder."""
 
-    def _join(self, encoder: JointEncoder, decoder: Any, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, settings: Settings, folder: Path | None = None) -> None:
+        self.settings = settings
+        encoder, self.joint = peav.load_joint(folder or Path(settings.encoder))
+        decoder, self.tokenizer = _decoder(str(folder / DECODER) if folder else settings.decoder)
         assert isinstance(self.joint.inputs, peav.NanoInputs)
         self.inputs = self.joint.inputs
-        self.network = Refiner(encoder, decoder, self.settings.prefix, self.settings.learns)
+        self.network = Refiner(encoder, decoder, settings.prefix, settings.learns)
 
     def batches(self, share: Share, n: int, position: Position) -> Iterator[tuple[dict[str, Any], Position]]:
         stream = ShardStream(expand(self.settings.data), self.settings.seed, share.rank, share.size)
@@ -182,10 +181,7 @@ class TrainedRefiner:
 
     def __init__(self, folder: Path, drafts: int = 4) -> None:
         values, tensors = read_trained(folder, NAME, "refiner")
-        self.task = Task.__new__(Task)
-        self.task.settings = structured(values, Settings, f"{NAME}.json")
-        encoder, self.task.joint = peav.load_joint(folder)
-        self.task._join(encoder, *_decoder(str(folder / DECODER)))
+        self.task = Task(structured(values, Settings, f"{NAME}.json"), folder)
         self.network = self.task.network.eval()
         self.network.projector.load_state_dict(tensors)
         self.drafts, self.name = drafts, f"refiner:{folder.name}"

@@ -3,7 +3,7 @@
     uv run benchmarks/studio.py                                    # the rack
     uv run benchmarks/studio.py --bank ~/.cache/sam-audio/bank     # and live against offline, on held-out mixtures
 
-Writes the tables of docs/studio.md. Needs pedalboard (`pip install "sam-audio[daw]"`).
+Writes the tables of docs/studio.md. Needs pedalboard (`pip install "separate-by-prompt[daw]"`).
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ class Graph:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception:  # noqa: BLE001  its exceptions have no common base but this
             raise CheckpointError(
-                f"{path} and its weights do not fit each other: fetch the weights, or install sam-audio, again."
+                f"{path} and its weights do not fit each other: fetch the weights, "
+                "or install separate-by-prompt, again."
             ) from None
         self._only_what_is_asked = ort.RunOptions()
         self._only_what_is_asked.only_execute_path_to_fetches = True

@@ -68,12 +68,12 @@ class MissingExtraError(UserError):
         alternative: another way to get it, e.g. "install ffmpeg".
 
     >>> str(MissingExtraError("the editor needs streamlit", "app"))
-    'the editor needs streamlit: run pip install "sam-audio[app]"'
+    'the editor needs streamlit: run pip install "separate-by-prompt[app]"'
     """
 
     def __init__(self, need: str, extra: str, alternative: str = "") -> None:
         instead = f"{alternative}, or " if alternative else ""
-        super().__init__(f'{need}: {instead}run pip install "sam-audio[{extra}]"')
+        super().__init__(f'{need}: {instead}run pip install "separate-by-prompt[{extra}]"')
         self.extra = extra
 
 

@@ -56,7 +56,7 @@ def test_the_base_installation_is_light():
     assert not names(project()["dependencies"]) & heavy
     for extra in ("torch", "official", "train"):
         wanted = project()["optional-dependencies"][extra]
-        assert extra == "torch" or any("sam-audio[torch" in one for one in wanted)
+        assert extra == "torch" or any("separate-by-prompt[torch" in one for one in wanted)
 
 
 @pytest.mark.network

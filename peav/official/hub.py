@@ -182,7 +182,7 @@ def _hub() -> Any:
         logging.set_verbosity_error()  # what goes wrong is said once, by our own error
     except ImportError:
         raise CheckpointError(
-            'Models from the hub need more packages: pip install "sam-audio[official]".'
+            'Models from the hub need more packages: pip install "separate-by-prompt[official]".'
         ) from None
     return huggingface_hub
 

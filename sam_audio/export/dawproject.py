@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from xml.etree import ElementTree
 
+from sam_audio import __version__
 from sam_audio.export.workstation import SessionExporter
 from sam_audio.naming import distinct, slug
 
@@ -55,7 +55,7 @@ def metadata(session: Session) -> ElementTree.Element:
 def project(session: Session, sounds: list[str]) -> ElementTree.Element:
     """project.xml; ``sounds`` are the tracks' files in the archive."""
     root = ElementTree.Element("Project", version="1.0")
-    _add(root, "Application", name="sam-audio", version=_version())
+    _add(root, "Application", name="sam-audio", version=__version__)
     transport = _add(root, "Transport")
     _add(
         transport,
@@ -155,10 +155,3 @@ def _boolean(value: bool) -> str:
 def _xml(root: ElementTree.Element) -> bytes:
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
-
-
-def _version() -> str:
-    try:
-        return version("sam-audio")
-    except PackageNotFoundError:
-        return "0"

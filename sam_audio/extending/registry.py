@@ -21,7 +21,7 @@ from sam_audio.extending.hookspecs import GROUP, HOOKS, Exporter, Hooks, Option,
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-_OWN = "sam-audio"  # the distribution of the package itself
+_OWN = "separate-by-prompt"  # the distribution of the package itself
 _METHODS = {
     "prompt_types": ("parse", "encode"),
     "separators": ("load",),

@@ -19,7 +19,7 @@ version = "0.1.0"
 description = "A prompt type for sam-audio: --{name}."
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["sam-audio"]
+dependencies = ["separate-by-prompt"]
 
 [project.entry-points.sam_audio]
 {name} = "sam_audio_{module}"

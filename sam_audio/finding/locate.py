@@ -72,9 +72,13 @@ class Calibration:
             values = json.loads(path.read_text(encoding="utf-8"))
             weights, bias = tuple(map(float, values["weights"])), float(values["bias"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise ModelError(f"{path} cannot be read as a calibration: install sam-audio again") from None
+            raise ModelError(
+                f"{path} cannot be read as a calibration: install separate-by-prompt again"
+            ) from None
         if len(weights) != N_FACTS:
-            raise ModelError(f"{path} has {len(weights)} weights, not {N_FACTS}: install sam-audio again")
+            raise ModelError(
+                f"{path} has {len(weights)} weights, not {N_FACTS}: install separate-by-prompt again"
+            )
         return cls(weights, bias)
 
     def probability(self, found: Evidence) -> Samples:

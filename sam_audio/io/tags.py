@@ -133,7 +133,7 @@ def read_metadata(path: Path, name: str) -> tuple[Metadata, list[str]]:
         chunks = read_chunks(path)
         _read_file(path, found, chunks)
     except MutagenMissingError:
-        why = 'reading them needs mutagen: run pip install "sam-audio[tags]", or say tags=False'
+        why = 'reading them needs mutagen: run pip install "separate-by-prompt[tags]", or say tags=False'
         warnings.append(f"the tags of {name} are not taken over, for {why}")
     except Exception as error:  # mutagen lets through whatever damaged tags do to it
         what = str(error) if isinstance(error, ValueError) else type(error).__name__

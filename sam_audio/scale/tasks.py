@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sam_audio import __version__
 from sam_audio.errors import ModelError, PromptError, UserError
 from sam_audio.finding.spans import Event, find_events
 from sam_audio.options import RenderOptions, SpanOptions
@@ -66,7 +66,7 @@ def how(task: Task) -> str:
     """Digest of what decides what comes out, beside the recording and the prompts."""
     settings = asdict(task)  # type: ignore[call-overload]
     deciding = {key: _known(value) for key, value in settings.items() if key not in _DECIDE_NOTHING}
-    text = json.dumps([task.name, version("sam-audio"), deciding], sort_keys=True)
+    text = json.dumps([task.name, __version__, deciding], sort_keys=True)
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from sam_audio import __version__
 from sam_audio.errors import UserError
 from sam_audio.naming import check_prompts
 from sam_audio.service.doors import Door
@@ -33,7 +33,6 @@ from sam_audio.service.settings import Settings
 from sam_audio.service.uris import allowed_prefix
 from sam_audio.service.views import JobFacts, JobView, Output, output_names
 
-VERSION = version("sam-audio")
 WAIT_S = 60.0
 EVENT_S, BEAT_S = 0.3, 10.0
 LOOK_BYTES = 8_000_000  # of an upload, before it is asked again whether there is room
@@ -119,7 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await run_in_threadpool(runner.stop)
 
-    app = FastAPI(title="sam-audio", version=VERSION, lifespan=life, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="sam-audio", version=__version__, lifespan=life, docs_url="/docs", redoc_url=None)
     app.state.service = Service(settings, queue, runner, counters)
     app.include_router(routes)
     app.add_middleware(Door, settings=settings)
@@ -183,7 +182,7 @@ routes = APIRouter(responses={422: {"model": Problem}})
 def health(here: Here) -> dict[str, str]:
     if here.runner.stopping.is_set():
         raise HTTPException(503, "the service is stopping")
-    return {"state": "well", "version": VERSION}
+    return {"state": "well", "version": __version__}
 
 
 @routes.get("/metrics", include_in_schema=False)

@@ -64,7 +64,7 @@ def _without_arguments(things):
 def own(load=lambda: builtin):
     """The entry point of the package itself."""
     made = Point("sam-audio", load)
-    made.dist.name = "sam-audio"
+    made.dist.name = "separate-by-prompt"
     return made
 
 
@@ -215,7 +215,7 @@ def test_a_misspelt_hook_names_the_real_ones():
         ([point("a", prompt_types=[Loud()]), point("b", prompt_types=[Loud()])], "the prompt type 'loud'"),
         (
             [point("a", exporters=[exporter("remux")])],
-            "sam-audio and sam-audio-a both bring the exporter 'remux'",
+            "separate-by-prompt and sam-audio-a both bring the exporter 'remux'",
         ),
         (
             [

@@ -75,7 +75,7 @@ def test_facts_are_of_the_frame_and_of_what_is_around_it():
 def test_a_calibration_that_cannot_be_read(tmp_path, text):
     path = tmp_path / "c.json"
     path.write_text(text)
-    with pytest.raises(ModelError, match="install sam-audio again"):
+    with pytest.raises(ModelError, match="install separate-by-prompt again"):
         Calibration.load(path)
 
 

@@ -388,7 +388,7 @@ def test_no_ffmpeg(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError) as caught:
         open_audio(tmp_path / "clip.mp4")
     assert str(caught.value) == (
-        'clip.mp4 needs ffmpeg, which was not found: install ffmpeg, or run pip install "sam-audio[video]"'
+        'clip.mp4 needs ffmpeg, which was not found: install ffmpeg, or run pip install "separate-by-prompt[video]"'
     )
 
 

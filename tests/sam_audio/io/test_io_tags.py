@@ -326,7 +326,7 @@ def test_without_mutagen_it_is_told_what_brings_it(tmp_path, monkeypatch):
     wav.write_bytes(b"RIFF\0\0\0\0WAVE" + packed([info_chunk({"INAM": "Song"}), Chunk(b"iXML", b"<x/>")]))
     monkeypatch.setitem(__import__("sys").modules, "mutagen", None)
     metadata, (warning,) = read_metadata(path, "a.flac")
-    assert metadata == Metadata() and "sam-audio[tags]" in warning and "tags=False" in warning
+    assert metadata == Metadata() and "separate-by-prompt[tags]" in warning and "tags=False" in warning
     metadata, warnings = read_metadata(wav, "a.wav")
     assert metadata.tags == {"title": ("Song",)} and len(metadata.chunks) == 1 and not warnings
     for format in ("wav", "flac"):

@@ -23,7 +23,8 @@ from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.scale.inputs import Item
 from sam_audio.scale.work import Assignment, Row, Work
 
-MOST_BLOCKS = 4096  # of a run: each costs the scheduler something
+MOST_BLOCKS = 4096  # of a run: each costs the scheduler as much as a second of sound costs a worker
+BLOCKS_A_WORKER = 32  # so that none has to wait long for the last ones
 POLL_S = 0.5
 
 
@@ -133,8 +134,8 @@ class RayEngine:
 
     def run(self, work: Work, assignments: Iterable[Assignment]) -> Generator[Row, None, None]:
         ray = load_ray()
-        blocks = list(_blocks(assignments))
-        if not blocks:
+        listed = list(assignments)
+        if not listed:
             return
         self._join(ray)
         try:
@@ -143,7 +144,7 @@ class RayEngine:
 
             def drive() -> None:
                 try:
-                    self._drive(ray, work, ledger, blocks)
+                    self._drive(ray, work, ledger, listed)
                     outcome.set_result(None)
                 except BaseException as error:
                     outcome.set_exception(error)
@@ -179,16 +180,17 @@ class RayEngine:
                 f"the Ray cluster cannot be reached ({told}): check --address, and RAY_AUTH_TOKEN"
             ) from None
 
-    def _drive(self, ray: Any, work: Work, ledger: Any, blocks: list[dict[str, list[str]]]) -> None:
-        """Streams the blocks through the pool."""
+    def _drive(self, ray: Any, work: Work, ledger: Any, listed: list[Assignment]) -> None:
+        """Streams the items through the pool."""
         import pyarrow
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        data = ray.data.from_arrow([pyarrow.table(block) for block in blocks])
         n_workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // self.threads)
+        blocks = _blocks(listed, min(MOST_BLOCKS, BLOCKS_A_WORKER * n_workers))
+        data = ray.data.from_arrow([pyarrow.table(block) for block in blocks])
         options: dict[str, Any] = {"num_cpus": self.threads}
         if self.gpus:
             options["num_gpus"] = self.gpus
@@ -225,10 +227,9 @@ def _end_streams() -> None:
             thread.join()
 
 
-def _blocks(assignments: Iterable[Assignment]) -> Iterator[dict[str, list[str]]]:
+def _blocks(listed: list[Assignment], n_blocks: int) -> Iterator[dict[str, list[str]]]:
     """Items as columns, in blocks of one as long as there are few."""
-    listed = list(assignments)
-    size = -(-len(listed) // MOST_BLOCKS) or 1
+    size = -(-len(listed) // n_blocks)
     for first in range(0, len(listed), size):
         some = listed[first : first + size]
         yield {

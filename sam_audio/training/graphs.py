@@ -200,7 +200,7 @@ def separating(
     frames, halves = Dim("frames", min=2), Dim("halves", min=2)
     bases, tokens, columns_ = looking(seen.example, *heard)
     asked = [
-        Input("bases", bases, {3: 16 * columns}),
+        Input("bases", bases, {1: 16 * columns}),
         Input("tokens", tokens, {1: tokens.shape[1] // n * columns}),
         Input("columns", columns_, {2: 4 * columns}),
         Input("energies", torch.rand(1, N_BANDS, n_frames), {2: frames}),

@@ -39,6 +39,16 @@ class Question:
     listen: bool = True
     together: bool = True
 
+    def same_as(self, other: Question) -> bool:
+        """Whether they are one question: a single prompt without marks, which has no others to compete with."""
+        return self is other or (
+            len(self.vectors) == len(other.vectors) == 1
+            and self.spans is other.spans is None
+            and self.listen == other.listen
+            and bool(self.known.all() and other.known.all())
+            and np.array_equal(self.vectors, other.vectors)
+        )
+
 
 class Vectors(NamedTuple):
     """What a window of T frames sounds like, whatever is asked: frames (T / 2, 384), one each 40 ms; steps

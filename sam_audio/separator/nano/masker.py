@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sam_audio.separator.nano.bands import HOP, N_BANDS, SAMPLE_RATE
-from sam_audio.separator.nano.engine import Engine, Heard, Question
+from sam_audio.separator.nano.engine import Engine, Heard, Question, Vectors
 from sam_audio.separator.nano.overhearing import Overheard
 from sam_audio.separator.nano.synthesis import Spectrum, band_energies, hedged
 from sam_audio.types import Condition, Samples
@@ -56,8 +56,9 @@ class Listening(Window):
 
     def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
         energies = band_energies(spectrum)
-        heard = self._engine.listen(sound, energies)
+        heard: Heard = self._engine.listen(sound, energies)
         if self._overheard is not None:
+            heard = AskedOnce(heard)
             self._overheard.hear(heard)
         return self._masker.masks(heard, energies, first_frame)
 
@@ -114,6 +115,27 @@ class Replayed(Window):
     def finish(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+class AskedOnce(Heard):
+    """What was heard, that remembers its first answer: a single prompt and whoever judges its stem ask the same."""
+
+    def __init__(self, heard: Heard) -> None:
+        self._heard = heard
+        self._first: tuple[Question, Samples] | None = None
+
+    @property
+    def vectors(self) -> Vectors:
+        return self._heard.vectors
+
+    def masks(self, question: Question) -> Samples:
+        if self._first is None:
+            self._first = question, self._heard.masks(question)
+        asked, masks = self._first
+        return masks.copy() if question.same_as(asked) else self._heard.masks(question)
+
+    def when(self, question: Question) -> Samples | None:
+        return self._heard.when(question)
 
 
 class Masker:

@@ -114,6 +114,31 @@ def test_what_is_overheard_is_what_each_prompt_by_itself_would_hear(precise, lon
     assert WINDOW_FRAMES // 16 + len(steps) == -(-total // 16) and len(scores) == len(steps)
 
 
+@pytest.mark.parametrize(("prompts", "times"), [(["dog"], 1), (["dog", "rain"], 2)])
+def test_whoever_listens_along_to_a_single_prompt_costs_no_second_answer(
+    precise, long_sound, monkeypatch, prompts, times
+):
+    asked = []
+    heard_of = precise.engine.listen
+
+    def listen(*window):
+        heard = heard_of(*window)
+        masks = heard.masks
+        monkeypatch.setattr(heard, "masks", lambda question: asked.append(question) or masks(question))
+        return heard
+
+    conditions = precise.encode(prompts)
+    plain = precise.open(conditions, 1)
+    expected = np.concatenate([plain.push(long_sound), plain.finish()], axis=-1)
+    monkeypatch.setattr(precise.engine, "listen", listen)
+    stream = precise.open(conditions, 1)
+    stream.overhear(precise.engine, np.stack([condition.vector for condition in conditions]))
+    stems = np.concatenate([stream.push(long_sound), stream.finish()], axis=-1)
+    windows = 1 + -(-(long_sound.shape[-1] // HOP - WINDOW_FRAMES) // (WINDOW_FRAMES - OVERLAP_FRAMES))
+    assert len(asked) == times * windows
+    np.testing.assert_array_equal(stems, expected)
+
+
 def test_only_the_same_engine_and_at_most_two_channels_can_be_overheard(model, precise):
     vectors = np.zeros((1, 384), np.float32)
     conditions = model.encode(["dog"])

@@ -99,7 +99,7 @@ def test_batches_are_independent(network):
 def test_analysis_is_shared_by_all_prompts(network):
     features, conditions = inputs(n_frames=20)
     analysis = network.analyse(features)
-    assert analysis.bases.shape == (1, tiny.CONFIG.n_bases, N_BANDS, 32)
+    assert analysis.bases.shape == (1, 32, tiny.CONFIG.n_bases, N_BANDS)
     assert (analysis.tokens.shape, analysis.frames.shape) == ((1, 8 * 2, 16), (1, 16, 8))
     torch.testing.assert_close(network.respond(analysis, conditions).masks, network(features, conditions))
 

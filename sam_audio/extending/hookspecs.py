@@ -106,7 +106,10 @@ class PromptType(Protocol):
 
 
 class RankerType(Protocol):
-    """A judge or another measure that says which of several candidates is best; see `judge.rank`."""
+    """A judge or another measure that says which of several candidates is best; see `judge.rank`.
+
+    With a method ``open(model, device)`` it may be asked for another model, by folder or hub id.
+    """
 
     name: str
 

@@ -10,7 +10,7 @@ the vision tower only with video, the span predictor and the rankers only when a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,8 +176,7 @@ class SAMAudio(FlowNetwork):
     @property
     def text_ranker(self) -> ranking.TextRanker | None:
         """What ranks candidates by text; made from the config when first used. Can be set."""
-        described = self.config.text_ranker
-        return self._part("text_ranker", None if described is None else lambda: ranking.build(described))
+        return self._ranker("text_ranker", self.config.text_ranker)
 
     @text_ranker.setter
     def text_ranker(self, ranker: ranking.TextRanker | None) -> None:
@@ -186,12 +185,15 @@ class SAMAudio(FlowNetwork):
     @property
     def visual_ranker(self) -> ranking.VisualRanker | None:
         """What ranks candidates by video; made from the config when first used. Can be set."""
-        described = self.config.visual_ranker
-        return self._part("visual_ranker", None if described is None else lambda: ranking.build(described))
+        return self._ranker("visual_ranker", self.config.visual_ranker)
 
     @visual_ranker.setter
     def visual_ranker(self, ranker: ranking.VisualRanker | None) -> None:
         self._parts["visual_ranker"] = ranker
+
+    def _ranker(self, name: str, described: Mapping[str, Any] | None) -> Any:
+        place = ranking.Place(self.device, self.folder, self.sample_rate)
+        return self._part(name, None if described is None else lambda: ranking.build(described, place))
 
     def _part(self, name: str, build: Callable[[], Any] | None) -> Any:
         if name not in self._parts:
@@ -237,6 +239,7 @@ class SAMAudio(FlowNetwork):
             raise UserError(f"{reranking_candidates} candidates are too few: ask for 1 or more")
         solver = Solver.of(ode_opt)
         batch = batch.to(self.device)
+        rank = self._chooser(batch) if reranking_candidates > 1 else None
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         features = self.encode_audio(batch.audios)
         if predict_spans:
@@ -253,7 +256,7 @@ class SAMAudio(FlowNetwork):
         lengths = (batch.sizes * batch.hop).tolist()
         targets = [item[:, 0, :n] for item, n in zip(sounds, lengths, strict=True)]
         residuals = [item[:, 1, :n] for item, n in zip(sounds, lengths, strict=True)]
-        scores = self._rank(batch, targets) if reranking_candidates > 1 else None
+        scores = None if rank is None else rank(targets)
         best = [0] * len(batch) if scores is None else scores.argmax(dim=1).tolist()
         return SAMAudioResult(
             target=[item[k] for item, k in zip(targets, best, strict=True)],
@@ -341,12 +344,18 @@ class SAMAudio(FlowNetwork):
             raise UserError(f"the noise has shape {tuple(given.shape)}: this batch takes {shape}")
         return given.to(self.device, torch.float32)
 
-    def _rank(self, batch: SAMAudioBatch, targets: list[Tensor]) -> Tensor | None:
-        """Scores of candidates, (B, K), by the first ranker that applies."""
+    def _chooser(self, batch: SAMAudioBatch) -> Callable[[list[Tensor]], Tensor] | None:
+        """What scores candidates, B of (K, n_b) -> (B, K), by the first ranker that applies; None for none.
+
+        Raises:
+            ModelError: the config describes a ranker that cannot be had.
+        """
         if batch.masked_video is not None and (visual := self.visual_ranker) is not None:
-            return visual(targets, batch.masked_video)
-        if (by_text := self.text_ranker) is not None:
-            lengths = (batch.sizes * batch.hop).tolist()
-            mixtures = [audio[0, :n] for audio, n in zip(batch.audios, lengths, strict=True)]
-            return by_text(targets, mixtures, batch.descriptions)
-        return None
+            videos = batch.masked_video
+            return lambda targets: visual(targets, videos)
+        by_text = self.text_ranker
+        if by_text is None:
+            return None
+        lengths = (batch.sizes * batch.hop).tolist()
+        mixtures = [audio[0, :n] for audio, n in zip(batch.audios, lengths, strict=True)]
+        return lambda targets: by_text(targets, mixtures, batch.descriptions)

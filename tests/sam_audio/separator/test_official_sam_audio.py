@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import parity
@@ -584,11 +586,67 @@ class TestCandidates:
             ranking.register(kind, lambda config, score=score: lambda *inputs: torch.tensor([[score]]))
         members = {"one": [{"kind": "a"}, 5.0], "two": [{"kind": "b"}, 1.0]}
         assert float(ranking.build({"kind": "ensemble", "rankers": members})([], [], [])) == 15
-        members["three"] = [{"kind": "clap"}, 5.0]
-        with pytest.warns(UserWarning, match="clap"):
+        members["three"] = [{"kind": "imagebind"}, 5.0]
+        with pytest.warns(UserWarning, match="imagebind"):
             ranking.build({"kind": "ensemble", "rankers": members})
-        with pytest.raises(ModelError, match="clap"):
-            ranking.build({"kind": "clap"})
+        with pytest.raises(ModelError, match="imagebind, which no installed plugin brings") as error:
+            ranking.build({"kind": "ensemble", "rankers": {"three": [{"kind": "imagebind"}, 5.0]}})
+        one_sentence(error)
+        for nonsense in ({"a": {"kind": "a"}}, {"a": [{"kind": "a"}, "much"]}, ["a"], {"a": ["a", 1.0]}):
+            with pytest.raises(ModelError, match="ensemble of rankers cannot be read"):
+                ranking.build({"kind": "ensemble", "rankers": nonsense})
+
+    def test_the_judge_that_the_config_names_is_loaded(self, monkeypatch, tmp_path):
+        asked = []
+
+        def load(name, **options):
+            asked.append(name)
+            raise ModelError("not here")
+
+        monkeypatch.setattr("judge.official.SAMAudioJudgeProcessor.from_pretrained", load)
+        (tmp_path / "mine").mkdir()
+        for described in (
+            {"checkpoint_or_model_id": "someone/judge"},
+            {"name": "someone/judge"},
+            {},
+            {"checkpoint_or_model_id": "mine"},
+        ):
+            with pytest.raises(ModelError, match="not here"):
+                ranking.build({"kind": "judge", **described}, ranking.Place(folder=tmp_path))
+        assert asked == ["someone/judge", "someone/judge", "facebook/sam-audio-judge", tmp_path / "mine"]
+        with pytest.warns(UserWarning, match="change nothing: model_id"), pytest.raises(ModelError):
+            ranking.build({"kind": "judge", "model_id": "someone/judge"})
+        with pytest.raises(ModelError, match="name a model"):
+            ranking.build({"kind": "judge", "checkpoint_or_model_id": 7})
+
+    def test_a_ranker_that_is_not_available_is_refused_before_anything_is_separated(self, model, monkeypatch):
+        config = replace(model.config, text_ranker={"kind": "imagebind"}, visual_ranker={"kind": "nothing"})
+        monkeypatch.setattr(model, "config", config)
+        monkeypatch.setattr(model, "encode_audio", pytest.fail)
+        with pytest.raises(ModelError, match="ranked by imagebind"):
+            model.separate(make_batch(), reranking_candidates=2)
+        video = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+        with pytest.raises(ModelError, match="ranked by nothing"):
+            model.separate(make_batch([1.0], masked_videos=[video]), reranking_candidates=2)
+
+    def test_plugins_rank_by_the_name_in_the_config(self, model, monkeypatch):
+        class Quiet:
+            sample_rate = 400
+
+            def rank(self, candidates, mixture, prompt, spans=None):
+                return np.array([-np.abs(candidate).mean() for candidate in candidates], np.float32)
+
+        known = SimpleNamespace(name="quiet", load=lambda device: Quiet())
+        there = SimpleNamespace(all=lambda hook: [known])
+        monkeypatch.setattr("sam_audio.extending.registry.registry", lambda: there)
+        monkeypatch.setattr(model, "config", replace(model.config, text_ranker={"kind": "quiet"}))
+        result = model.separate(make_batch(), reranking_candidates=2, seed=0)
+        assert result.scores.shape == (2, 2)
+        assert float(result.scores[0].max()) == pytest.approx(-float(result.target[0].abs().mean()), rel=1e-4)
+        with pytest.raises(ModelError, match="has one model only"):
+            ranking.build({"kind": "quiet", "name": "x"}, ranking.Place(sample_rate=400))
+        with pytest.raises(ModelError, match="cannot be ranked by what takes 400 Hz"):
+            ranking.build({"kind": "quiet"})
 
 
 class TestSpans:

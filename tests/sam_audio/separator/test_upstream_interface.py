@@ -130,7 +130,7 @@ def test_candidates_ranked_by_the_judge(script):
         from sam_audio.separator.official import ranking
 
         model = SAMAudio.from_pretrained(NAME)
-        model.text_ranker = ranking.build({"kind": "judge", "name": JUDGE})
+        model.text_ranker = ranking.build({"kind": "judge", "checkpoint_or_model_id": JUDGE})
         processor = SAMAudioProcessor.from_pretrained(NAME)
         batch = processor(audios=["mix.wav"], descriptions=["dog"])
         result = model.separate(batch, reranking_candidates=2, ode_opt={"method": "euler"})

@@ -139,7 +139,7 @@ def build(config: Mapping[str, Any], place: Place | None = None) -> Callable[...
     return _of_plugin(kind, config, place)
 
 
-def _of_plugin(kind: str, config: Mapping[str, Any], place: Place) -> TextRanker:
+def _of_plugin(kind: str, config: Mapping[str, Any], place: Place) -> Callable[..., Tensor]:
     from judge.rank import as_text_ranker
     from sam_audio.extending.registry import registry
 

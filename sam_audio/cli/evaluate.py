@@ -9,12 +9,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from sam_audio.cli import evaluate_embeddings
+from sam_audio.cli import evaluate_bench, evaluate_embeddings
 
 app = typer.Typer(help="Measure models on held-out recordings.", no_args_is_help=True)
 app.command("retrieval")(evaluate_embeddings.retrieval)
 app.command("classification")(evaluate_embeddings.classification)
 app.command("localization")(evaluate_embeddings.localization)
+app.command("bench")(evaluate_bench.bench)
 
 
 class Split(str, Enum):

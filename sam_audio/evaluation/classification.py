@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.evaluation.datasets import Item
+from sam_audio.evaluation.items import Item
 from sam_audio.evaluation.metrics import average_precision, ranks
 from sam_audio.evaluation.protocols import Evaluation, JointEncoder, Row, attempt, ensure_some
 from sam_audio.evaluation.retrieval import embed_clip, embed_texts

@@ -21,7 +21,7 @@ from peav.nano.audio import AudioTower
 from peav.nano.sound import WINDOW_MELS
 from peav.nano.text import TextTower
 from sam_audio.evaluation import localization
-from sam_audio.evaluation.datasets import Item, LabelledEvent
+from sam_audio.evaluation.items import Item, LabelledEvent
 from sam_audio.evaluation.metrics import average_precision, ranks, recall_at
 from sam_audio.evaluation.protocols import Row
 from sam_audio.evaluation.scenes import scenes

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.evaluation.datasets import Item, LabelledEvent
+from sam_audio.evaluation.items import Item, LabelledEvent
 from sam_audio.evaluation.metrics import PSDS1, PSDS2, event_f1, merged, psds, segment_f1
 from sam_audio.evaluation.protocols import Evaluation, Row, Value, attempt, ensure_some
 from sam_audio.finding.locate import Locator

@@ -16,7 +16,7 @@ import numpy as np
 from sam_audio.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from sam_audio.evaluation.datasets import LabelledEvent
+    from sam_audio.evaluation.items import LabelledEvent
 
 __all__ = [
     "PSDS1",
@@ -215,11 +215,11 @@ def psds(
 def merged(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
     """Events of one label that overlap or touch become one; sorted by onset.
 
-    >>> from sam_audio.evaluation.datasets import LabelledEvent
+    >>> from sam_audio.evaluation.items import LabelledEvent
     >>> merged([LabelledEvent("dog", 2, 3), LabelledEvent("dog", 0, 2), LabelledEvent("cat", 1, 4)])
     [LabelledEvent(label='dog', onset_s=0, offset_s=3), LabelledEvent(label='cat', onset_s=1, offset_s=4)]
     """
-    from sam_audio.evaluation.datasets import LabelledEvent
+    from sam_audio.evaluation.items import LabelledEvent
 
     last: dict[str, LabelledEvent] = {}
     done: list[LabelledEvent] = []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from sam_audio.errors import UserError
-from sam_audio.evaluation.datasets import Item
+from sam_audio.evaluation.items import Item
 from sam_audio.evaluation.metrics import ranks, recall_at
 from sam_audio.evaluation.protocols import Evaluation, JointEncoder, Row, attempt, ensure_some
 

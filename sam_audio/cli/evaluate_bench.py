@@ -1,0 +1,104 @@
+"""``sam-audio eval bench``: the benchmarks of the field, beside what others have published on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from sam_audio.cli.shared import complain, outputs, show, show_json
+
+if TYPE_CHECKING:
+    from sam_audio.evaluation.protocols import Row, Value
+
+
+def bench(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="sam-audio-bench, audiosep-esc50, audiosep-audiocaps, audiosep-vggsound, audiosep-music, "
+            "audiosep-audioset, audiosep-clotho, musdb18hq, moisesdb, dnr, dcase2025, dcase2026, wham or librimix.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Where its data are, laid out as published.", show_default=False),
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="Separation model.")] = "nano",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where it runs.")] = "auto",
+    judge: Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge, where one is asked.")] = "nano",
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="PE-AV that compares stems with texts.")
+    ] = "nano",
+    scorer: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME", help="Also score by this ranker of a plugin, such as an aesthetics predictor."
+        ),
+    ] = None,
+    limit: Annotated[
+        Optional[int],
+        typer.Option(min=1, metavar="N", help="At most so many items, evenly spread.", show_default="all"),
+    ] = None,
+    report: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE.md", help="Also write the table there.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there.")] = False,
+    json_table: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Measure a separator as a published benchmark does, beside what others report on it.
+
+    Nothing is fetched. What is asked for, and how far that can be compared, is in docs/benchmarks-field.md.
+    """
+    from sam_audio.api import Separator
+    from sam_audio.evaluation.bench.base import Tools, evaluate
+    from sam_audio.evaluation.bench.driver import beside, find
+
+    chosen = find(name)
+    with outputs([] if report is None else [str(report)], overwrite) as files:
+        tools = Tools(Separator(model, device, judge=None), judge, encoder, scorer or ())
+        result = evaluate(chosen, data, tools, limit, _shown)
+        table = beside(name, tools.separator.model.name, result.rows)
+        for file in files:
+            file.write(_markdown(name, table).encode())
+    if json_table:
+        show_json({"benchmark": name, "model": model, "unreadable": result.unreadable, "table": table})
+    else:
+        show(_markdown(name, table))
+    tell_unreadable(result.unreadable)
+
+
+def tell_unreadable(messages: Sequence[str]) -> None:
+    """Says on stderr what a table leaves out."""
+    if messages:
+        complain(
+            f"left out because they could not be read: {len(messages)}, the first: {messages[0]}", "note"
+        )
+
+
+def _shown(items: Sequence[Any]) -> Iterable[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description="separating", console=Console(stderr=True), transient=True)
+
+
+def _markdown(name: str, table: Sequence[Row]) -> str:
+    from sam_audio.evaluation.tables import markdown
+
+    rounded: list[dict[str, Value]] = [
+        {key: _rounded(key, value) for key, value in row.items()} for row in table
+    ]
+    return f"{name}\n\n{markdown(rounded)}"
+
+
+def _rounded(key: str, value: Value) -> Value:
+    """Shares in per cent, everything else as its benchmark gives it: to two digits."""
+    if not isinstance(value, float):
+        return value
+    return f"{100 * value:.1f} %" if key.startswith("accuracy") else f"{value:.2f}"

@@ -94,7 +94,7 @@ def didemo(folder: Folder) -> Iterator[Item]:
             raise UserError(f"{where} has no video or no description: it is not one of DiDeMo's")
         said[entry["video"]].append(" ".join(entry["description"].split()))
     for video, sentences in said.items():  # a video and its paragraph
-        yield Item(folder.media(_stem(video)), captions=_said(" ".join(sentences)))
+        yield Item(folder.media(video, Path(video).stem), captions=_said(" ".join(sentences)))
 
 
 def ucf101(folder: Folder) -> Iterator[Item]:
@@ -146,7 +146,3 @@ def _said(sentence: str) -> tuple[str, ...]:
     sentence = " ".join(sentence.split())
     return (sentence,) if sentence else ()
 
-
-def _stem(name: str) -> str:
-    """DiDeMo's names have dots in them, and their copies other extensions."""
-    return name.rsplit(".", 1)[0]

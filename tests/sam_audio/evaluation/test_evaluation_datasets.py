@@ -11,6 +11,7 @@ import soundfile
 
 from sam_audio.errors import UserError
 from sam_audio.evaluation.datasets import DATASETS, Item, LabelledEvent, load
+from sam_audio.evaluation.folders import MEDIA
 
 
 def touch(root: Path, *names: str) -> None:
@@ -151,6 +152,126 @@ def audioset_strong(root: Path) -> None:
     touch(root, "eval/s9d-2nhuJCQ_30000.wav", "eval/Y8Z__LFZ28kw_210.000_220.000.flac")
 
 
+def urbansed(root: Path) -> None:
+    """As scaper writes it: the background is an observation, too, and events last as long as they are heard."""
+
+    def observation(label: str, role: str, time: float, duration: float) -> dict:
+        value = {"label": label, "role": role, "event_time": time, "event_duration": 9.0, "snr": 6.0}
+        return {"time": time, "duration": duration, "confidence": 1.0, "value": value}
+
+    for split, events in (
+        ("test", [("gun_shot", "foreground", 1.25, 0.5), ("dog_bark", "foreground", 9.0, 0.75)]),
+        ("validate", []),
+    ):
+        data = [observation("noise", "background", 0.0, 10.0), *(observation(*event) for event in events)]
+        annotation = {"namespace": "scaper", "sandbox": {}, "data": data, "duration": 10.0, "time": 0}
+        name = f"soundscape_{split}_uniform7"
+        write(root, f"annotations/{split}/{name}.jams", json.dumps({"annotations": [annotation]}))
+        write(root, f"annotations/{split}/{name}.txt", "1.25\t1.75\tgun_shot")
+        touch(root, f"audio/{split}/{name}.wav")
+
+
+def valor(root: Path) -> None:
+    entries = [
+        {"video_id": "x-2Abohj8VY_30.000_40.000", "desc": "With the  rumble, a man walks."},
+        {"videoid": "abc_0.000_10.000", "desc": "A dog barks."},
+        {"video_id": "gone_0.000_10.000", "desc": "Nobody."},
+    ]
+    write(root, "desc_test.json", json.dumps(entries))
+    touch(root, "videos/x-2Abohj8VY_30.000_40.000.mp4", "videos/abc_0.000_10.000.mkv")
+
+
+def msrvtt(root: Path) -> None:
+    write(
+        root,
+        "MSRVTT_JSFUSION_test.csv",
+        "key,vid_key,video_id,sentence",
+        "ret0,msr9770,video9770,a person is connecting something to system",
+        'ret1,msr9771,video9771,"a little girl, who does gymnastics"',
+    )
+    touch(root, "TestVideo/video9770.mp4", "TestVideo/video9771.mp4")
+
+
+def msvd(root: Path) -> None:
+    write(
+        root,
+        "AllVideoDescriptions.txt",
+        "# MSVD descriptions",
+        "mv89psg6zh4_33_46 a bird in a sink keeps getting under the running water",
+        "mv89psg6zh4_33_46 a bird is bathing",
+        "mv89psg6zh4_33_46 a bird is bathing",
+        "-4wsuPCjDBc_5_15 a squirrel is eating a peanut",
+    )
+    write(root, "test_list.txt", "mv89psg6zh4_33_46")
+    touch(root, "YouTubeClips/mv89psg6zh4_33_46.avi", "YouTubeClips/-4wsuPCjDBc_5_15.avi")
+
+
+def didemo(root: Path) -> None:
+    entries = [
+        {
+            "annotation_id": 1,
+            "video": "10015567@N08_3655_d8.mov",
+            "description": "a dog runs.",
+            "times": [[0, 0]],
+        },
+        {
+            "annotation_id": 2,
+            "video": "10015567@N08_3655_d8.mov",
+            "description": "it  stops.",
+            "times": [[4, 4]],
+        },
+        {"annotation_id": 3, "video": "11@N00_2.mp4.avi", "description": "a hill", "times": [[1, 1]]},
+    ]
+    write(root, "test_data.json", json.dumps(entries))
+    touch(root, "videos/10015567@N08_3655_d8.mp4", "videos/11@N00_2.mp4.avi")
+
+
+def ucf101(root: Path) -> None:
+    write(root, "ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup", "2 YoYo")
+    for split, label in (("01", "ApplyEyeMakeup"), ("02", "YoYo")):
+        name = f"{label}/v_{label}_g01_c01.avi"
+        write(root, f"ucfTrainTestlist/testlist{split}.txt", name)
+        touch(root, f"UCF-101/{name}")
+
+
+def hmdb51(root: Path) -> None:
+    folder = "testTrainMulti_7030_splits"
+    write(
+        root,
+        f"{folder}/brush_hair_test_split1.txt",
+        "a_brush_1.avi 1 ",
+        "b_brush_2.avi 2 ",
+        "c_brush_3.avi 0 ",
+    )
+    write(root, f"{folder}/wave_test_split1.txt", "#20_wave_u.avi 2 ")
+    write(root, f"{folder}/wave_test_split2.txt", "#20_wave_u.avi 1 ")
+    touch(root, "brush_hair/a_brush_1.avi", "brush_hair/b_brush_2.avi", "wave/#20_wave_u.avi")
+
+
+def moments(root: Path) -> None:
+    write(
+        root,
+        "validationSet.csv",
+        "adult+male+speaking/getty-1_2.mp4,adult+male+speaking,3,0",
+        "clapping/vine-3_4.mp4,clapping,4,1",
+    )
+    touch(root, "validation/adult+male+speaking/getty-1_2.mp4", "validation/clapping/vine-3_4.mp4")
+
+
+def something(root: Path) -> None:
+    entries = [
+        {
+            "id": "74225",
+            "label": "spinning cube that quickly stops spinning",
+            "template": "Spinning [something] that quickly stops spinning",
+            "placeholders": ["cube"],
+        },
+        {"id": "1", "label": "x", "template": "Putting [something similar] on the table", "placeholders": []},
+    ]
+    write(root, "labels/validation.json", json.dumps(entries))
+    touch(root, "20bn-something-something-v2/74225.webm")
+
+
 MADE = {
     "audiocaps": audiocaps,
     "clotho": clotho,
@@ -162,6 +283,15 @@ MADE = {
     "kinetics400": kinetics400,
     "desed": desed,
     "audioset-strong": audioset_strong,
+    "urbansed": urbansed,
+    "valor": valor,
+    "msr-vtt": msrvtt,
+    "msvd": msvd,
+    "didemo": didemo,
+    "ucf101": ucf101,
+    "hmdb51": hmdb51,
+    "moments-in-time": moments,
+    "something-something-v2": something,
 }
 EXPECTED = {
     "audiocaps": [
@@ -233,6 +363,47 @@ EXPECTED = {
             ),
         ),
     ],
+    "urbansed": [
+        Item(
+            Path("audio/test/soundscape_test_uniform7.wav"),
+            events=(LabelledEvent("gun shot", 1.25, 1.75), LabelledEvent("dog bark", 9.0, 9.75)),
+        ),
+    ],
+    "valor": [
+        Item(Path("videos/x-2Abohj8VY_30.000_40.000.mp4"), captions=("With the rumble, a man walks.",)),
+        Item(Path("videos/abc_0.000_10.000.mkv"), captions=("A dog barks.",)),
+    ],
+    "msr-vtt": [
+        Item(Path("TestVideo/video9770.mp4"), captions=("a person is connecting something to system",)),
+        Item(Path("TestVideo/video9771.mp4"), captions=("a little girl, who does gymnastics",)),
+    ],
+    "msvd": [
+        Item(
+            Path("YouTubeClips/mv89psg6zh4_33_46.avi"),
+            captions=("a bird in a sink keeps getting under the running water", "a bird is bathing"),
+        ),
+    ],
+    "didemo": [
+        Item(Path("videos/10015567@N08_3655_d8.mp4"), captions=("a dog runs. it stops.",)),
+        Item(Path("videos/11@N00_2.mp4.avi"), captions=("a hill",)),
+    ],
+    "ucf101": [
+        Item(Path("UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi"), label="apply eye makeup"),
+    ],
+    "hmdb51": [
+        Item(Path("brush_hair/b_brush_2.avi"), label="brush hair"),
+        Item(Path("wave/#20_wave_u.avi"), label="wave"),
+    ],
+    "moments-in-time": [
+        Item(Path("validation/adult+male+speaking/getty-1_2.mp4"), label="adult male speaking"),
+        Item(Path("validation/clapping/vine-3_4.mp4"), label="clapping"),
+    ],
+    "something-something-v2": [
+        Item(
+            Path("20bn-something-something-v2/74225.webm"),
+            label="Spinning something that quickly stops spinning",
+        ),
+    ],
 }
 LABELS = {
     "vggsound": ["people belly laughing", "people marching", "playing tennis, and shouting"],
@@ -240,6 +411,14 @@ LABELS = {
     "kinetics400": ["air drumming", "testifying", "washing feet"],
     "desed": ["Alarm bell ringing", "Dog", "Speech"],
     "audioset-strong": ["Child speech, kid speaking", "Speech"],
+    "urbansed": ["dog bark", "gun shot"],
+    "ucf101": ["apply eye makeup"],
+    "hmdb51": ["brush hair", "wave"],
+    "moments-in-time": ["adult male speaking", "clapping"],
+    "something-something-v2": [
+        "Putting something similar on the table",
+        "Spinning something that quickly stops spinning",
+    ],
 }
 MISSING = {
     "audiocaps": 1,
@@ -248,7 +427,12 @@ MISSING = {
     "activitynet-clips": 1,
     "kinetics400": 1,
     "desed": 1,
+    "valor": 1,
+    "something-something-v2": 1,
 }
+
+
+JAMS = "annotations/test/soundscape_test_uniform7.jams"
 
 
 def test_every_data_set_is_tested():
@@ -271,10 +455,10 @@ def test_published_layout(name, tmp_path):
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_cut_of_an_annotation_is_read_or_refused_in_one_sentence(name, tmp_path):
     MADE[name](tmp_path)
-    annotations = [p for p in tmp_path.rglob("*") if p.suffix in (".csv", ".tsv", ".json")]
+    annotations = [p for p in tmp_path.rglob("*") if p.suffix in (".csv", ".tsv", ".json", ".jams")]
     for path in annotations:
         whole = path.read_bytes()
-        for cut in range(0, len(whole), 7):
+        for cut in range(0, len(whole), 13):
             path.write_bytes(whole[:cut])
             try:
                 load(name, tmp_path)
@@ -287,7 +471,7 @@ def test_every_cut_of_an_annotation_is_read_or_refused_in_one_sentence(name, tmp
 def test_all_media_missing(name, tmp_path):
     MADE[name](tmp_path)
     for path in tmp_path.rglob("*"):
-        if path.suffix in (".wav", ".flac", ".mp4", ".mkv"):
+        if path.suffix in MEDIA:
             path.unlink()
     with pytest.raises(UserError, match=f"none of the .* of {name} is in"):
         load(name, tmp_path)
@@ -340,6 +524,14 @@ def test_a_missing_column_is_named(name, path, column, tmp_path):
         ("desed", "metadata/validation/validation.tsv", "0.716", "", "offset is ''"),
         ("audioset-strong", "audioset_eval_strong.tsv", "/m/09x0r", "/m/none", "'/m/none' is not in mid_to"),
         ("audioset-strong", "audioset_eval_strong.tsv", "s9d-2nhuJCQ_30000", "s9d", "is not named like"),
+        ("urbansed", JAMS, '"role"', '"part"', "is not an annotation that scaper wrote"),
+        ("urbansed", JAMS, "0.75", '"long"', "a duration is 'long'"),
+        ("valor", "desc_test.json", '"desc"', '"text"', "entry 0 .* has no video_id or no desc"),
+        ("valor", "desc_test.json", "[", '{"a": [', "is not JSON"),
+        ("msvd", "test_list.txt", "_33_46", "_33_47", "mv89psg6zh4_33_47 in .* has no sentence"),
+        ("didemo", "test_data.json", '"video"', '"clip"', "entry 0 .* has no video"),
+        ("ucf101", "ucfTrainTestlist/testlist01.txt", "/", "-", "is not CLASS/FILE.avi"),
+        ("something-something-v2", "labels/validation.json", '"template"', '"x"', "has no id or no template"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(name, path, old, new, message, tmp_path):
@@ -352,6 +544,12 @@ def test_a_wrong_value_is_named_with_its_place(name, path, old, new, message, tm
 
 
 def test_other_splits(tmp_path):
+    for name in ("ucf101", "hmdb51", "urbansed"):
+        MADE[name](tmp_path / name)
+    assert [i.label for i in load("ucf101", tmp_path / "ucf101", "2").items] == ["yo yo"]
+    with pytest.raises(UserError, match="the 2 split of hmdb51 in .* is empty"):
+        load("hmdb51", tmp_path / "hmdb51", "2")
+    assert [i.events for i in load("urbansed", tmp_path / "urbansed", "validate").items] == [()]
     for name in ("vggsound", "esc50", "vctk"):
         MADE[name](tmp_path / name)
     assert [i.path.name for i in load("vggsound", tmp_path / "vggsound", "train").items] == [

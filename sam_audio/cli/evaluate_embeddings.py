@@ -29,6 +29,10 @@ class Captioned(str, Enum):
     audiocaps = "audiocaps"
     clotho = "clotho"
     vctk = "vctk"
+    valor = "valor"
+    msr_vtt = "msr-vtt"
+    msvd = "msvd"
+    didemo = "didemo"
     activitynet = "activitynet"
     activitynet_clips = "activitynet-clips"
     vggsound = "vggsound"
@@ -42,6 +46,10 @@ class Labelled(str, Enum):
     esc50 = "esc50"
     vggsound = "vggsound"
     kinetics400 = "kinetics400"
+    ucf101 = "ucf101"
+    hmdb51 = "hmdb51"
+    moments_in_time = "moments-in-time"
+    something_something = "something-something-v2"
 
 
 class Timed(str, Enum):
@@ -49,6 +57,7 @@ class Timed(str, Enum):
 
     desed = "desed"
     audioset_strong = "audioset-strong"
+    urbansed = "urbansed"
 
 
 class Direction(str, Enum):
@@ -60,6 +69,10 @@ class Direction(str, Enum):
     video_to_text = "video-to-text"
     audio_to_video = "audio-to-video"
     video_to_audio = "video-to-audio"
+    text_to_audio_video = "text-to-audio-video"
+    audio_video_to_text = "audio-video-to-text"
+    audio_text_to_video = "audio+text-to-video"
+    video_text_to_audio = "video+text-to-audio"
 
 
 class Modality(str, Enum):
@@ -117,7 +130,7 @@ def classification(
     folder: Folder,
     modality: Annotated[
         Optional[Modality],
-        typer.Option(help="What is classified.", show_default="video for kinetics400, else audio"),
+        typer.Option(help="What is classified.", show_default="audio for esc50 and vggsound, else video"),
     ] = None,
     template: Annotated[
         Optional[list[str]],
@@ -136,7 +149,7 @@ def classification(
     from sam_audio.evaluation.datasets import load
 
     data = load(dataset.value, folder, options.split, options.limit)
-    usual = Modality.video if dataset is Labelled.kinetics400 else Modality.audio
+    usual = Modality.audio if dataset in (Labelled.esc50, Labelled.vggsound) else Modality.video
     chosen = (modality or usual).value
     if chosen == "video" and not any(item.has_video for item in data.items):
         raise UserError(f"{folder} holds no videos of {dataset.value}: use --modality audio")

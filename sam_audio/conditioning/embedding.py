@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,14 +144,28 @@ class Embedder(ABC):
         self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None
     ) -> Samples:
         """(D,) of the pictures of a video, two a second, at most 64 of them."""
-        from sam_audio.io.pictures import read_frames
+        return self.embed_frames(_frames_of(path, start_s, duration_s))
 
-        frames = []
-        for _, frame in read_frames(path, start_s=start_s, duration_s=duration_s, rate_hz=VIDEO_RATE_HZ):
-            frames.append(frame)
-            if len(frames) == VIDEO_FRAMES:
-                break
-        return self.embed_frames(np.stack(frames))
+    def embed_audio_video_file(
+        self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None
+    ) -> Samples:
+        """(D,) of a video with its sound: the direction between the two, for models that fuse nothing."""
+        return _between(
+            self.embed_audio_file(path, start_s, duration_s), self.embed_video_file(path, start_s, duration_s)
+        )
+
+    def embed_with_text(
+        self,
+        path: str | Path,
+        texts: list[str],
+        kind: str,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+    ) -> Samples:
+        """(N, D) of a file's sound (kind audio) or pictures (video) together with each text, for models that fuse
+        nothing the direction between the two."""
+        embed = self.embed_video_file if kind == "video" else self.embed_audio_file
+        return _between(embed(path, start_s, duration_s), self.embed_text(texts, kind))
 
 
 class NanoEmbedder(Embedder):
@@ -218,6 +233,45 @@ class TensorEmbedder(Embedder):
         if probability is None:
             raise ModelError(f"{self.name} gives similarities only: use the ranking, or the nano model")
         return probability(torch.from_numpy(audio), torch.from_numpy(texts)).numpy()
+
+    def embed_audio_video_file(
+        self, path: str | Path, start_s: float = 0.0, duration_s: float | None = None
+    ) -> Samples:
+        with _as_model_error():
+            inputs = {**self._heard(path, start_s, duration_s), **self._seen(path, start_s, duration_s)}
+            return _unit(self.model.encode_audio_video(**inputs))[0]
+
+    def embed_with_text(
+        self,
+        path: str | Path,
+        texts: list[str],
+        kind: str,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+    ) -> Samples:
+        encode = getattr(self.model, f"encode_{kind}_plus_text")
+        with _as_model_error():
+            clip = (self._seen if kind == "video" else self._heard)(path, start_s, duration_s)
+            read = [self.processor(text=[text]) for text in texts]
+            vectors = [
+                encode(input_ids=one["input_ids"], attention_mask=one["attention_mask"], **clip)
+                for one in read
+            ]
+            return np.concatenate([_unit(vector) for vector in vectors])
+
+    def _heard(self, path: str | Path, start_s: float, duration_s: float | None) -> dict[str, Any]:
+        """Inputs of the sound of a file, at most as long as the pictures that are taken."""
+        longest = round(VIDEO_FRAMES / VIDEO_RATE_HZ * SAMPLE_RATE)
+        sound = next(mono_windows(path, longest, start_s=start_s, duration_s=duration_s))
+        inputs = _sound(self.processor, sound)
+        return {name: inputs[name] for name in ("input_values", "padding_mask")}
+
+    def _seen(self, path: str | Path, start_s: float, duration_s: float | None) -> dict[str, Any]:
+        """Inputs of the pictures of a file."""
+        import torch
+
+        inputs = self.processor(videos=[torch.from_numpy(_frames_of(path, start_s, duration_s))])
+        return {name: inputs[name] for name in ("pixel_values_videos", "padding_mask_videos")}
 
     def _embed_sound(self, samples: Samples) -> Samples:
         inputs = _sound(self.processor, samples)
@@ -366,6 +420,20 @@ def mono_windows(
         parts.append(rest)
         held += len(rest)
         yield from ready(last=True)
+
+
+def _frames_of(path: str | Path, start_s: float, duration_s: float | None) -> np.ndarray:
+    """(N, 3, H, W) uint8: pictures of a video, two a second, at most 64 of them."""
+    from sam_audio.io.pictures import read_frames
+
+    frames = read_frames(path, start_s=start_s, duration_s=duration_s, rate_hz=VIDEO_RATE_HZ)
+    return np.stack([frame for _, frame in islice(frames, VIDEO_FRAMES)])
+
+
+def _between(one: Samples, other: Samples) -> Samples:
+    """Unit vectors between unit vectors, (..., D)."""
+    total = one + other
+    return (total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def _unit(vectors: Tensor) -> Samples:

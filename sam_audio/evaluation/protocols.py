@@ -23,7 +23,7 @@ class JointEncoder(Protocol):
     name: str
 
     def embed_text(self, texts: list[str], kind: str = "audio") -> np.ndarray:
-        """(N, D), one row a text; `kind` is what they will be compared with, "audio" or "video"."""
+        """(N, D), one row a text; `kind` is what they will be compared with: "audio", "video" or "audio_video"."""
         ...
 
     def embed_audio_file(self, path: Path, start_s: float = 0, duration_s: float | None = None) -> np.ndarray:
@@ -32,6 +32,18 @@ class JointEncoder(Protocol):
 
     def embed_video_file(self, path: Path, start_s: float = 0, duration_s: float | None = None) -> np.ndarray:
         """(D,); a UserError for a file that cannot be read or has no picture."""
+        ...
+
+    def embed_audio_video_file(
+        self, path: Path, start_s: float = 0, duration_s: float | None = None
+    ) -> np.ndarray:
+        """(D,) of a video with its sound; a UserError for a file that cannot be read or lacks one of them."""
+        ...
+
+    def embed_with_text(
+        self, path: Path, texts: list[str], kind: str, start_s: float = 0, duration_s: float | None = None
+    ) -> np.ndarray:
+        """(N, D) of the file's "audio" or "video" together with each text, to compare with the other of them."""
         ...
 
 

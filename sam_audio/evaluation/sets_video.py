@@ -145,4 +145,3 @@ def _entries(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _said(sentence: str) -> tuple[str, ...]:
     sentence = " ".join(sentence.split())
     return (sentence,) if sentence else ()
-

@@ -80,6 +80,17 @@ class ToneEmbedder:
         """The picture of a video shows what its folder is named after."""
         return np.array([name == path.parent.name for name in NAMES], float)
 
+    def embed_audio_video_file(self, path, start_s=0, duration_s=None):
+        return unit(self.embed_audio_file(path, start_s, duration_s) + self.embed_video_file(path))
+
+    def embed_with_text(self, path, texts, kind, start_s=0, duration_s=None):
+        clip = (
+            self.embed_video_file(path)
+            if kind == "video"
+            else self.embed_audio_file(path, start_s, duration_s)
+        )
+        return np.stack([unit(clip + text) for text in self.embed_text(texts, kind)])
+
 
 class Constant(ToneEmbedder):
     """Everything is the same to it."""
@@ -226,6 +237,33 @@ def test_all_directions_of_videos(vggsound):
         assert rows[direction]["R@5"] == 1, direction
 
 
+def test_a_caption_helps_a_sound_that_misleads(tmp_path):
+    """The sounds of the first two clips are swapped, so that only the caption, or the picture, tells them apart."""
+    heard = ["chirping birds", "dog", *NAMES[2:]]
+    items = [
+        Item(save(tmp_path / f"{seen}/{seen}.mp4", tone(sound)), captions=(f"a {seen}", f"the {seen}"))
+        for seen, sound in zip(NAMES, heard, strict=True)
+    ]
+
+    class Trusting(ToneEmbedder):
+        """Believes a caption twice as much as what it hears."""
+
+        def embed_with_text(self, path, texts, kind, start_s=0, duration_s=None):
+            return np.stack([unit(self.embed_audio_file(path) + 2 * t) for t in self.embed_text(texts, kind)])
+
+    rows = table(retrieval.evaluate(Trusting(), items, ["audio-to-video", "audio+text-to-video"]))
+    assert (rows["audio-to-video"]["queries"], rows["audio-to-video"]["R@1"]) == (4, 0.5)
+    assert (rows["audio+text-to-video"]["queries"], rows["audio+text-to-video"]["R@1"]) == (8, 1)
+
+
+def test_videos_with_their_sound_are_found_and_find(vggsound):
+    items = load("vggsound", vggsound).items
+    rows = table(retrieval.evaluate(ToneEmbedder(), items, ["text-to-audio-video", "audio-video-to-text"]))
+    videos = sum(item.has_video for item in items)
+    assert rows["text-to-audio-video"]["candidates"] == videos == rows["audio-video-to-text"]["queries"]
+    assert rows["audio-video-to-text"]["R@5"] == 1
+
+
 def test_a_label_is_right_for_all_its_clips(esc50):
     rows = table(retrieval.evaluate(ToneEmbedder(), load("esc50", esc50).items, ["text-to-audio"]))
     assert rows["text-to-audio"]["queries"] == 4
@@ -249,7 +287,9 @@ def test_texts_are_made_for_what_they_are_compared_with(vggsound):
         (["text-to-audio"], {"audio"}),
         (["video-to-text"], {"video"}),
         (["audio-to-video"], set()),
-        (list(retrieval.DIRECTIONS), {"audio", "video"}),
+        (["text-to-audio-video"], {"audio_video"}),
+        (["audio+text-to-video"], {"audio"}),
+        (list(retrieval.DIRECTIONS), {"audio", "video", "audio_video"}),
     ):
         embedder = ToneEmbedder()
         retrieval.evaluate(embedder, data.items, directions)

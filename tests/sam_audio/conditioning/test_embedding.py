@@ -156,3 +156,25 @@ def test_nano_gives_the_same_as_graphs_and_in_torch(tmp_path):
         for encoder in (frames, theirs_frames)
     ]
     np.testing.assert_allclose(*blocks, atol=1e-3)
+
+
+@pytest.mark.parametrize("in_torch", [False, True])
+def test_two_kinds_at_once_lie_between_them_for_nano(in_torch, tmp_path):
+    """Where torch runs it the model fuses by itself, and does the same."""
+    from peav import load_audio_video
+    from sam_audio.conditioning.embedding import TensorEmbedder
+
+    embedder = TensorEmbedder("nano", *load_audio_video("nano")) if in_torch else load_embedder("nano")
+    rng = np.random.default_rng(0)
+    sound = 0.1 * rng.standard_normal(2 * SAMPLE_RATE).astype(np.float32)
+    video = write_video(tmp_path / "v.mp4", [rng.integers(0, 255, (64, 64, 3), np.uint8)] * 20, 10, sound)
+    heard, seen = embedder.embed_audio_file(video), embedder.embed_video_file(video)
+    texts = embedder.embed_text(["rain", "a dog"])
+    for vectors, one, other in (
+        (embedder.embed_audio_video_file(video)[None], heard, seen),
+        (embedder.embed_with_text(video, ["rain", "a dog"], "audio"), heard, texts),
+        (embedder.embed_with_text(video, ["rain", "a dog"], "video"), seen, texts),
+    ):
+        between = np.atleast_2d(one + other)
+        between /= np.linalg.norm(between, axis=1, keepdims=True)
+        np.testing.assert_allclose(vectors, between, atol=2e-3)

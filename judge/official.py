@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from judge.types import AXES, Judge, Judgement, StemPrompt
 from peav.checkpoints import CheckpointError
+from peav.devices import Device, DeviceMap, choose_device, choose_dtype
 from peav.official import hub
 from peav.official.audio import frame_mask
 from peav.official.codec import CodecConfig, CodecEncoder, fold_weight_norm, unfolded_shapes
 from peav.official.parts import check, check_mask, unset
-from peav.official.processing import Processor, load_tokenizer
+from peav.official.processing import Inputs, Processor
 from peav.official.text import TextConfig, TextTower
 from peav.official.transformer import Tower, TowerConfig
 from sam_audio.errors import AudioReadError, PromptError, as_model_error
@@ -132,9 +133,11 @@ class SAMAudioJudgeModel(nn.Module):
         cls,
         name_or_folder: str | os.PathLike[str] = NAME,
         *,
-        revision: str | None = REVISION,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+        device: Device | None = None,
+        dtype: str | torch.dtype | None = None,
+        device_map: DeviceMap = None,
+        **options: Unpack[hub.HubOptions],
     ) -> Self:
         """Loads a published Judge, ready to score.
 
@@ -142,23 +145,31 @@ class SAMAudioJudgeModel(nn.Module):
             name_or_folder: a folder with config.json and checkpoint.pt or model.safetensors, or a model on the
                 Hugging Face hub.
             revision: branch, tag or commit on the hub.
-            device: where to compute.
-            dtype: what to compute in. The codec stays in float32, and so do the scores.
+            device, device_map: where to compute, see `peav.devices.choose_device`; by default on the CPU.
+            dtype: what to compute in, float32 by default; "auto" is what the device is fast in. The codec stays in
+                float32, and so do the scores.
+            options: of the hub's client: ``token``, ``cache_dir``, ``local_files_only``.
 
         Raises:
             ModelError: it is not there, cannot be fetched, is damaged, or is a model of another kind.
+            ValueError: no model can be on such a device, or compute in such numbers.
         """
+        place = choose_device(device, device_map)
+        numbers = choose_dtype(dtype, place)
+        revision = revision or REVISION
         with as_model_error():
-            config = JudgeConfig.of(hub.read_json(hub.find(name_or_folder, "config.json", revision)))
-            file = hub.TensorFile.open(hub.find(name_or_folder, _WEIGHTS, revision))
+            config = JudgeConfig.of(
+                hub.read_json(hub.find(name_or_folder, "config.json", revision, **options))
+            )
+            file = hub.TensorFile.open(hub.find(name_or_folder, _WEIGHTS, revision, **options))
             check(file, published_shapes(config, file.shapes))
             with unset():
                 model = cls(config)
             model._fill(file)
         for name, part in model.named_children():
             if name != "audio_codec":
-                part.to(dtype=dtype)
-        return model.to(device).eval().requires_grad_(False)
+                part.to(dtype=numbers)
+        return model.to(place).eval().requires_grad_(False)
 
     def _fill(self, file: hub.TensorFile) -> None:
         # what is stored but never used, the last text layers and the codec's out_proj, stays on disk
@@ -248,14 +259,6 @@ def published_shapes(config: JudgeConfig, stored: Collection[str] = ()) -> dict[
     return shapes | {_CODEC + n: shape for n, shape in unfolded_shapes(whole.audio_codec, names).items()}
 
 
-class JudgeInputs(dict[str, Tensor]):
-    """Inputs of `SAMAudioJudgeModel.forward` by name."""
-
-    def to(self, device: str | torch.device) -> JudgeInputs:
-        """The same on another device."""
-        return JudgeInputs({name: tensor.to(device) for name, tensor in self.items()})
-
-
 class SAMAudioJudgeProcessor(Processor):
     """Turns texts and waveforms into the inputs of `SAMAudioJudgeModel`.
 
@@ -266,14 +269,23 @@ class SAMAudioJudgeProcessor(Processor):
 
     config: JudgeConfig
 
+    revision = REVISION
+
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | os.PathLike[str] = NAME, *, revision: str | None = REVISION
+        cls,
+        name_or_folder: str | os.PathLike[str] = NAME,
+        *,
+        revision: str | None = None,
+        **options: Unpack[hub.HubOptions],
     ) -> Self:
         """Reads config.json and tokenizer.json; arguments and errors as of `SAMAudioJudgeModel.from_pretrained`."""
         with as_model_error():
-            config = JudgeConfig.of(hub.read_json(hub.find(name_or_folder, "config.json", revision)))
-            return cls(load_tokenizer(hub.find(name_or_folder, "tokenizer.json", revision)), config)
+            return super().from_pretrained(name_or_folder, revision=revision, **options)
+
+    @classmethod
+    def read_config(cls, values: Mapping[str, Any]) -> JudgeConfig:
+        return JudgeConfig.of(values)
 
     def __call__(
         self,
@@ -281,7 +293,7 @@ class SAMAudioJudgeProcessor(Processor):
         input_audio: Sequence[Any],
         separated_audio: Sequence[Any],
         sampling_rate: int | None = None,
-    ) -> JudgeInputs:
+    ) -> Inputs:
         """Makes a batch: each sound is reflected to whole frames on its own, then padded to the longest with zeros.
 
         Args:
@@ -317,7 +329,8 @@ class SAMAudioJudgeProcessor(Processor):
             _check_length(np.shape(stem)[-1], np.shape(mixture)[-1], self.hop)
         mixtures, stems = heard["input_values"].chunk(2)
         mask = heard["padding_mask"][: len(text)]
-        return JudgeInputs(self.read(text), input_values=mixtures, separated_values=stems, padding_mask=mask)
+        values = {"input_values": mixtures, "separated_values": stems, "padding_mask": mask}
+        return Inputs(self.read(text) | values)
 
     def sounds(self, what: str, given: Sequence[Any]) -> Sequence[Any]:
         """The samples of what was given as ``what``.
@@ -359,15 +372,15 @@ class OfficialJudge(Judge):
         cls,
         name_or_folder: str | os.PathLike[str] = NAME,
         *,
-        revision: str | None = REVISION,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+        **how: Any,
     ) -> OfficialJudge:
         """Arguments and errors as of `SAMAudioJudgeModel.from_pretrained`."""
-        model = SAMAudioJudgeModel.from_pretrained(
-            name_or_folder, revision=revision, device=device, dtype=dtype
+        model = SAMAudioJudgeModel.from_pretrained(name_or_folder, revision=revision, **how)
+        options = {name: how[name] for name in hub.HubOptions.__annotations__ if name in how}
+        return cls(
+            model, SAMAudioJudgeProcessor.from_pretrained(name_or_folder, revision=revision, **options)
         )
-        return cls(model, SAMAudioJudgeProcessor.from_pretrained(name_or_folder, revision=revision))
 
     def judge(
         self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[StemPrompt]

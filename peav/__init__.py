@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from peav.nano.text import TextTower
     from peav.nano.video import VideoTower
     from peav.official.frame import PEAudioFrame
-    from peav.official.model import PEAudioVideo
+    from peav.official.model import PEAudioVideo, PEAudioVisual
     from peav.official.processing import PEAudioFrameProcessor, PEAudioVideoProcessor
 
 _HOME = {
@@ -26,8 +26,12 @@ _HOME = {
     "NanoProcessor": "peav.nano.model",
     "PEAudioFrame": "peav.official.frame",
     "PEAudioFrameProcessor": "peav.official.processing",
+    # upstream's transforms read files, which is no business of peav: they stand higher up
+    "PEAudioFrameTransform": "sam_audio.separator.official.transforms",
     "PEAudioVideo": "peav.official.model",
     "PEAudioVideoProcessor": "peav.official.processing",
+    "PEAudioVisual": "peav.official.model",
+    "PEAudioVisualTransform": "sam_audio.separator.official.transforms",
     "TextTower": "peav.nano.text",
     "VideoTower": "peav.nano.video",
     "load_audio_frame": "peav.families",
@@ -42,8 +46,11 @@ __all__ = [
     "NanoProcessor",
     "PEAudioFrame",
     "PEAudioFrameProcessor",
+    "PEAudioFrameTransform",
     "PEAudioVideo",
     "PEAudioVideoProcessor",
+    "PEAudioVisual",
+    "PEAudioVisualTransform",
     "TextTower",
     "VideoTower",
     "load_audio_frame",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+from peav.devices import cpu_has_bfloat16
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -14,7 +16,7 @@ _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)  # layers whose we
 
 def autocast(device: str = "cpu") -> torch.autocast:
     """bfloat16 where the processor computes faster in it, else float32."""
-    native = device != "cpu" or _cpu_has_bfloat16()
+    native = device != "cpu" or cpu_has_bfloat16()
     return torch.autocast(device, torch.bfloat16, enabled=native)
 
 
@@ -30,11 +32,3 @@ def cast_once(network: Network) -> Network:
         if casts and isinstance(module, _CAST):
             module.to(torch.bfloat16)
     return network
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of it (AMX), or is one of AMD's with AVX-512's bfloat16 (Zen 4 and
-    later): convolutions are then twice as fast, where elsewhere AVX-512's bfloat16 was a third slower than float32."""
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)
-    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch lacks it
-    return bool(amx() or (abilities.get("avx512_bf16") and "AMD" in str(abilities.get("cpu_name"))))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from peav.official.config import PEAudioFrameConfig
 from peav.official.parts import Builders, Head, Logit, PartedModel, shared_builders
 
 THRESHOLD = 0.3
+
+Spans: TypeAlias = list[tuple[float, float]]  # start and end in seconds, in order; no two touch
 
 
 @dataclass
@@ -32,6 +34,7 @@ class PEAudioFrameOutput:
     feature_padding_mask: Tensor | None  # (B, T)
     audio_last_hidden_state: Tensor  # (B, T, D)
     text_pooler: Tensor  # (B, H)
+    spans: list[Spans] | None = None  # of each row, see `PEAudioFrame.spans`
 
 
 class PEAudioFrame(PartedModel):
@@ -45,6 +48,7 @@ class PEAudioFrame(PartedModel):
 
     prefixes = naming.FRAME_PARTS
     rules = naming.FRAME_RULES
+    config_class = PEAudioFrameConfig
     config: PEAudioFrameConfig
 
     @classmethod
@@ -87,8 +91,16 @@ class PEAudioFrame(PartedModel):
         padding_mask: Tensor | None = None,
         *,
         input_features: Tensor | None = None,
+        threshold: float = THRESHOLD,
+        return_spans: bool = True,
+        clip: bool = False,
     ) -> PEAudioFrameOutput:
         """Looks for each text in the sound of the same row.
+
+        Args:
+            threshold: probability above which a frame counts for the spans.
+            return_spans: find the spans, too.
+            clip: leave padding out of them. As published, spans may reach into the padding of a shorter sound.
 
         Raises:
             ValueError: a shape is wrong, or there are not as many texts as sounds.
@@ -103,7 +115,7 @@ class PEAudioFrame(PartedModel):
         audio_embeds, text_embeds = self.part("audio_head")(states), self.part("text_head")(text)
         products = (audio_embeds @ text_embeds[:, :, None]).squeeze(-1)
         logits = self.part("logit")(products)
-        return PEAudioFrameOutput(
+        found = PEAudioFrameOutput(
             audio_embeds,
             text_embeds,
             products,
@@ -114,6 +126,9 @@ class PEAudioFrame(PartedModel):
             states,
             text,
         )
+        if return_spans:
+            found.spans = self._spans(found, threshold, clip)
+        return found
 
     def pairwise_logits(self, audio_embeds: Tensor, text_embeds: Tensor) -> Tensor:
         """Logits of every text on every sound.
@@ -132,24 +147,26 @@ class PEAudioFrame(PartedModel):
         input_features: Tensor | None = None,
         threshold: float = THRESHOLD,
         clip: bool = False,
-    ) -> list[list[tuple[float, float]]]:
-        """When each text is heard in the sound of the same row.
+    ) -> list[Spans]:
+        """When each text is heard in the sound of the same row; arguments as of `forward`."""
+        heard = self(
+            input_ids,
+            attention_mask,
+            input_values,
+            padding_mask,
+            input_features=input_features,
+            return_spans=False,
+        )
+        return self._spans(heard, threshold, clip)
 
-        Args:
-            threshold: probability above which a frame counts.
-            clip: leave padding out. As published, spans may reach into the padding of a shorter sound.
-
-        Returns:
-            For each row (start, end) in seconds, in order; no two touch.
-        """
-        out = self(input_ids, attention_mask, input_values, padding_mask, input_features=input_features)
-        active = out.probs > threshold
-        if clip and out.feature_padding_mask is not None:
-            active &= out.feature_padding_mask
+    def _spans(self, heard: PEAudioFrameOutput, threshold: float, clip: bool) -> list[Spans]:
+        active = heard.probs > threshold
+        if clip and heard.feature_padding_mask is not None:
+            active &= heard.feature_padding_mask
         return [runs(row, self.config.codec.hop, self.config.codec.sample_rate) for row in active]
 
 
-def runs(active: Tensor, hop: int, sample_rate: int) -> list[tuple[float, float]]:
+def runs(active: Tensor, hop: int, sample_rate: int) -> Spans:
     """Stretches of frames that are True, (start, end) in seconds, computed in float32 as published.
 
     Args:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from peav.checkpoints import CheckpointError, read_json
 
@@ -28,17 +28,34 @@ _SHARD = re.compile(r"[A-Za-z0-9][\w.-]{0,200}\.safetensors")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def find(name: str | os.PathLike[str], files: str | Iterable[str], revision: str | None = None) -> Path:
+class HubOptions(TypedDict, total=False):
+    """How the hub is asked, by its client's own words."""
+
+    token: str | bool | None  # for gated models; by default the one of `hf auth login`
+    cache_dir: str | os.PathLike[str] | None  # in place of HF_HOME's
+    local_files_only: bool  # never ask the network
+
+
+def find(
+    name: str | os.PathLike[str],
+    files: str | Iterable[str],
+    revision: str | None = None,
+    **options: Unpack[HubOptions],
+) -> Path:
     """The path of a model's file, fetched if need be.
 
     Args:
         name: a folder, or a model on the hub, e.g. "facebook/pe-av-small" or just "pe-av-small".
         files: name of the file; of several, the first that the model has.
         revision: branch, tag or commit on the hub; None is its default one. A folder has none.
+        options: see `HubOptions`.
 
     Raises:
         CheckpointError: there is no such file, or it cannot be fetched.
+        TypeError: there is no such option.
     """
+    if unknown := options.keys() - HubOptions.__annotations__.keys():
+        raise TypeError(f"from_pretrained() got an unexpected keyword argument {min(unknown)!r}")
     choices = [files] if isinstance(files, str) else list(files)
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -52,11 +69,11 @@ def find(name: str | os.PathLike[str], files: str | Iterable[str], revision: str
             f"{repository} is not a folder: name a model's folder, or a model on the hub like {_OWNER}/pe-av-small."
         )
     repository = whole_name(repository)
-    at_hand = (_cached(repository, file, revision) for file in choices)
-    found = next(filter(None, at_hand), None) or _fetch(repository, choices, revision)
+    at_hand = (_cached(repository, file, revision, options.get("cache_dir")) for file in choices)
+    found = next(filter(None, at_hand), None) or _fetch(repository, choices, revision, **options)
     if found.name.endswith(_INDEX):
         for shard in _shards(found):
-            find(repository, shard.name, revision)
+            find(repository, shard.name, revision, **options)
     return found
 
 
@@ -69,17 +86,19 @@ def whole_name(name: str) -> str:
     return name if "/" in name else f"{_OWNER}/{name}"
 
 
-def _cached(repository: str, file: str, revision: str | None) -> Path | None:
+def _cached(
+    repository: str, file: str, revision: str | None, cache_dir: str | os.PathLike[str] | None = None
+) -> Path | None:
     try:
-        found = _hub().try_to_load_from_cache(repository, file, revision=revision)
+        found = _hub().try_to_load_from_cache(repository, file, cache_dir=cache_dir, revision=revision)
     except ValueError:  # not a possible name on the hub
         return None
     return Path(found) if isinstance(found, str) else None
 
 
-def _fetch(repository: str, files: list[str], revision: str | None) -> Path:
+def _fetch(repository: str, files: list[str], revision: str | None, **options: Unpack[HubOptions]) -> Path:
     for file in files:
-        if (path := _fetch_one(repository, file, revision)) is not None:
+        if (path := _fetch_one(repository, file, revision, **options)) is not None:
             return path
     raise CheckpointError(
         f"{_at(repository, revision)} has no {' or '.join(files)}: it is not a model of this kind."
@@ -90,14 +109,17 @@ def _at(repository: str, revision: str | None) -> str:
     return f"{repository} (revision {revision})" if revision else repository
 
 
-def _fetch_one(repository: str, file: str, revision: str | None) -> Path | None:
+def _fetch_one(
+    repository: str, file: str, revision: str | None, **options: Unpack[HubOptions]
+) -> Path | None:
     """A file of a repository, from the cache if that is up to date; None where the repository has none like it."""
     where = _at(repository, revision)
     hub = _hub()
     from huggingface_hub import constants, errors
 
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        return Path(hub.hf_hub_download(repository, file, revision=revision))
+        return Path(hub.hf_hub_download(repository, file, revision=revision, **given))
     except errors.GatedRepoError:
         message = (
             f"{repository} is gated: accept its terms at https://huggingface.co/{repository} "
@@ -108,9 +130,10 @@ def _fetch_one(repository: str, file: str, revision: str | None) -> Path | None:
     except errors.RepositoryNotFoundError:
         message = f"There is neither a folder nor a model on the Hugging Face hub called {repository}."
     except errors.LocalEntryNotFoundError:
-        if constants.HF_HUB_OFFLINE:
+        if constants.HF_HUB_OFFLINE or options.get("local_files_only"):
+            lock = "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "local_files_only"
             message = (
-                f"{where} has not been downloaded yet, and HF_HUB_OFFLINE is set: unset it, "
+                f"{where} has not been downloaded yet, and {lock} is set: unset it, "
                 "or name a folder with the model's files."
             )
         else:

@@ -91,6 +91,7 @@ class PEAudioVideo(PartedModel):
 
     prefixes = naming.AV_PARTS
     rules = naming.AV_RULES
+    config_class = PEAudioVideoConfig
     config: PEAudioVideoConfig
 
     @classmethod
@@ -295,3 +296,6 @@ class PEAudioVideo(PartedModel):
             for name, (a, b) in vectors.items()
             if a is not None and b is not None
         }
+
+
+PEAudioVisual = PEAudioVideo  # upstream's name

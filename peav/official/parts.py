@@ -11,17 +11,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from peav.checkpoints import CheckpointError
+from peav.devices import Device, DeviceMap, choose_device, choose_dtype
 from peav.official import hub, naming
 from peav.official.audio import AudioEncoder, frame_mask
 from peav.official.codec import CodecEncoder, from_pe_names
-from peav.official.config import PEAudioFrameConfig, PEAudioVideoConfig
+from peav.official.config import CONFIGS, PEAudioFrameConfig, PEAudioVideoConfig
 from peav.official.linear import Linear
 from peav.official.text import TextTower
 from peav.official.transformer import TowerOutput
@@ -78,6 +79,7 @@ class PartedModel(nn.Module):
 
     prefixes: ClassVar[dict[str, str]]  # part -> prefix of its tensors in perception_models
     rules: ClassVar[naming.Rules]  # from there to transformers
+    config_class: ClassVar[type[Config]]
     _place: Tensor
 
     def __init__(self, config: Any, weights: hub.TensorFile | None = None) -> None:
@@ -105,8 +107,10 @@ class PartedModel(nn.Module):
         name_or_folder: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
+        device: Device | None = None,
+        dtype: str | torch.dtype | None = None,
+        device_map: DeviceMap = None,
+        **options: Unpack[hub.HubOptions],
     ) -> Self:
         """Opens a published model, ready to encode; its parts are loaded when they are first needed.
 
@@ -115,17 +119,47 @@ class PartedModel(nn.Module):
                 e.g. "facebook/pe-av-small"; the owner may be left out.
             revision: branch, tag or commit on the hub; by default "perception_models". "main" has the files in the
                 layout of transformers, which give the same vectors.
-            device: where to compute.
-            dtype: what to compute in, float32 by default. The codec stays in float32, and so do the results.
+            device, device_map: where to compute, see `peav.devices.choose_device`; by default on the CPU.
+            dtype: what to compute in, float32 by default; "auto" is what the device is fast in. The codec stays in
+                float32, and so do the results.
+            options: of the hub's client: ``token``, ``cache_dir``, ``local_files_only``.
 
         Raises:
             CheckpointError: it is not there, cannot be fetched, is damaged, or is a model of another kind.
+            ValueError: no model can be on such a device, or compute in such numbers.
         """
+        place = choose_device(device, device_map)
+        numbers = choose_dtype(dtype, place)
         revision = revision or hub.PE_REVISION
-        config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision)))
-        weights = hub.TensorFile.open(hub.find(name_or_folder, hub.WEIGHTS, revision))
+        config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **options)))
+        weights = hub.TensorFile.open(hub.find(name_or_folder, hub.WEIGHTS, revision, **options))
         check(weights, published_shapes(cls, config))
-        return cls(config, weights).to(device, dtype).eval()
+        return cls(config, weights).to(place, numbers).eval()
+
+    @classmethod
+    def from_config(
+        cls, name_or_folder: str | os.PathLike[str], pretrained: bool = False, **how: Any
+    ) -> Self:
+        """Upstream's constructor: a model of published sizes.
+
+        Args:
+            name_or_folder: as for `from_pretrained`, which gets all further arguments.
+            pretrained: with its weights; else they are random, and nothing is fetched for a published name.
+
+        Raises:
+            CheckpointError, ValueError: as of `from_pretrained`.
+        """
+        if pretrained:
+            return cls.from_pretrained(name_or_folder, **how)
+        place = choose_device(how.pop("device", None), how.pop("device_map", None))
+        numbers = choose_dtype(how.pop("dtype", None), place)
+        revision = how.pop("revision", None) or hub.PE_REVISION
+        config = CONFIGS.get(os.fspath(name_or_folder).removeprefix("facebook/"))
+        if config is None:
+            config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **how)))
+        if not isinstance(config, cls.config_class):
+            raise CheckpointError(f"{name_or_folder} is a model of another kind.")
+        return cls(config).to(place, numbers)
 
     @property
     def loaded(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from tokenizers import Tokenizer
@@ -23,6 +23,20 @@ from peav.official.vision import to_pixels
 LONGEST_TEXT = 512  # tokens; what follows is cut off
 
 
+class Inputs(dict[str, Tensor]):
+    """Inputs of a model by name, for ``model(**inputs)``; each is an attribute, too."""
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Inputs:
+        """The same on another device; floating-point tensors in other numbers if ``dtype`` says so."""
+        return Inputs({n: t.to(device, dtype if t.is_floating_point() else None) for n, t in self.items()})
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no input {name!r}: there are {', '.join(self)}") from None
+
+
 class Processor:
     """Base of the processors.
 
@@ -30,6 +44,8 @@ class Processor:
         tokenizer: of the checkpoint; its settings of padding and truncation are changed.
         config: sizes of the model.
     """
+
+    revision = hub.PE_REVISION  # of the hub, where none is asked for
 
     def __init__(self, tokenizer: Tokenizer, config: Any) -> None:
         tokenizer.enable_truncation(LONGEST_TEXT)
@@ -40,11 +56,17 @@ class Processor:
         self.hop: int = config.codec.hop
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | os.PathLike[str], *, revision: str | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name_or_folder: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        **options: Unpack[hub.HubOptions],
+    ) -> Self:
         """Reads config.json and tokenizer.json; arguments and errors as of `PEAudioVideo.from_pretrained`."""
-        revision = revision or hub.PE_REVISION
-        config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision)))
-        return cls(load_tokenizer(hub.find(name_or_folder, "tokenizer.json", revision)), config)
+        revision = revision or cls.revision
+        config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **options)))
+        return cls(load_tokenizer(hub.find(name_or_folder, "tokenizer.json", revision, **options)), config)
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
@@ -78,9 +100,13 @@ class Processor:
             raise ValueError(
                 f"waveforms must be at {self.sample_rate} Hz, not {sampling_rate}: resample them first"
             )
-        mono = [to_mono(torch.as_tensor(waveform)) for waveform in waveforms]
+        mono = [to_mono(self.samples(waveform)) for waveform in waveforms]
         values, valid_mask = padded([reflect_pad(waveform[None], self.hop)[0] for waveform in mono])
         return {"input_values": values[:, None], "padding_mask": valid_mask}
+
+    def samples(self, sound: Any) -> Tensor:
+        """What was given as one sound, as a tensor."""
+        return torch.as_tensor(sound)
 
     def _shared(
         self,
@@ -88,12 +114,12 @@ class Processor:
         audio: Sequence[Any] | None,
         sampling_rate: int | None,
         input_features: Sequence[Any] | None,
-    ) -> dict[str, Tensor]:
-        inputs: dict[str, Tensor] = {}
+    ) -> Inputs:
+        inputs = Inputs()
         if text is not None:
-            inputs |= self.read(text)
+            inputs.update(self.read(text))
         if audio is not None:
-            inputs |= self.hear(audio, sampling_rate)
+            inputs.update(self.hear(audio, sampling_rate))
         if input_features is not None:
             inputs["input_features"], inputs["padding_mask"] = padded(
                 [torch.as_tensor(f) for f in input_features]
@@ -117,7 +143,7 @@ class PEAudioFrameProcessor(Processor):
         sampling_rate: int | None = None,
         *,
         input_features: Sequence[Any] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> Inputs:
         """Inputs by name, each given kind as one batch.
 
         Args:
@@ -151,7 +177,7 @@ class PEAudioVideoProcessor(Processor):
         *,
         input_features: Sequence[Any] | None = None,
         pe_features: Sequence[Any] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> Inputs:
         """Inputs by name, each given kind as one batch; see `PEAudioFrameProcessor.__call__`.
 
         Args:
@@ -160,7 +186,7 @@ class PEAudioVideoProcessor(Processor):
         """
         inputs = self._shared(text, audio, sampling_rate, input_features)
         if videos is not None:
-            inputs |= self.watch(videos)
+            inputs.update(self.watch(videos))
         if pe_features is not None:
             picked = [self._picked(torch.as_tensor(features)) for features in pe_features]
             inputs["pe_features"], inputs["padding_mask_videos"] = padded(picked)
@@ -170,9 +196,12 @@ class PEAudioVideoProcessor(Processor):
         """``pixel_values_videos`` (B, N, 3, S, S) and ``padding_mask_videos`` (B, N)."""
         if hasattr(videos, "ndim"):
             raise TypeError("videos must be a list: put the single video in brackets")
-        frames = [self._picked(torch.as_tensor(video)) for video in videos]
-        pixels, valid_mask = padded([to_pixels(f, self.config.vision.image_size) for f in frames])
+        pixels, valid_mask = padded([self.pixels(video) for video in videos])
         return {"pixel_values_videos": pixels, "padding_mask_videos": valid_mask}
+
+    def pixels(self, video: Any) -> Tensor:
+        """What was given as one video, as the model sees it, (N, 3, S, S)."""
+        return to_pixels(self._picked(torch.as_tensor(video)), self.config.vision.image_size)
 
     def _picked(self, video: Tensor) -> Tensor:
         return sample_frames(video, FIXED_FRAMES) if self.config.fixed_len_video else video

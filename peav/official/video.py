@@ -40,4 +40,13 @@ def sample_frames(video: Tensor, count: int = FIXED_FRAMES) -> Tensor:
     """
     if len(video) < count:
         raise ValueError(f"this model looks at {count} frames, and the video has only {len(video)}")
-    return video[[i * (len(video) - 1) // (count - 1) for i in range(count)]]
+    return video[spread(len(video), count)]
+
+
+def spread(length: int, count: int = FIXED_FRAMES) -> list[int]:
+    """Evenly spaced places in something of a length, the first and the last among them; some repeat where it is short.
+
+    >>> spread(7, 4)
+    [0, 2, 4, 6]
+    """
+    return [i * (length - 1) // (count - 1) for i in range(count)]

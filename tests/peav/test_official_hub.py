@@ -178,7 +178,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def answer(monkeypatch, error):
-    def download(repository, file, revision=None):
+    def download(repository, file, revision=None, **options):
         raise error
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
@@ -220,7 +220,7 @@ def test_a_missing_file_is_downloaded_by_its_names_in_turn(cache, whole, monkeyp
 
     asked = []
 
-    def download(repository, file, revision=None):
+    def download(repository, file, revision=None, **options):
         asked.append((repository, file, revision))
         if file == "model.safetensors":
             raise errors.EntryNotFoundError("none")
@@ -276,7 +276,7 @@ def test_a_file_in_place_of_a_folder(whole):
 
 def test_without_the_hub_client(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    refused("a/b", r'pip install "sam-audio\[official\]"')
+    refused("a/b", r'pip install "separate-by-prompt\[official\]"')
 
 
 def test_really_offline(tmp_path):
@@ -349,3 +349,23 @@ def test_a_pt_that_is_damaged_anywhere_is_one_sentence(tmp_path):
             TensorFile.open(path).read(["a"])
         except (CheckpointError, KeyError) as error:
             assert isinstance(error, CheckpointError) or error.args == ("a",)  # a byte of the name
+
+
+def test_the_hubs_own_options(cache, whole, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    fill(elsewhere, whole)
+    PEAudioFrame.from_pretrained("pe-a-frame-small", cache_dir=elsewhere, local_files_only=True)
+    asked = []
+
+    def download(repository, file, **options):
+        asked.append(options)
+        return str(whole / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    PEAudioFrameProcessor.from_pretrained("a/b", token="secret", local_files_only=False)
+    assert asked[0] == {"revision": "perception_models", "token": "secret", "local_files_only": False}
+    import huggingface_hub.errors as errors
+
+    answer(monkeypatch, errors.LocalEntryNotFoundError("no"))
+    with pytest.raises(CheckpointError, match="local_files_only is set: unset it"):
+        PEAudioFrame.from_pretrained("a/b", local_files_only=True)

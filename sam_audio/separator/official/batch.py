@@ -15,6 +15,7 @@ from peav.official.codec import CodecConfig
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.separator.official.anchors import AnchorLike, check_anchors, lay_out
 from sam_audio.separator.official.config import read_config
+from sam_audio.separator.official.reading import read_at_rate
 from sam_audio.separator.official.source import config_path
 from sam_audio.separator.official.video import check_frames, mask_videos, on_latent_frames, read_at
 
@@ -185,22 +186,6 @@ class SAMAudioProcessor:
             else on_latent_frames(check_frames(video), n)
             for video, n in zip(videos, sizes, strict=True)
         ]
-
-
-def read_at_rate(path: str | Path, sample_rate: int) -> np.ndarray:
-    """A whole file at a sample rate in Hz, (channels, n) float32.
-
-    Raises:
-        AudioReadError: it cannot be read.
-    """
-    from sam_audio.io import read_audio
-    from sam_audio.io.resample import Resampler
-
-    samples, rate = read_audio(path)
-    if rate == sample_rate:
-        return samples
-    resampler = Resampler(rate, sample_rate, len(samples))
-    return np.concatenate([resampler.push(samples), resampler.finish()], axis=-1)
 
 
 def _anchor(anchor: Any) -> AnchorLike:

@@ -33,7 +33,7 @@ RATE = 48_000
 def in_torch():
     """The shipped networks in torch, in float32 whatever the processor."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
+        patch.setattr(precision, "cpu_has_bfloat16", lambda: False)
         yield TorchEngine(load_network(WEIGHTS), load_tower())
 
 

@@ -174,7 +174,7 @@ def test_a_source_on_the_left_stays_on_the_left(model):
 @pytest.fixture
 def precise(tiny_weights, monkeypatch):
     """Without bfloat16, whose rounding a random network makes much of."""
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
     return load(str(tiny_weights))
 
 
@@ -398,7 +398,7 @@ def test_options_of_other_models_are_refused(tiny_weights):
 
 def test_casting_once_changes_nothing(tiny_weights, monkeypatch):
     """bfloat16 weights under autocast: bit by bit what torch's own casting at every call gives."""
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
     mixture = tiny.noise(2, 3, RATE)
     cast = load(str(tiny_weights))
     assert cast.engine.network.trunk.stem.weight.dtype == torch.bfloat16
@@ -409,7 +409,7 @@ def test_casting_once_changes_nothing(tiny_weights, monkeypatch):
 
 
 def test_nothing_is_cast_where_nothing_would_be(tiny_weights, monkeypatch):
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
     assert load(str(tiny_weights)).engine.network.trunk.stem.weight.dtype == torch.float32
 
 

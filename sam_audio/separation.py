@@ -8,10 +8,12 @@ length, and the residual is what they leave of the mixture, so that they always 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
+from sam_audio.beside import Beside
 from sam_audio.extending.hookspecs import PostProcessor
 from sam_audio.io.buffer import SampleQueue
 from sam_audio.io.resample import Resampler
@@ -22,6 +24,7 @@ from sam_audio.types import Block, Condition, Samples
 Quantiser = Callable[[Samples], Samples]
 
 BLOCK_S = 0.5  # fed at a time to models that do not mind
+_WAITING = 2  # blocks of a window's length that wait for each sink
 
 
 class Readable(Protocol):
@@ -53,9 +56,12 @@ class Sink:
     Attributes:
         sample_rate: None for blocks at the recording's rate, as they will be stored. A sink that has a rate of its
             own gets the model's stems as they are, without residual, where that is the model's rate.
+        calls_back: whether it calls what others have written, which is then called on the thread that it knows.
+            Other sinks of :func:`run` work on a thread beside the model.
     """
 
     sample_rate: int | None = None
+    calls_back: bool = False
 
     def begin(self, stream: SeparationStream) -> None:
         """Before anything is pushed: the model's stream."""
@@ -82,6 +88,7 @@ class Separation:
         quantise: rounds stems to what their file can hold, before the residual is taken; the residual then makes up for
             the rounding.
         close: sinks that get the model's stems before they are converted to the recording's rate and rounded.
+        hand: hands a block to a sink; by default at once.
     """
 
     def __init__(
@@ -96,7 +103,9 @@ class Separation:
         post: Sequence[PostProcessor] = (),
         quantise: Quantiser | None = None,
         close: Sequence[Sink] = (),
+        hand: Callable[[Sink, Block], None] | None = None,
     ) -> None:
+        self._hand = hand or (lambda sink, block: sink.write(block))
         self.n_stems, self.channels, self.sample_rate = len(conditions), channels, sample_rate
         self._model_rate = model.sample_rate
         self._feed = feed_size(model, sample_rate)
@@ -147,7 +156,7 @@ class Separation:
             self._converted.put(samples)
             block = Block(self._converted.take(estimates.shape[-1]), estimates, self._model_rate)
             for sink in self._close:
-                sink.write(block)
+                self._hand(sink, block)
         return estimates.reshape(self.n_stems * self.channels, -1)
 
     def _aligned(self, flat: Samples) -> Block:
@@ -184,28 +193,37 @@ def run(
     """
     close = [sink for sink in sinks if sink.sample_rate == model.sample_rate]
     others = [sink for sink in sinks if sink.sample_rate != model.sample_rate]
-    separation = Separation(
-        model,
-        conditions,
-        recording.sample_rate,
-        recording.channels,
-        strength,
-        stream=stream,
-        post=post,
-        quantise=quantise,
-        close=close,
-    )
-    for sink in close:
-        sink.begin(separation.stream)
 
-    def tell(block: Block) -> None:
-        if block.mixture.shape[-1]:
-            for sink in others:
+    with Beside(_WAITING * len(sinks) or 1) as beside:
+
+        def hand(sink: Sink, block: Block) -> None:
+            if sink.calls_back:
                 sink.write(block)
+            elif block.mixture.shape[-1]:
+                beside.do(partial(sink.write, block))
 
-    for samples in recording.blocks(feed_size(model, recording.sample_rate)):
-        tell(separation.push(samples))
-    tell(separation.finish())
+        separation = Separation(
+            model,
+            conditions,
+            recording.sample_rate,
+            recording.channels,
+            strength,
+            stream=stream,
+            post=post,
+            quantise=quantise,
+            close=close,
+            hand=hand,
+        )
+        for sink in close:
+            sink.begin(separation.stream)
+
+        def tell(block: Block) -> None:
+            for sink in others:
+                hand(sink, block)
+
+        for samples in recording.blocks(feed_size(model, recording.sample_rate)):
+            tell(separation.push(samples))
+        tell(separation.finish())
 
 
 def feed_size(model: SeparationModel, sample_rate: int) -> int:

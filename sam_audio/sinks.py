@@ -74,6 +74,8 @@ class Levels(Sink):
 class Told(Sink):
     """Says how far it is: frames done, and frames in all when known."""
 
+    calls_back = True
+
     def __init__(self, progress: Progress, frames: int | None) -> None:
         self._progress, self._all, self._done = progress, frames, 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class Overheard:
     """
 
     def __init__(self, vectors: Samples) -> None:
+        self._lock = threading.Lock()  # who judges may do it on another thread
         self._question = alone(vectors)
         self._window: Opinion | None = None  # the newest, not settled
         self._masks = SampleQueue((len(vectors), N_BANDS))
@@ -43,21 +45,23 @@ class Overheard:
         """The first frames of the window will not change; the others overlap with the next window."""
         assert self._window is not None
         masks, (frames, steps, scores) = self._window
-        self._masks.put(masks[..., :n_frames])
-        self._frames.put(frames[: len(frames) if last else n_frames // 2].T)
-        self._steps.put(steps[: len(steps) if last else n_frames // STEP].T)
-        self._scores.put(scores[: len(scores) if last else n_frames // STEP])
+        with self._lock:
+            self._masks.put(masks[..., :n_frames])
+            self._frames.put(frames[: len(frames) if last else n_frames // 2].T)
+            self._steps.put(steps[: len(steps) if last else n_frames // STEP].T)
+            self._scores.put(scores[: len(scores) if last else n_frames // STEP])
         self._window = Opinion(masks[..., n_frames:], self._window.vectors)
 
     def take(self, n_frames: int) -> Opinion:
         """Of the next T frames; if they are no whole steps of the tower, they are the last."""
         n_steps = -(-n_frames // STEP)
-        vectors = (
-            self._frames.take(n_frames // 2).T,
-            self._steps.take(n_steps).T,
-            self._scores.take(n_steps),
-        )
-        return Opinion(self._masks.take(n_frames), Vectors(*vectors))
+        with self._lock:
+            vectors = (
+                self._frames.take(n_frames // 2).T,
+                self._steps.take(n_steps).T,
+                self._scores.take(n_steps),
+            )
+            return Opinion(self._masks.take(n_frames), Vectors(*vectors))
 
 
 def alone(vectors: Samples) -> Question:

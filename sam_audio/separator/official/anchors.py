@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def check_anchors(anchors: Sequence[Sequence[AnchorLike]], durations_s: Sequence
         )
     for item, duration_s in zip(anchors, durations_s, strict=True):
         for anchor in item:
-            _check_anchor(anchor, duration_s)
+            _check_within(anchor, duration_s)
         ordered = sorted(item, key=lambda anchor: anchor[1])
         for before, after in zip(ordered[:-1], ordered[1:], strict=True):
             if after[1] < before[2]:
@@ -47,19 +47,33 @@ def check_anchors(anchors: Sequence[Sequence[AnchorLike]], durations_s: Sequence
                 )
 
 
-def _check_anchor(anchor: AnchorLike, duration_s: float) -> None:
+def read_anchor(anchor: Any) -> AnchorLike:
+    """An anchor as it was given: sign, start and end in seconds.
+
+    Raises:
+        PromptError: it is not of that form, its sign is unknown, or its times are no times.
+    """
     try:
         sign, start_s, end_s = anchor
-        start_s, end_s = float(start_s), float(end_s)
+        read = sign, float(start_s), float(end_s)
     except (TypeError, ValueError):
         raise PromptError(
             f'the anchor {anchor!r} cannot be read: write it as ("+", start, end) in seconds'
         ) from None
     if sign not in ("+", "-"):
         raise PromptError(
-            f"the anchor {_show(anchor)} has the sign {sign!r}: use + where the sound is, - where it is not"
+            f"the anchor {_show(read)} has the sign {sign!r}: use + where the sound is, - where it is not"
         )
-    if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0:
+    if not (math.isfinite(read[1]) and math.isfinite(read[2])):
+        raise PromptError(
+            f"the anchor {_show(read)} has no start or no end: use seconds from the recording's start"
+        )
+    return read
+
+
+def _check_within(anchor: AnchorLike, duration_s: float) -> None:
+    _, start_s, end_s = read_anchor(anchor)
+    if start_s < 0:
         raise PromptError(
             f"the anchor {_show(anchor)} does not start within the recording: use seconds from its start"
         )

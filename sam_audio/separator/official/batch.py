@@ -5,23 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from peav.official.codec import CodecConfig
+from peav.official.hub import HubOptions
 from sam_audio.errors import AudioReadError, PromptError
-from sam_audio.separator.official.anchors import AnchorLike, check_anchors, lay_out
+from sam_audio.separator.official.anchors import AnchorLike, check_anchors, lay_out, read_anchor
 from sam_audio.separator.official.config import read_config
 from sam_audio.separator.official.reading import read_at_rate
 from sam_audio.separator.official.source import config_path
 from sam_audio.separator.official.video import check_frames, mask_videos, on_latent_frames, read_at
 
 
+class _Frames:
+    """Between samples and latent frames, by upstream's names."""
+
+    hop_length: int
+    audio_sampling_rate: int
+
+    def feature_to_wav_idx(self, feature_idx: Any) -> Any:
+        """The first sample of latent frames: numbers, tensors or arrays.
+
+        >>> SAMAudioProcessor().feature_to_wav_idx(2)
+        3840
+        """
+        return feature_idx * self.hop_length
+
+    def wav_to_feature_idx(self, wav_idx: Any) -> Any:
+        """How many latent frames hold so many samples, the last one perhaps not whole.
+
+        >>> SAMAudioProcessor().wav_to_feature_idx(3841)
+        3
+        """
+        return -(-wav_idx // self.hop_length)
+
+
 @dataclass(frozen=True)
-class SAMAudioBatch:
+class SAMAudioBatch(_Frames):
     """B recordings with what is asked of them. Axes: n samples, T latent frames, A anchor tokens.
 
     Args:
@@ -57,6 +81,37 @@ class SAMAudioBatch:
         tensors: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **tensors)
 
+    @property
+    def hop_length(self) -> int:  # type: ignore[override]
+        """Samples in a latent frame."""
+        return self.hop
+
+    @property
+    def audio_sampling_rate(self) -> int:  # type: ignore[override]
+        """Of the sound, in Hz."""
+        return self.sample_rate
+
+    def process_anchors(self, anchors: Sequence[Sequence[AnchorLike] | None] | None) -> None:
+        """Gives this batch other anchors, as published: in place, one list for each recording, or None for none.
+
+        Raises:
+            PromptError: they cannot be read, or there is not one list for each recording.
+        """
+        if anchors is not None and len(anchors) != len(self):
+            raise PromptError(
+                f"there are anchors for {len(anchors)} recordings, not {len(self)}: give one list for each"
+            )
+        read = (
+            None if anchors is None else [[read_anchor(anchor) for anchor in item or ()] for item in anchors]
+        )
+        changed = self.with_anchors(read or [])
+        for name, value in (
+            ("anchors", read),
+            ("anchor_ids", changed.anchor_ids),
+            ("anchor_alignment", changed.anchor_alignment),
+        ):
+            object.__setattr__(self, name, value)
+
     def with_anchors(self, anchors: Sequence[Sequence[AnchorLike]]) -> SAMAudioBatch:
         """The same with other anchors, which are not checked."""
         own = [list(item) for item in anchors]
@@ -64,7 +119,7 @@ class SAMAudioBatch:
         return replace(self, anchors=own, anchor_ids=ids, anchor_alignment=alignment)
 
 
-class SAMAudioProcessor:
+class SAMAudioProcessor(_Frames):
     """Turns recordings, texts, anchors and videos into a batch.
 
     >>> processor = SAMAudioProcessor()
@@ -77,14 +132,24 @@ class SAMAudioProcessor:
         self.audio_sampling_rate = audio_sampling_rate
         self.audio_hop_length = audio_hop_length
 
+    @property
+    def hop_length(self) -> int:  # type: ignore[override]
+        """Samples in a latent frame."""
+        return self.audio_hop_length
+
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> SAMAudioProcessor:
+    def from_pretrained(
+        cls, name: str | Path, revision: str | None = None, **options: Unpack[HubOptions]
+    ) -> SAMAudioProcessor:
         """For the model of a folder or hub name.
+
+        Args:
+            options: of the hub's client: ``token``, ``cache_dir``, ``local_files_only``.
 
         Raises:
             ModelError: there is no such model.
         """
-        return cls.of(read_config(config_path(name, revision)).audio_codec)
+        return cls.of(read_config(config_path(name, revision, **options)).audio_codec)
 
     @classmethod
     def of(cls, config: CodecConfig) -> SAMAudioProcessor:
@@ -97,7 +162,7 @@ class SAMAudioProcessor:
         audios: Sequence[Tensor | np.ndarray | str | Path],
         anchors: Sequence[Sequence[AnchorLike]] | None = None,
         masked_videos: Sequence[Tensor | str | Path] | None = None,
-        strict_anchors: bool = True,
+        strict_anchors: bool = False,
     ) -> SAMAudioBatch:
         """Makes a batch.
 
@@ -105,11 +170,11 @@ class SAMAudioProcessor:
             descriptions: what to pull out of each recording, best as a lower-case noun or verb phrase.
             audios: files, or samples (channels, n) or (n,) at the codec's rate. Channels are averaged.
             anchors: for each recording, ``("+", start, end)`` where the sound is and ``("-", start, end)`` where it is
-                not, in seconds.
+                not, in seconds. As published, later ones overwrite earlier ones where they overlap, and what lies
+                beyond the end is cut off.
             masked_videos: for each recording its pictures, (frames, 3, H, W) uint8 over its whole length, or a video
                 file; see `mask_videos`.
-            strict_anchors: False takes anchors as the release does: unchecked, later ones overwrite earlier
-                ones, and what lies beyond the end is cut off.
+            strict_anchors: refuse anchors that overlap, lie outside the recording or end before they start.
 
         Raises:
             PromptError: anchors, videos or descriptions do not fit the recordings.
@@ -134,9 +199,11 @@ class SAMAudioProcessor:
             raise PromptError("every description has to be a text")
         waves = [self._mono(audio) for audio in audios]
         wav_sizes = torch.tensor([len(wave) for wave in waves])
-        sizes = -(-wav_sizes // self.audio_hop_length)
+        sizes = self.wav_to_feature_idx(wav_sizes)
         valid = torch.arange(int(sizes.max())) < sizes[:, None]
-        own = None if anchors is None else [[_anchor(anchor) for anchor in item or ()] for item in anchors]
+        own = (
+            None if anchors is None else [[read_anchor(anchor) for anchor in item or ()] for item in anchors]
+        )
         if own is not None and strict_anchors:
             # a time is taken up to the end of the last frame, since times are often rounded
             frame_s = self.audio_hop_length / self.audio_sampling_rate
@@ -157,7 +224,7 @@ class SAMAudioProcessor:
         )
 
     def mask_videos(
-        self, videos: Sequence[Tensor | str | Path], masks: Sequence[Tensor], keep: bool = False
+        self, videos: Sequence[Tensor | str | Path], masks: Sequence[Tensor | str | Path], keep: bool = False
     ) -> list[Tensor]:
         """Blacks out what masks mark, or all else; see `video.mask_videos`."""
         return mask_videos(videos, masks, keep)
@@ -186,13 +253,3 @@ class SAMAudioProcessor:
             else on_latent_frames(check_frames(video), n)
             for video, n in zip(videos, sizes, strict=True)
         ]
-
-
-def _anchor(anchor: Any) -> AnchorLike:
-    try:
-        sign, start_s, end_s = anchor
-        return sign, float(start_s), float(end_s)
-    except (TypeError, ValueError):
-        raise PromptError(
-            f'the anchor {anchor!r} cannot be read: write it as ("+", start, end) in seconds'
-        ) from None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from peav.checkpoints import read_json
 from peav.official.codec import CodecConfig
-from sam_audio.errors import ModelError, as_model_error
+from sam_audio.errors import ModelError, UserError, as_model_error
 
 ACTIVATIONS = ("swiglu", "relu", "gelu", "approx_gelu", "srelu", "silu")
 
@@ -153,18 +153,28 @@ class SAMAudioConfig:
                 raise ModelError(f"the config's {name} is {value}, but its other sizes ask for {wanted}")
 
 
-def read_config(path: Path) -> SAMAudioConfig:
+def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> SAMAudioConfig:
     """Reads a config.json.
+
+    Args:
+        changes: fields in place of its own.
 
     Raises:
         ModelError: it is missing, unreadable, or describes no SAM-Audio.
+        UserError: there is no field that should be changed.
     """
+    changes = changes or {}
+    known = [entry.name for entry in fields(SAMAudioConfig)]
+    if unknown := [name for name in changes if name not in known]:
+        raise UserError(
+            f"a SAM-Audio has no field {unknown[0]!r} in its config: there are {', '.join(known)}"
+        )
     if not path.exists():
         raise ModelError(f"{path} is missing: a SAM-Audio folder holds a config.json and a checkpoint.pt")
     with as_model_error():
         values = read_json(path)
     try:
-        return SAMAudioConfig.of(values)
+        return SAMAudioConfig.of({**values, **changes})
     except ModelError as error:
         raise ModelError(f"{path} cannot be used: {error}") from None
 

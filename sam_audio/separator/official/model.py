@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from peav.devices import Device, DeviceMap, choose_device, choose_dtype
 from peav.official.codec import Codec
 from peav.official.codec_decoder import MESSAGE_BITS
-from peav.official.hub import TensorFile
+from peav.official.hub import HubOptions, TensorFile
 from peav.official.parts import unset
 from peav.official.vision import FRAMES_AT_ONCE, VisionTower, to_pixels
+from sam_audio import paths
 from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError, as_model_error
-from sam_audio.paths import cache_dir
 from sam_audio.separator.official import ranking
 from sam_audio.separator.official.batch import SAMAudioBatch
 from sam_audio.separator.official.conditioning import Conditioning
@@ -38,14 +39,6 @@ from sam_audio.separator.official.source import beside, config_path, weights_pat
 from sam_audio.separator.official.spans import SpanPredictor, load_span_predictor
 from sam_audio.separator.official.text import Encoded, TextEncoder
 from sam_audio.separator.official.weights import check, expected_shapes, fill, read_vision
-
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp16": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -91,6 +84,7 @@ class SAMAudio(FlowNetwork):
         self.text_encoder = text_encoder or TextEncoder(config.text_encoder, config.text_encoder.name)
         self.folder = Path()
         self.file: TensorFile | None = None
+        self.hub: HubOptions = {}  # for what is fetched later
         self._parts: dict[
             str, Any
         ] = {}  # built on demand; no submodules, since they are no part of a state dict
@@ -101,45 +95,60 @@ class SAMAudio(FlowNetwork):
         name: str | Path,
         revision: str | None = None,
         *,
-        device: str | torch.device = "cpu",
-        dtype: str | torch.dtype = torch.float32,
+        device: Device | None = None,
+        dtype: str | torch.dtype | None = None,
         cache: bool = True,
+        device_map: DeviceMap = None,
+        map_location: Device | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **fields: Any,
     ) -> SAMAudio:
         """Loads a model, strictly: names and shapes are compared with the config before anything is read.
 
         Args:
             name: its folder, or its id on the hub, e.g. ``facebook/sam-audio-small``.
             revision: of the hub's repository.
-            device: where to put it.
-            dtype: of the transformer's large matrices: float32, bfloat16 or float16. All else is float32.
+            device, map_location, device_map: where to put it, the first that is given; see
+                `peav.devices.choose_device`. By default on the CPU.
+            dtype: of the transformer's large matrices: float32 (default), bfloat16, float16, or "auto" for what the
+                device is fast in. All else is float32.
             cache: keep the features of texts on disk.
+            token, cache_dir, local_files_only: of the hub's client, for all that is fetched.
+            fields: of the config, in place of its own: ``span_predictor=None``, ``text_ranker={"kind": "judge"}``.
 
         Raises:
             ModelError: the model is missing, damaged, or does not fit its config; the message says how.
+            UserError: no model can be on such a device or compute in such numbers, or a field is unknown.
         """
-        path = config_path(name, revision)
-        config = read_config(path)
-        body = DTYPES.get(str(dtype).removeprefix("torch."))
-        if body is None:
-            raise UserError(f"the model cannot run in {dtype}: use float32, bfloat16 or float16")
+        hub: HubOptions = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        try:
+            place = choose_device(map_location if device is None else device, device_map)
+            body = choose_dtype(dtype, place)
+        except (ValueError, RuntimeError) as error:  # torch's, about a device's name
+            raise UserError(str(error).splitlines()[0]) from None
+        path = config_path(name, revision, **hub)
+        config = read_config(path, fields)
         with as_model_error():
-            file = TensorFile.open(weights_path(name, revision))
+            file = TensorFile.open(weights_path(name, revision, **hub))
             text = TextEncoder(
                 config.text_encoder,
                 beside(config.text_encoder.name, path.parent),
-                cache_dir() if cache else None,
-                keep=torch.device(device).type != "cpu",
+                paths.cache_dir() if cache else None,
+                keep=place.type != "cpu",
+                hub=hub,
             )
             with unset():
                 model = cls(config, text)
             check(file, expected_shapes(model, model.audio_codec, config, file.shapes))
             model.transformer.cast_body(body)
             fill(model, file, config.transformer.n_heads)
-        model.folder, model.file = path.parent, file
-        return model.eval().requires_grad_(False).to(device)
+        model.folder, model.file, model.hub = path.parent, file, hub
+        return model.eval().requires_grad_(False).to(place)
 
-    @property
     def device(self) -> torch.device:
+        """Where it is; a method, as published."""
         return self.proj.weight.device
 
     @property
@@ -155,9 +164,9 @@ class SAMAudio(FlowNetwork):
             if self.file is None:
                 raise ModelError("this model came without a vision tower: load it with from_pretrained")
             with as_model_error():
-                return read_vision(self.file, self.config, self.device)
+                return read_vision(self.file, self.config, self.device())
 
-        return self._part("vision", read).to(self.device)
+        return self._part("vision", read).to(self.device())
 
     @property
     def span_predictor(self) -> SpanPredictor | None:
@@ -166,7 +175,8 @@ class SAMAudio(FlowNetwork):
         if name is None:
             return self._part("span_predictor", None)
         return self._part(
-            "span_predictor", lambda: load_span_predictor(beside(name, self.folder), self.device)
+            "span_predictor",
+            lambda: load_span_predictor(beside(name, self.folder), self.device(), **self.hub),
         )
 
     @span_predictor.setter
@@ -192,7 +202,7 @@ class SAMAudio(FlowNetwork):
         self._parts["visual_ranker"] = ranker
 
     def _ranker(self, name: str, described: Mapping[str, Any] | None) -> Any:
-        place = ranking.Place(self.device, self.folder, self.sample_rate)
+        place = ranking.Place(self.device(), self.folder, self.sample_rate, self.hub)
         return self._part(name, None if described is None else lambda: ranking.build(described, place))
 
     def _part(self, name: str, build: Callable[[], Any] | None) -> Any:
@@ -238,7 +248,7 @@ class SAMAudio(FlowNetwork):
         if reranking_candidates < 1:
             raise UserError(f"{reranking_candidates} candidates are too few: ask for 1 or more")
         solver = Solver.of(ode_opt)
-        batch = batch.to(self.device)
+        batch = batch.to(self.device())
         rank = self._chooser(batch) if reranking_candidates > 1 else None
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         features = self.encode_audio(batch.audios)
@@ -253,9 +263,7 @@ class SAMAudio(FlowNetwork):
         if watermark and message is None and seed is not None:
             message = seeded_message(2 * len(latents), seed)
         sounds = self.decode(latents, watermark, message).unflatten(0, (len(batch), reranking_candidates))
-        lengths = (batch.sizes * batch.hop).tolist()
-        targets = [item[:, 0, :n] for item, n in zip(sounds, lengths, strict=True)]
-        residuals = [item[:, 1, :n] for item, n in zip(sounds, lengths, strict=True)]
+        targets, residuals = (self.unbatch(sounds[:, :, which], batch.sizes) for which in (0, 1))
         scores = None if rank is None else rank(targets)
         best = [0] * len(batch) if scores is None else scores.argmax(dim=1).tolist()
         return SAMAudioResult(
@@ -278,14 +286,24 @@ class SAMAudio(FlowNetwork):
         except ValueError as error:
             raise AudioReadError(str(error)) from None
 
+    def unbatch(self, wavs: Tensor, sizes: Tensor | Sequence[int], time_dim: int = -1) -> list[Tensor]:
+        """Cuts the sounds of a batch, (B, ..., n), to their own lengths.
+
+        Args:
+            sizes: latent frames of each, (B,).
+            time_dim: axis of samples of a single sound.
+        """
+        hop = self.config.audio_codec.hop
+        return [wav.narrow(time_dim, 0, int(n) * hop) for wav, n in zip(wavs, sizes, strict=True)]
+
     def encode_video(self, videos: Sequence[Tensor], n_frames: int) -> Tensor:
         """Picture features, zero after the end of each. Shapes: B videos (sizes_b, 3, H, W) -> (B, C, n_frames)."""
         config, tower = self.config.vision_encoder, self.vision_encoder
         at_once = min(config.batch_size, FRAMES_AT_ONCE) if config.batch_size > 0 else FRAMES_AT_ONCE
-        features = torch.zeros(len(videos), n_frames, config.dim, device=self.device)
+        features = torch.zeros(len(videos), n_frames, config.dim, device=self.device())
         for b, video in enumerate(videos):
             for start in range(0, min(len(video), n_frames), at_once):
-                pictures = video[start : min(start + at_once, n_frames)].to(self.device)
+                pictures = video[start : min(start + at_once, n_frames)].to(self.device())
                 pixels = to_pixels(pictures, config.image_size, config.interpolation_mode.lower())
                 vectors = tower(pixels)
                 features[b, start : start + len(vectors)] = (
@@ -307,8 +325,8 @@ class SAMAudio(FlowNetwork):
             video = self.align_masked_video(self.encode_video(batch.masked_video, features.shape[1]))
         return self.condition(
             torch.cat([features, features], dim=-1),
-            tokens.to(self.device),
-            tokens_valid.to(self.device),
+            tokens.to(self.device()),
+            tokens_valid.to(self.device()),
             video=video,
             anchors=(batch.anchor_ids, batch.anchor_alignment),
             valid=batch.audio_pad_mask,
@@ -338,11 +356,11 @@ class SAMAudio(FlowNetwork):
         shape = (*size, self.config.state_dim)
         if given is None:
             # a seed gives the same noise on every device
-            device = self.device if generator is None else torch.device("cpu")
-            return torch.randn(shape, generator=generator, device=device).to(self.device)
+            device = self.device() if generator is None else torch.device("cpu")
+            return torch.randn(shape, generator=generator, device=device).to(self.device())
         if given.shape != shape:
             raise UserError(f"the noise has shape {tuple(given.shape)}: this batch takes {shape}")
-        return given.to(self.device, torch.float32)
+        return given.to(self.device(), torch.float32)
 
     def _chooser(self, batch: SAMAudioBatch) -> Callable[[list[Tensor]], Tensor] | None:
         """What scores candidates, B of (K, n_b) -> (B, K), by the first ranker that applies; None for none.
@@ -356,6 +374,7 @@ class SAMAudio(FlowNetwork):
         by_text = self.text_ranker
         if by_text is None:
             return None
+        # the longest ends within its last frame
         lengths = (batch.sizes * batch.hop).tolist()
         mixtures = [audio[0, :n] for audio, n in zip(batch.audios, lengths, strict=True)]
         return lambda targets: by_text(targets, mixtures, batch.descriptions)

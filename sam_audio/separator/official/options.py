@@ -19,7 +19,7 @@ class OfficialOptions:
         raw: stems are the model's own mono estimates, on every channel, instead of masked mixtures.
         watermark: as published, estimates carry a watermark. Stems that are not raw are made of the mixture and only
             as loud as the estimates: a detector will hardly find the mark in them.
-        dtype: float32, bfloat16 or float16 for the large matrices.
+        dtype: float32, bfloat16 or float16 for the large matrices; auto is what the device is fast in.
         memory_bytes: for the whole process; decides how many prompts are evaluated together. None for all.
         revision: branch, tag or commit on the hub.
         window_s, overlap_s: longer recordings are solved in windows that overlap.
@@ -35,7 +35,7 @@ class OfficialOptions:
         off="consistent",
     )
     watermark: bool = option(True, "Official models: the mark that their decoder adds.", off="no_watermark")
-    dtype: str = option("float32", "Official models: float32, bfloat16 or float16.", loading=True)
+    dtype: str = option("auto", "Official models: auto, float32, bfloat16 or float16.", loading=True)
     memory_bytes: int | None = option(
         None,
         "Official models: how much to use, like 8GB.",

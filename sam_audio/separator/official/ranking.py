@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from peav.official.hub import HubOptions
 from sam_audio.errors import ModelError, UserError
 from sam_audio.separator.official.source import beside
 
@@ -42,11 +43,19 @@ class VisualRanker(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a ranker works: on a device, for a model in a folder whose sound has a sample rate in Hz."""
+    """Where a ranker works.
+
+    Args:
+        device: where it computes.
+        folder: of the model whose candidates it ranks; folders that the config names may be in it or beside it.
+        sample_rate: of that model's sound, in Hz.
+        hub: how the hub is asked for the ranker's own model.
+    """
 
     device: str | torch.device = "cpu"
     folder: Path = Path()
     sample_rate: int = SCORED_RATE
+    hub: HubOptions = field(default_factory=HubOptions)
 
 
 def judge(config: Mapping[str, Any], place: Place) -> TextRanker:
@@ -61,13 +70,13 @@ def judge(config: Mapping[str, Any], place: Place) -> TextRanker:
     from judge.official import NAME, SAMAudioJudgeModel, SAMAudioJudgeProcessor
 
     name = beside(named(config) or NAME, place.folder)
-    processor = SAMAudioJudgeProcessor.from_pretrained(name)
+    processor = SAMAudioJudgeProcessor.from_pretrained(name, **place.hub)
     if processor.sample_rate != place.sample_rate:
         raise ModelError(
             f"the Judge {name} listens at {processor.sample_rate} Hz, but the model's sound has "
             f"{place.sample_rate} Hz: set model.text_ranker, or ask for one candidate"
         )
-    model = SAMAudioJudgeModel.from_pretrained(name, device=place.device)
+    model = SAMAudioJudgeModel.from_pretrained(name, device=place.device, **place.hub)
 
     def score(
         candidates: Sequence[Tensor], mixtures: Sequence[Tensor], descriptions: Sequence[str]
@@ -99,11 +108,11 @@ def named(config: Mapping[str, Any]) -> str | None:
             f"the config of the ranker {config.get('kind')} has fields that change nothing: {fields}",
             stacklevel=3,
         )
-    for field in names:
-        if (name := config.get(field)) is not None:
+    for key in names:
+        if (name := config.get(key)) is not None:
             if not isinstance(name, str) or not name:
                 raise ModelError(
-                    f"the config of the ranker {config.get('kind')} has {name!r} as {field}: name a model"
+                    f"the config of the ranker {config.get('kind')} has {name!r} as {key}: name a model"
                 )
             return name
     return None

@@ -136,7 +136,7 @@ class OfficialStream(SeparationStream):
         self._mixture_start = 0  # frame that the mixture held begins with
         self._end = 0  # samples pushed
         self._first = 0  # frame that the next section begins with
-        empty = torch.zeros(len(conditions), 0, self.model.config.state_dim, device=self.model.device)
+        empty = torch.zeros(len(conditions), 0, self.model.config.state_dim, device=self.model.device())
         self._noise = empty  # of the frames that the next section shares
         self._velocities: list[Tensor] = []
         self._latents = empty  # settled, from self._latents_start on
@@ -185,7 +185,7 @@ class OfficialStream(SeparationStream):
                 features, valid = self.model.text_encoder([""])
                 tokens.append(features[0][valid[0]])
         counted = pad_sequence([torch.ones(len(t), dtype=torch.bool) for t in tokens], batch_first=True)
-        return pad_sequence(tokens, batch_first=True).to(self.model.device), counted.to(self.model.device)
+        return pad_sequence(tokens, batch_first=True).to(self.model.device()), counted.to(self.model.device())
 
     @torch.inference_mode()
     def _watch(self, conditions: list[Condition]) -> None:
@@ -208,7 +208,7 @@ class OfficialStream(SeparationStream):
         codec = self.model.config.audio_codec
         at_s = (self._first + torch.arange(n_frames, dtype=torch.float64)) * codec.hop / codec.sample_rate
         shape = self.n_stems, self.model.config.vision_encoder.dim, n_frames
-        features = torch.zeros(shape, device=self.model.device)
+        features = torch.zeros(shape, device=self.model.device())
         for n, video in enumerate(self._videos):
             if video is not None:
                 times_s, seen = video
@@ -221,7 +221,7 @@ class OfficialStream(SeparationStream):
         model, keep = self.model, 0 if last else self.windows.overlap
         shared = self._noise.shape[1]
         fresh = torch.randn(self.n_stems, n_frames - shared, self._noise.shape[2], generator=self._generator)
-        noise = torch.cat([self._noise, fresh.to(model.device)], dim=1)
+        noise = torch.cat([self._noise, fresh.to(model.device())], dim=1)
         velocity = BlendedVelocity(model, self._condition(n_frames), self.windows.cut(n_frames), self._rows)
         joined = Continuation(velocity, shared, self._velocities, keep)
         latents = self.solver.integrate(joined, noise)
@@ -237,11 +237,11 @@ class OfficialStream(SeparationStream):
         before = min(context, self._first)
         start = (self._first - before - self._mixture_start) * self.hop
         stop = start + (before + n_frames + context) * self.hop
-        mono = self._mixture[:, start:stop].mean(dim=0)[None, None].to(model.device)
+        mono = self._mixture[:, start:stop].mean(dim=0)[None, None].to(model.device())
         if 2 * mono.shape[-1] <= self.hop:  # too short to be mirrored up to a frame
             mono = F.pad(mono, (0, self.hop - mono.shape[-1]))
         features = model.encode_audio(mono)[:, before : before + n_frames]
-        valid = torch.ones(self.n_stems, n_frames, dtype=torch.bool, device=model.device)
+        valid = torch.ones(self.n_stems, n_frames, dtype=torch.bool, device=model.device())
         codec = model.config.audio_codec
         anchors = lay_out(self.anchors, valid, (codec.sample_rate, codec.hop), self._first)
         both = torch.cat([features, features], dim=-1).expand(self.n_stems, -1, -1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 from sam_audio.errors import as_model_error
+
+if TYPE_CHECKING:
+    from peav.official.hub import HubOptions
 
 WEIGHTS = ("checkpoint.pt", "model.safetensors", "model.safetensors.index.json")
 
 
-def config_path(name: str | Path, revision: str | None = None) -> Path:
+def config_path(name: str | Path, revision: str | None = None, **options: Unpack[HubOptions]) -> Path:
     """The config.json of a model; fetches it if the model is named by its hub id.
 
     Raises:
@@ -18,15 +22,15 @@ def config_path(name: str | Path, revision: str | None = None) -> Path:
     from peav.official.hub import find
 
     with as_model_error():
-        return find(name, "config.json", revision)
+        return find(name, "config.json", revision, **options)
 
 
-def weights_path(name: str | Path, revision: str | None = None) -> Path:
+def weights_path(name: str | Path, revision: str | None = None, **options: Unpack[HubOptions]) -> Path:
     """The weights of a model; else as `config_path`."""
     from peav.official.hub import find
 
     with as_model_error():
-        return find(name, WEIGHTS, revision)
+        return find(name, WEIGHTS, revision, **options)
 
 
 def beside(name: str, folder: Path) -> str | Path:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 import torch
 from torch import Tensor
 
 from sam_audio.errors import as_model_error
+
+if TYPE_CHECKING:
+    from peav.official.hub import HubOptions
 
 
 class SpanPredictor(Protocol):
@@ -22,7 +25,9 @@ class SpanPredictor(Protocol):
         ...
 
 
-def load_span_predictor(name: str | Path, device: torch.device) -> SpanPredictor:
+def load_span_predictor(
+    name: str | Path, device: torch.device, **options: Unpack[HubOptions]
+) -> SpanPredictor:
     """A PE-A-Frame by its folder or hub name.
 
     Raises:
@@ -32,8 +37,8 @@ def load_span_predictor(name: str | Path, device: torch.device) -> SpanPredictor
     from peav.official.processing import PEAudioFrameProcessor
 
     with as_model_error():
-        processor = PEAudioFrameProcessor.from_pretrained(name)
-        model = PEAudioFrame.from_pretrained(name, device=device)
+        processor = PEAudioFrameProcessor.from_pretrained(name, **options)
+        model = PEAudioFrame.from_pretrained(name, device=device, **options)
 
     def predict(
         features: Tensor, valid: Tensor, descriptions: Sequence[str]

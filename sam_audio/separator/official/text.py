@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from peav.official.hub import HubOptions
 from sam_audio.errors import MissingExtraError, ModelError, PromptError
 from sam_audio.separator.official.config import TextConfig
 
@@ -30,12 +31,21 @@ class TextEncoder:
             other texts are longer; attention does not look there.
         keep: hold the T5 in memory after its first use. Else it is let go: new texts are rare, and while the flow
             runs, 0.4 GB are better used otherwise.
+        hub: how the hub is asked for it.
     """
 
-    def __init__(self, config: TextConfig, source: str | Path, cache: Path | None = None, keep: bool = True):
+    def __init__(
+        self,
+        config: TextConfig,
+        source: str | Path,
+        cache: Path | None = None,
+        keep: bool = True,
+        hub: HubOptions | None = None,
+    ):
         self.config = config
         self.source = source
         self.keep = keep
+        self.hub = hub or HubOptions()
         self.cache = None if cache is None else cache / "text" / _fingerprint(config, source)
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None  # tokenizer and model
@@ -73,7 +83,7 @@ class TextEncoder:
     def encode(self, texts: list[str]) -> Encoded:
         """Features of texts, computed: the last hidden state, padding included."""
         with self._lock:
-            tokenizer, model = self._loaded or _load_t5(self.config, self.source)
+            tokenizer, model = self._loaded or _load_t5(self.config, self.source, self.hub)
             if self.keep:
                 self._loaded = tokenizer, model
         tokens = tokenizer(
@@ -122,7 +132,7 @@ def _fingerprint(config: TextConfig, source: str | Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _load_t5(config: TextConfig, source: str | Path) -> tuple[Any, Any]:
+def _load_t5(config: TextConfig, source: str | Path, hub: HubOptions) -> tuple[Any, Any]:
     try:
         from transformers import AutoTokenizer, T5EncoderModel
         from transformers.utils import logging
@@ -133,8 +143,8 @@ def _load_t5(config: TextConfig, source: str | Path) -> tuple[Any, Any]:
     shows_progress = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
-        model = T5EncoderModel.from_pretrained(str(source), dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(str(source), **hub)
+        model = T5EncoderModel.from_pretrained(str(source), dtype=torch.float32, **hub)
     except Exception as error:  # anything from network to tokenizer libraries
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(f"the text encoder {source} cannot be loaded: {first}") from error

@@ -12,6 +12,8 @@ from torch import Tensor
 from sam_audio.errors import PromptError
 from sam_audio.io.pictures import read_frames
 
+BRIGHT = 127.5  # of 255, above which a pixel of a mask's file marks
+
 T = TypeVar("T")
 
 
@@ -39,7 +41,7 @@ def check_frames(frames: Tensor, name: str = "a video") -> Tensor:
 
 
 def mask_videos(
-    videos: Sequence[Tensor | str | Path], masks: Sequence[Tensor], keep: bool = False
+    videos: Sequence[Tensor | str | Path], masks: Sequence[Tensor | str | Path], keep: bool = False
 ) -> list[Tensor]:
     """Blacks out what masks mark, or with ``keep`` all else.
 
@@ -47,7 +49,8 @@ def mask_videos(
 
     Args:
         videos: (N, 3, H, W) uint8 each, or files, of which all frames are read.
-        masks: (N, H, W) or (N, 1, H, W) for each video; what is not zero is marked.
+        masks: (N, H, W) or (N, 1, H, W) for each video; what is not zero is marked. Or a video file for each, whose
+            bright parts mark, since codecs do not keep zero.
 
     Returns:
         the videos, (N, 3, H, W) uint8.
@@ -62,8 +65,10 @@ def mask_videos(
     ]
 
 
-def _mask_video(n: int, video: Tensor | str | Path, mask: Tensor, keep: bool) -> Tensor:
+def _mask_video(n: int, video: Tensor | str | Path, mask: Tensor | str | Path, keep: bool) -> Tensor:
     frames = check_frames(read_all(video) if isinstance(video, str | Path) else video, f"video {n}")
+    if isinstance(mask, str | Path):
+        mask = read_all(mask).float().mean(dim=1) > BRIGHT
     mask = torch.as_tensor(mask, device=frames.device)
     if mask.ndim == 3:
         mask = mask[:, None]

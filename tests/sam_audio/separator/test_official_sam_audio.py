@@ -320,12 +320,20 @@ class TestProcessor:
     )
     def test_bad_anchors(self, anchors, says):
         with pytest.raises(PromptError, match=says) as error:
-            make_batch([2.0], anchors=[anchors])
+            make_batch([2.0], anchors=[anchors], strict_anchors=True)
+        one_sentence(error)
+
+    @pytest.mark.parametrize(
+        "anchor", [("*", 0.1, 0.2), ("+", float("nan"), 0.5), ("+", 0.1), ("-", "soon", 1)]
+    )
+    def test_what_is_no_anchor_is_always_refused(self, anchor):
+        with pytest.raises(PromptError) as error:
+            make_batch([2.0], anchors=[[anchor]])
         one_sentence(error)
 
     def test_anchors_as_published_overwrite_and_are_cut_off(self):
         given = [[("+", 0.0, 0.2), ("-", 0.12, 9.0)]]
-        batch = make_batch([0.4], anchors=given, strict_anchors=False)
+        batch = make_batch([0.4], anchors=given)
         assert batch.anchor_ids.tolist() == [[0, 3, 1, 2]]
         assert batch.anchor_alignment.tolist() == [[2, 2, 2, 3, 3, 3, 3, 3, 3, 3]]
 

@@ -73,20 +73,20 @@ class PEAudioVideoConfig:
             visual = _section(both, "video_config")
             video = TowerConfig.of(visual, "video_config")
             fusion = TowerConfig.of(both, "audio_video_config")
-            vision = _section(visual, "vision_config", {}).get("architecture", _VISION)
+            vision = VisionConfig.of_timm(_section(visual, "vision_config", {}))
         else:
             both = _section(values, "audio_visual_model")
             codec, audio = _audio(both)
             visual = _section(both, "visual_model")
             video = TowerConfig.of(_section(visual, "visual_transformer"), "visual_transformer")
             fusion = TowerConfig.of(_section(both, "audio_visual_transformer"), "audio_visual_transformer")
-            vision = visual.get("pe_encoder", _VISION)
+            vision = VisionConfig.named(str(visual.get("pe_encoder", _VISION)))
         return cls(
             audio,
             video,
             fusion,
             codec,
-            VisionConfig.named(str(vision)),
+            vision,
             fixed_len_video=bool(visual.get("fixed_len_video", False)),
             **_text(values, transformers),
         )

@@ -13,7 +13,7 @@ video and text together with sound.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,8 @@ from peav.official.parts import AudioFeatures, Builders, Head, Logit, PartedMode
 from peav.official.transformer import TowerOutput
 from peav.official.video import VideoEncoder
 from peav.official.vision import VisionTower
+
+_LABELS = "video_model.video_encoder.embedder.vision_model.timm_model.head.weight"
 
 # logits: rows, columns
 LOGIT_PAIRS = {
@@ -119,6 +121,14 @@ class PEAudioVideo(PartedModel):
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> PEAudioVideoConfig:
         return PEAudioVideoConfig.of(values)
+
+    @classmethod
+    def fitted(cls, config: PEAudioVideoConfig, shapes: Mapping[str, tuple[int, ...]]) -> PEAudioVideoConfig:
+        # transformers calls them labels, and stores their number in several places that do not always agree
+        found = shapes.get(_LABELS)
+        if not config.transformers or found is None:
+            return config
+        return replace(config, vision=replace(config.vision, output=found[0]))
 
     def encode_audio(
         self,

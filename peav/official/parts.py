@@ -102,6 +102,11 @@ class PartedModel(nn.Module):
         raise NotImplementedError
 
     @classmethod
+    def fitted(cls, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """The sizes with what only the weights tell."""
+        return config
+
+    @classmethod
     def from_pretrained(
         cls,
         name_or_folder: str | os.PathLike[str],
@@ -133,6 +138,7 @@ class PartedModel(nn.Module):
         revision = revision or hub.PE_REVISION
         config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **options)))
         weights = hub.TensorFile.open(hub.find(name_or_folder, hub.WEIGHTS, revision, **options))
+        config = cls.fitted(config, weights.shapes)
         check(weights, published_shapes(cls, config))
         return cls(config, weights).to(place, numbers).eval()
 

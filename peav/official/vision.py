@@ -8,7 +8,9 @@ checkpoint can be checked without bringing in timm, and the modules carry the pu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +22,18 @@ from peav.official.transformer import Rotation, rotate
 
 _EPS = 1e-5
 _THETA = 10000.0
-_POOL_HEADS = 8
 _POOL_MLP_RATIO = 4
 FRAMES_AT_ONCE = 32  # of 336 x 336 pixels, under 1 GB in flight
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """Sizes of an image tower."""
+    """Sizes of an image tower.
+
+    Args:
+        grid_turned: patches on a side that the rotary positions were made for, where that is not the grid: they are
+            stretched to it, as timm does. None leaves them as they are.
+    """
 
     image_size: int
     patch_size: int
@@ -37,6 +43,8 @@ class VisionConfig:
     mlp: int
     output: int
     class_token: bool = True
+    pool_heads: int = 8
+    grid_turned: float | None = None
 
     @property
     def grid(self) -> int:
@@ -56,6 +64,58 @@ class VisionConfig:
                 f"There is no vision tower {name!r}: use one of {', '.join(VISION_CONFIGS)}."
             )
         return known
+
+    @classmethod
+    def of_timm(cls, values: Mapping[str, Any]) -> VisionConfig:
+        """From the ``vision_config`` of a transformers config: one of timm's towers by name, and what is changed of it.
+
+        Raises:
+            CheckpointError: there is no such tower, or something is changed that has no place here.
+        """
+        known = cls.named(str(values.get("architecture", "PE-Core-L14-336")))
+        changes = values.get("model_args") or {}
+        for name, value in changes.items():
+            if name not in _TIMM_ARGUMENTS or not _is_size(value):
+                raise CheckpointError(
+                    f"The config's vision tower has {name} = {value!r} in model_args, which is not known here: "
+                    f"known are the numbers {', '.join(_TIMM_ARGUMENTS)}."
+                )
+        width = int(changes.get("embed_dim", known.width))
+        labels = values.get("num_classes")
+        sizes = cls(
+            image_size=int(changes.get("img_size", known.image_size)),
+            patch_size=int(changes.get("patch_size", known.patch_size)),
+            width=width,
+            layers=int(changes.get("depth", known.layers)),
+            heads=int(changes.get("num_heads", known.heads)),
+            mlp=int(width * changes.get("mlp_ratio", known.mlp / known.width)),
+            output=labels if isinstance(labels, int) and labels > 0 else known.output,
+            class_token=known.class_token,
+            pool_heads=int(changes.get("attn_pool_num_heads", known.pool_heads)),
+        )
+        if sizes.grid < 1 or width % (4 * sizes.heads) or width % sizes.pool_heads:
+            raise CheckpointError(
+                f"The config's vision tower cannot be: {sizes.image_size} pixels in patches of {sizes.patch_size}, "
+                f"and {width} channels for {sizes.heads} heads."
+            )
+        turned = float(changes.get("ref_feat_shape", known.grid))
+        return sizes if turned == sizes.grid else replace(sizes, grid_turned=turned)
+
+
+_TIMM_ARGUMENTS = (
+    "depth",
+    "embed_dim",
+    "img_size",
+    "patch_size",
+    "num_heads",
+    "mlp_ratio",
+    "attn_pool_num_heads",
+    "ref_feat_shape",
+)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 VISION_CONFIGS = {
@@ -95,7 +155,7 @@ class VisionTower(nn.Module):
         self.ln_pre = nn.LayerNorm(width, eps=_EPS)
         self.transformer = _Transformer(config)
         self.ln_post = nn.LayerNorm(width, eps=_EPS)
-        self.attn_pool = _AttentionPool(width)
+        self.attn_pool = _AttentionPool(width, config.pool_heads)
         self.proj = _random(width, config.output)
         self.proj_bias = nn.Parameter(torch.zeros(config.output)) if proj_bias else None
 
@@ -109,7 +169,9 @@ class VisionTower(nn.Module):
             x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
         x = self.ln_pre(x + self._positions(rows, columns))
         head_dim = self.config.width // self.config.heads
-        rotation = grid_angles(rows, columns, head_dim, self.config.class_token, x.device)
+        rotation = grid_angles(
+            rows, columns, head_dim, self.config.class_token, x.device, self.config.grid_turned
+        )
         x = self.attn_pool(self.ln_post(self.transformer(x, rotation))) @ self.proj
         return x if self.proj_bias is None else x + self.proj_bias
 
@@ -228,10 +290,10 @@ class _MLP(nn.Module):
 class _AttentionPool(nn.Module):
     """One learnt query looks at all tokens. Shape: (N, L, width) -> (N, width)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.probe = _random(1, 1, width)
-        self.attn = _Attention(width, _POOL_HEADS)
+        self.attn = _Attention(width, heads)
         self.layernorm = nn.LayerNorm(width, eps=_EPS)
         self.mlp = _MLP(width, _POOL_MLP_RATIO * width)
 
@@ -246,16 +308,26 @@ def _random(*shape: int) -> nn.Parameter:
     return parameter
 
 
-def grid_angles(rows: int, columns: int, head_dim: int, class_token: bool, device: torch.device) -> Rotation:
+def grid_angles(
+    rows: int,
+    columns: int,
+    head_dim: int,
+    class_token: bool,
+    device: torch.device,
+    stretched_to: float | None = None,
+) -> Rotation:
     """Rotations of the tokens of a grid, for `rotate`: half of the pairs turn with x, the other half with y.
 
-    With a class token, which is not turned, positions in the grid count from 1, else from 0.
+    With a class token, which is not turned, positions in the grid count from 1, else from 0. They may be stretched to
+    those of a grid of another size.
     """
     exponent = torch.arange(0, head_dim // 2, 2, dtype=torch.float32, device=device) / (head_dim // 2)
     frequency = _THETA**-exponent
     y, x = torch.meshgrid(
-        torch.arange(rows, dtype=torch.float32, device=device) + class_token,
-        torch.arange(columns, dtype=torch.float32, device=device) + class_token,
+        *(
+            (torch.arange(n, dtype=torch.float32, device=device) + class_token) * ((stretched_to or n) / n)
+            for n in (rows, columns)
+        ),
         indexing="ij",
     )
     angle = torch.cat([torch.outer(x.flatten(), frequency), torch.outer(y.flatten(), frequency)], dim=1)

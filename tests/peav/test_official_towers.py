@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from peav.checkpoints import CheckpointError
 from peav.official.fusion import align
 from peav.official.text import TextConfig, TextTower, views
 from peav.official.transformer import Tower, TowerConfig, masked_group_norm, rotary_angles, rotate
@@ -278,6 +279,11 @@ def test_pe_av_is_that_of_transformers(tmp_path):
     )
     with one_thread(), torch.no_grad():
         expected, out = theirs(**inputs), mine(**inputs)
+    compare(out, expected)
+
+
+def compare(out, expected):
+    """Vectors and logits of one model with those of transformers."""
     names = {
         "audio_embeds": "audio_embeds",
         "visual_embeds": "video_embeds",
@@ -292,3 +298,86 @@ def test_pe_av_is_that_of_transformers(tmp_path):
         torch.testing.assert_close(getattr(out, name), expected[other], atol=2e-5, rtol=1e-4, msg=name)
     for name, logits in out.logits.items():
         torch.testing.assert_close(logits, expected[f"logits_{name}"], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("labels", ["num_labels", "num_classes"])
+def test_what_transformers_saves_is_loaded(tmp_path, labels):
+    """Sizes of its own: of the tower by model_args, of its vectors by the number of labels."""
+    transformers = pytest.importorskip("transformers")
+    if not hasattr(transformers, "PeAudioVideoModel"):
+        pytest.skip("this transformers has no PE-AV")
+    import official_tiny as tiny
+
+    from peav.official import PEAudioVideo, PEAudioVideoProcessor
+
+    changes = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 2, "mlp_ratio": 3.0}
+    # one of them is kept beside the number of labels, which then is another
+    vision = {"architecture": "vit_pe_core_tiny_patch16_384", labels: 24, "model_args": changes}
+    heads = {"num_key_value_heads": 2, "head_dim": 16}
+    both = tiny.AV_CONFIG_HF["audio_video_config"]
+    audio_video = both | heads | {
+        "audio_config": both["audio_config"] | heads,
+        "video_config": tiny.TOWER | heads | {"vision_config": vision},
+    }  # fmt: skip
+    text = tiny.AV_CONFIG_HF["text_config"] | {"tie_last_hidden_states": False}
+    torch.manual_seed(0)
+    theirs = transformers.PeAudioVideoModel(
+        transformers.PeAudioVideoConfig(text_config=text, audio_video_config=audio_video)
+    ).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    theirs.save_pretrained(tmp_path)
+    mine = PEAudioVideo.from_pretrained(tmp_path)
+    assert mine.config.vision.output == (24 if labels == "num_labels" else 2)
+    assert (mine.config.vision.image_size, mine.config.vision.mlp) == (32, 192)
+    process = PEAudioVideoProcessor.from_pretrained(tiny.make(tmp_path / "words", PEAudioVideo))
+    process.config = mine.config
+    inputs = process(["a dog", "loud rain"], tiny.sounds(0.3, 0.41), tiny.videos(4, 3), 48000)
+    with one_thread(), torch.no_grad():
+        compare(mine(**inputs), theirs(**inputs))
+
+
+def test_what_transformers_saves_of_pe_a_frame_is_loaded(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    if not hasattr(transformers, "PeAudioFrameLevelModel"):
+        pytest.skip("this transformers has no PE-A-Frame")
+    import official_tiny as tiny
+
+    from peav.official import PEAudioFrame, PEAudioFrameProcessor
+
+    heads = {"num_key_value_heads": 2, "head_dim": 16}
+    text = tiny.FRAME_CONFIG_HF["text_config"] | {"tie_last_hidden_states": False}
+    torch.manual_seed(0)
+    theirs = transformers.PeAudioFrameLevelModel(
+        transformers.PeAudioConfig(
+            text_config=text, audio_config=tiny.FRAME_CONFIG_HF["audio_config"] | heads
+        )
+    ).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    theirs.save_pretrained(tmp_path)
+    mine = PEAudioFrame.from_pretrained(tmp_path)
+    process = PEAudioFrameProcessor.from_pretrained(tiny.make(tmp_path / "words", PEAudioFrame))
+    inputs = process(["a dog", "loud rain"], tiny.sounds(0.3, 0.41), 48000)
+    with one_thread(), torch.no_grad():
+        out, expected = mine(**inputs), theirs(**inputs)
+    rows = torch.arange(2)
+    torch.testing.assert_close(out.logits, expected.logits_audio_text[rows, rows], atol=1e-4, rtol=1e-3)
+    assert out.logits.std() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"use_swiglu": True}, "use_swiglu = True in model_args"),
+        ({"depth": "many"}, "depth = 'many'"),
+        ({"embed_dim": 50}, "cannot be: 384 pixels"),
+        ({"img_size": 8}, "cannot be: 8 pixels in patches of 16"),
+    ],
+)
+def test_towers_that_cannot_be(changes, says):
+    described = {"architecture": "vit_pe_core_tiny_patch16_384", "model_args": changes}
+    with pytest.raises(CheckpointError, match=says):
+        VisionConfig.of_timm(described)

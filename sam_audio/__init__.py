@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from sam_audio.version import __version__
 
 # Names are resolved when first used: `separate --help` must not wait for torch.
 _HOMES = {

@@ -44,7 +44,7 @@ def inside(name: str, *packages: str) -> bool:
 # (the prefix in this table, of which the longest counts).
 FLOORS = [
     ["peav"],
-    ["sam_audio.errors", "sam_audio.paths", "sam_audio.vocabulary"],
+    ["sam_audio.beside", "sam_audio.errors", "sam_audio.paths", "sam_audio.version", "sam_audio.vocabulary"],
     ["sam_audio.devices", "sam_audio.documents", "sam_audio.models", "sam_audio.naming", "sam_audio.types"],
     ["sam_audio.options"],
     ["judge.types"],

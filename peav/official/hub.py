@@ -7,6 +7,7 @@ asked for the others only, and not at all with HF_HUB_OFFLINE.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ from peav.checkpoints import CheckpointError, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 PE_REVISION = "perception_models"
 _OWNER = "facebook"
@@ -119,6 +122,7 @@ def _fetch_one(
 
     given = {name: value for name, value in options.items() if value is not None}
     try:
+        log.info("asks the hub for %s of %s", file, repository)
         return Path(hub.hf_hub_download(repository, file, revision=revision, **given))
     except errors.GatedRepoError:
         message = (

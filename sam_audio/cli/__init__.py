@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from sam_audio.cli import (
     classify,
+    completion,
     config,
     data,
     editor,
@@ -24,6 +25,7 @@ from sam_audio.cli import (
     evaluate,
     export,
     locate,
+    logs,
     models,
     plugins,
     search,
@@ -33,6 +35,14 @@ from sam_audio.cli import (
 )
 from sam_audio.cli.options import SeparateCommand
 from sam_audio.errors import UserError, needing_extras
+from sam_audio.version import __version__
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sam-audio {__version__} (separate-by-prompt)")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="sam-audio",
@@ -53,6 +63,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(export.app, name="export")
+app.command("completion")(completion.completion)
 OPTIONAL = (
     "judge",
     "rack",
@@ -69,6 +80,18 @@ for _name in OPTIONAL:
             app.add_typer(_module.app, name=_name)
         else:
             app.command(_name)(getattr(_module, _name))
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
+    ] = False,
+    log_level: logs.LogLevel = None,
+) -> None:
+    pass
+
 
 separate_app = typer.Typer(name="separate", add_completion=False, pretty_exceptions_enable=False)
 separate_app.command(cls=SeparateCommand)(separate.separate)
@@ -105,6 +128,7 @@ def _run(command: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may have letters that the terminal has not
             stream.reconfigure(errors="backslashreplace")
+    completion.ready()
     try:
         with _unwound_by_signals(), needing_extras("this command"):
             command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from sam_audio.cli import logs
 from sam_audio.cli.options import fields_as_options, given_clues, given_model_options
 from sam_audio.cli.shared import prompts_option
 from sam_audio.errors import UserError
@@ -147,6 +148,7 @@ def separate(
             "--verbose", "-v", help="Levels, peaks and times of every stem.", rich_help_panel=MACHINE
         ),
     ] = False,
+    log_level: Annotated[Optional[logs.Level], logs.option(rich_help_panel=MACHINE)] = None,
 ) -> None:
     """Pull sounds out of recordings by asking for them.
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from xml.etree import ElementTree
 
-from sam_audio import __version__
 from sam_audio.export.workstation import SessionExporter
 from sam_audio.naming import distinct, slug
+from sam_audio.version import __version__
 
 if TYPE_CHECKING:
     from sam_audio.export.timeline import Session, Track

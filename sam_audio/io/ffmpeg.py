@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -15,6 +17,8 @@ import numpy as np
 from sam_audio.errors import AudioReadError, MissingExtraError
 from sam_audio.io.containers import GUARD_OPTIONS, Track, UndecodableError, probe
 from sam_audio.io.findings import Trouble
+
+log = logging.getLogger(__name__)
 
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the data, size, encoding, rate, channels
 _AU_FLOAT32 = 6
@@ -181,6 +185,7 @@ class FfmpegDecoder:
         # A file rather than a pipe for the messages: nobody reads them while it decodes, and a full pipe
         # would block it.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        log.debug("runs %s", shlex.join(self._command))
         try:
             self._process = subprocess.Popen(
                 self._command,

@@ -7,6 +7,7 @@ has its name only when it is complete.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import random
 import re
@@ -21,6 +22,8 @@ from sam_audio.errors import AudioReadError, AudioWriteError, MissingExtraError,
 from sam_audio.io.parts import part_folder, remove_dead_parts
 from sam_audio.io.target import whole_file, writing
 from sam_audio.paths import cache_dir
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -120,7 +123,9 @@ def patiently(action: Callable[[], T], patience: Patience) -> T:
             if attempt == patience.attempts or is_missing(error):
                 raise
             # others wait for the same store: not all of them are to come back at once
-            time.sleep(patience.pause_s * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
+            pause_s = patience.pause_s * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+            log.warning("a store failed (%s), asked again in %.1f s", error, pause_s)
+            time.sleep(pause_s)
     raise AssertionError("a request is made at least once")
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sam_audio import __version__
 from sam_audio.errors import ModelError, PromptError, UserError
 from sam_audio.finding.spans import Event, find_events
 from sam_audio.options import RenderOptions, SpanOptions
+from sam_audio.version import __version__
 
 if TYPE_CHECKING:
     from sam_audio.types import Progress

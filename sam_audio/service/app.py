@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from sam_audio import __version__
 from sam_audio.errors import UserError
 from sam_audio.naming import check_prompts
 from sam_audio.service.doors import Door
@@ -32,6 +31,7 @@ from sam_audio.service.running import Runner, output_path
 from sam_audio.service.settings import Settings
 from sam_audio.service.uris import allowed_prefix
 from sam_audio.service.views import JobFacts, JobView, Output, output_names
+from sam_audio.version import __version__
 
 WAIT_S = 60.0
 EVENT_S, BEAT_S = 0.3, 10.0

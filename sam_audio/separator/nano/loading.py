@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -9,6 +10,8 @@ from weakref import WeakValueDictionary
 from peav import checkpoints, threads
 from sam_audio.errors import as_model_error, needing_extras
 from sam_audio.separator.nano.engine import WEIGHTS, Engine
+
+log = logging.getLogger(__name__)
 
 _shipped: WeakValueDictionary[tuple[str, int], Engine] = WeakValueDictionary()
 _lock = threading.Lock()
@@ -42,8 +45,10 @@ def _load(weights: Path, device: str) -> Engine:
             from peav.nano.graphs import AudioGraph
             from sam_audio.separator.nano.onnx_engine import OnnxEngine
 
+            log.info("%s runs in ONNX Runtime, %d threads", weights, threads.number())
             return OnnxEngine(checkpoint, AudioGraph.shipped())
     with needing_extras(f"{weights} on {device}"):
         from sam_audio.separator.nano.torch_engine import TorchEngine, load_tower, network_of, ready
+    log.info("%s runs in torch on %s", weights, device)
     with as_model_error():
         return TorchEngine(ready(network_of(checkpoint), device), load_tower(device), device)

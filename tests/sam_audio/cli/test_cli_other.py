@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -11,8 +16,10 @@ from typer.testing import CliRunner
 
 from sam_audio import models as catalogue
 from sam_audio.cli import app
+from sam_audio.version import __version__
 
 runner = CliRunner()
+EXAMPLE = Path(__file__).parents[3] / "examples" / "band.wav"
 
 
 def test_models_list():
@@ -119,3 +126,45 @@ def test_measuring(tmp_path, tiny_weights, bank_dir):
     assert {"events in pairs", "all"} <= {row["what"] for row in summary["table"]}
     assert (tmp_path / "t" / "separation.md").read_text().count("\n") == len(summary["table"]) + 2
     assert "dog barking" in (tmp_path / "t" / "separation-labels.csv").read_text()
+
+
+def test_the_version_by_command_and_by_module(cli):
+    said = cli("--version")
+    assert (said.code, said.err) == (0, "") and said.out.split()[:2] == ["sam-audio", __version__]
+    module = subprocess.run([sys.executable, "-m", "sam_audio", "--version"], capture_output=True, text=True)
+    assert (module.returncode, module.stdout) == (0, said.out)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("separate --stre", ["--strength"]), ("sam-audio loc", ["locate"])]
+)
+def test_bash_completes_what_is_typed(cli, tmp_path, typed, completed):
+    script = tmp_path / "complete.sh"
+    script.write_text(cli("completion", "bash").out)
+    program, word = typed.split()
+    script.write_text(
+        f"{script.read_text()}\nCOMP_WORDS=({program} {word}) COMP_CWORD=1\n"
+        f'_{program.replace("-", "_")}_completion {program}\nprintf "%s\\n" "${{COMPREPLY[@]}}"\n'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run(["bash", script], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert ran.stdout.split() == completed
+
+
+def test_the_log_says_more_when_it_is_asked_to(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "ONNX Runtime" not in cli("separate", EXAMPLE, "-p", "guitar", "--no-judge").err
+    for arguments in [("--log-level", "info", "separate"), ("separate", "--log-level", "info")]:
+        said = cli(
+            *arguments,
+            EXAMPLE,
+            "-p",
+            "guitar",
+            "--no-judge",
+            "--overwrite",
+            "--threads",
+            len(arguments[0]) % 2 + 1,
+        )
+        assert said.code == 0 and "nano-separator.safetensors runs in ONNX Runtime" in said.err
+    assert cli("--log-level", "loud", "models", "list").code == 2

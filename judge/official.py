@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -25,12 +25,19 @@ from peav.checkpoints import CheckpointError
 from peav.devices import Device, DeviceMap, choose_device, choose_dtype
 from peav.official import hub
 from peav.official.audio import frame_mask
-from peav.official.codec import CodecConfig, CodecEncoder, fold_weight_norm, unfolded_shapes
+from peav.official.codec import (
+    CodecConfig,
+    CodecEncoder,
+    fold_weight_norm,
+    unfold_weight_norm,
+    unfolded_shapes,
+)
 from peav.official.parts import check, check_mask, unset
 from peav.official.processing import Inputs, Processor
+from peav.official.sharing import SharedModel
 from peav.official.text import TextConfig, TextTower
 from peav.official.transformer import Tower, TowerConfig
-from sam_audio.errors import AudioReadError, PromptError, as_model_error
+from sam_audio.errors import AudioReadError, ModelError, PromptError, as_model_error
 from sam_audio.types import Samples
 
 NAME = "facebook/sam-audio-judge"
@@ -74,6 +81,18 @@ class JudgeConfig:
             _whole("bottleneck_dim", values.get("bottleneck_dim", cls.bottleneck_dim)),
         )
 
+    def values(self) -> dict[str, Any]:
+        """The content of a config.json."""
+        text = asdict(self.text)
+        return {
+            "nth_text_layer": text.pop("nth_layer"),
+            "text_model": text,
+            "audio_codec": asdict(self.codec),
+            "transformer": asdict(self.transformer),
+            "finetune_transformer": asdict(self.finetune_transformer),
+            "bottleneck_dim": self.bottleneck_dim,
+        }
+
 
 def _whole(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -95,7 +114,7 @@ class JudgeOutput:
     frame_scores: Tensor
 
 
-class SAMAudioJudgeModel(nn.Module):
+class SAMAudioJudgeModel(SharedModel, nn.Module):
     """Scores separations.
 
     >>> model = SAMAudioJudgeModel.from_pretrained("facebook/sam-audio-judge")  # doctest: +SKIP
@@ -105,12 +124,20 @@ class SAMAudioJudgeModel(nn.Module):
     tensor([[4.2]])
     """
 
+    problem = ModelError
+    card = {
+        "library_name": "separate-by-prompt",
+        "pipeline_tag": "audio-classification",
+        "tags": ["audio", "source-separation", "evaluation"],
+    }
+    purpose = "SAM-Audio Judge: how good a separation is, by what was asked for, without the true sources."
     mean: Tensor
     std: Tensor
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
         self.config = config
+        self.file: hub.TensorFile | None = None
         width, narrow = config.transformer.hidden_size, config.bottleneck_dim
         inner = config.finetune_transformer.hidden_size
         self.audio_codec = CodecEncoder(config.codec)
@@ -156,20 +183,31 @@ class SAMAudioJudgeModel(nn.Module):
         """
         place = choose_device(device, device_map)
         numbers = choose_dtype(dtype, place)
-        revision = revision or REVISION
+        revision = hub.published_revision(name_or_folder, revision, REVISION)
         with as_model_error():
-            config = JudgeConfig.of(
-                hub.read_json(hub.find(name_or_folder, "config.json", revision, **options))
-            )
+            values = hub.read_json(hub.find(name_or_folder, "config.json", revision, **options))
+            config = JudgeConfig.of(values)
             file = hub.TensorFile.open(hub.find(name_or_folder, _WEIGHTS, revision, **options))
             check(file, published_shapes(config, file.shapes))
             with unset():
                 model = cls(config)
             model._fill(file)
+            model.file, model.values = file, values
         for name, part in model.named_children():
             if name != "audio_codec":
                 part.to(dtype=numbers)
         return model.to(place).eval().requires_grad_(False)
+
+    def config_values(self) -> Mapping[str, Any]:
+        return self.config.values()
+
+    def published_tensors(self) -> dict[str, Tensor]:
+        now = {n: t for n, t in self.state_dict().items() if not n.startswith(_CODEC)}
+        now |= {_CODEC + n: t for n, t in unfold_weight_norm(self.audio_codec).items()}
+        # what is never used comes from the file, or is nothing
+        dead = {n: s for n, s in published_shapes(self.config).items() if n not in now}
+        stored = self.file.read(n for n in self.file.shapes if n in dead) if self.file else {}
+        return {**now, **{n: stored.get(n, torch.zeros(s)) for n, s in dead.items()}}
 
     def _fill(self, file: hub.TensorFile) -> None:
         # what is stored but never used, the last text layers and the codec's out_proj, stays on disk
@@ -270,6 +308,7 @@ class SAMAudioJudgeProcessor(Processor):
     config: JudgeConfig
 
     revision = REVISION
+    problem = ModelError
 
     @classmethod
     def from_pretrained(

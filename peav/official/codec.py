@@ -279,6 +279,18 @@ def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
+def unfold_weight_norm(codec: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a codec with the weight norm that published files have: magnitude and direction of each weight."""
+    tensors: dict[str, Tensor] = dict(codec.state_dict())
+    for module_name, module in codec.named_modules():
+        if type(module) in (nn.Conv1d, nn.ConvTranspose1d):
+            weight = tensors.pop(f"{module_name}.weight")
+            magnitude, direction = _WEIGHT_NORMS[0]
+            norm = weight.flatten(1).norm(dim=1).view(-1, *(1 for _ in weight.shape[1:]))
+            tensors[f"{module_name}.{magnitude}"], tensors[f"{module_name}.{direction}"] = norm, weight
+    return tensors
+
+
 def _weight_norm(name: str) -> tuple[str, str, str] | None:
     """What a name's weight norm is called: prefix, magnitude and direction; None when it has none."""
     for magnitude, direction in _WEIGHT_NORMS:

@@ -8,7 +8,7 @@ Fields that change nothing are passed over in both, and missing ones take the of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from peav.checkpoints import CheckpointError
@@ -44,6 +44,10 @@ class PEAudioFrameConfig:
         else:
             codec, tower = _audio(values)
         return cls(tower, codec, **_text(values, transformers))
+
+    def values(self) -> dict[str, Any]:
+        """The content of a config.json in the layout of perception_models."""
+        return {"audio_model": _audio_values(self), **_text_values(self)}
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,45 @@ class PEAudioVideoConfig:
             fixed_len_video=bool(visual.get("fixed_len_video", False)),
             **_text(values, transformers),
         )
+
+    def values(self) -> dict[str, Any]:
+        """The content of a config.json in the layout of perception_models, whose image towers have names.
+
+        Raises:
+            CheckpointError: the image tower is none of these.
+        """
+        named = [name for name, sizes in VISION_CONFIGS.items() if sizes == self.vision]
+        if not named:
+            raise CheckpointError(f"An image tower of these sizes has no name: {self.vision}.")
+        visual = {
+            "pe_encoder": named[0],
+            "visual_transformer": asdict(self.video),
+            "fixed_len_video": self.fixed_len_video,
+        }
+        both = {
+            "audio_model": _audio_values(self),
+            "visual_model": visual,
+            "audio_visual_transformer": asdict(self.fusion),
+        }
+        return {"audio_visual_model": both, **_text_values(self)}
+
+
+def _audio_values(config: PEAudioFrameConfig | PEAudioVideoConfig) -> dict[str, Any]:
+    codec = config.codec
+    sizes = {
+        "encoder_hidden_size": codec.encoder_dim,
+        "downsampling_ratios": list(codec.encoder_rates),
+        "decoder_hidden_size": codec.decoder_dim,
+        "codebook_size": codec.latent_dim,
+        "codebook_dim": codec.codebook_dim,
+        "sampling_rate": codec.sample_rate,
+    }
+    return {"dac_vae_encoder": sizes, "audio_transformer": asdict(config.audio)}
+
+
+def _text_values(config: PEAudioFrameConfig | PEAudioVideoConfig) -> dict[str, Any]:
+    text = asdict(config.text)
+    return {"nth_text_layer": text.pop("nth_layer"), "text_model": text, "output_dim": config.output_dim}
 
 
 def _section(values: Mapping[str, Any], name: str, default: Any = None) -> Mapping[str, Any]:

@@ -49,6 +49,13 @@ class PEAudioFrame(PartedModel):
     prefixes = naming.FRAME_PARTS
     rules = naming.FRAME_RULES
     config_class = PEAudioFrameConfig
+    card = {
+        "license": "apache-2.0",
+        "library_name": "separate-by-prompt",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["audio", "text", "sound-event-detection"],
+    }
+    purpose = "PE-A-Frame (arXiv 2512.19687): when a sound has what a text describes, each 40 ms."
     config: PEAudioFrameConfig
 
     @classmethod

@@ -89,11 +89,24 @@ def whole_name(name: str) -> str:
     return name if "/" in name else f"{_OWNER}/{name}"
 
 
+def published_revision(name: str | os.PathLike[str], revision: str | None, published: str) -> str | None:
+    """The revision that is meant where none is named: of the published models the one in the form that is read here,
+    of all others the default one.
+
+    >>> published_revision("pe-av-small", None, PE_REVISION)
+    'perception_models'
+    >>> published_revision("someone/pe-av-tuned", None, PE_REVISION)
+    """
+    if revision is None and whole_name(os.fspath(name)).startswith(f"{_OWNER}/"):
+        return published
+    return revision
+
+
 def _cached(
     repository: str, file: str, revision: str | None, cache_dir: str | os.PathLike[str] | None = None
 ) -> Path | None:
     try:
-        found = _hub().try_to_load_from_cache(repository, file, cache_dir=cache_dir, revision=revision)
+        found = client().try_to_load_from_cache(repository, file, cache_dir=cache_dir, revision=revision)
     except ValueError:  # not a possible name on the hub
         return None
     return Path(found) if isinstance(found, str) else None
@@ -117,7 +130,7 @@ def _fetch_one(
 ) -> Path | None:
     """A file of a repository, from the cache if that is up to date; None where the repository has none like it."""
     where = _at(repository, revision)
-    hub = _hub()
+    hub = client()
     from huggingface_hub import constants, errors
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -201,7 +214,12 @@ def cached(repository: str, files: Iterable[str], revision: str | None = None) -
         return None
 
 
-def _hub() -> Any:
+def client() -> Any:
+    """huggingface_hub.
+
+    Raises:
+        CheckpointError: it is not installed.
+    """
     try:
         import huggingface_hub
         from huggingface_hub.utils import logging

@@ -94,6 +94,13 @@ class PEAudioVideo(PartedModel):
     prefixes = naming.AV_PARTS
     rules = naming.AV_RULES
     config_class = PEAudioVideoConfig
+    card = {
+        "license": "apache-2.0",
+        "library_name": "separate-by-prompt",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["audio", "video", "text", "retrieval"],
+    }
+    purpose = "PE-AV (arXiv 2512.19687): text, sound and video in one space."
     config: PEAudioVideoConfig
 
     @classmethod

@@ -204,7 +204,9 @@ def _to_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if name == "proj":
             renamed["head.weight"] = tensor.T
-            renamed["head.bias"] = tensor.new_zeros(tensor.shape[1])
+            renamed["head.bias"] = tensors.get("proj_bias", tensor.new_zeros(tensor.shape[1]))
+        elif name == "proj_bias":
+            continue
         elif name.startswith(_IN_PROJ):
             kind, third = name.removeprefix(_IN_PROJ), len(tensor) // 3
             renamed[_QUERY + kind], renamed[_KEY_VALUE + kind] = tensor[:third], tensor[third:]

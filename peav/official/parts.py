@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, Unpack
@@ -24,6 +24,7 @@ from peav.official.audio import AudioEncoder, frame_mask
 from peav.official.codec import CodecEncoder, from_pe_names
 from peav.official.config import CONFIGS, PEAudioFrameConfig, PEAudioVideoConfig
 from peav.official.linear import Linear
+from peav.official.sharing import SharedModel
 from peav.official.text import TextTower
 from peav.official.transformer import TowerOutput
 
@@ -69,7 +70,7 @@ class AudioFeatures:
     output: TowerOutput
 
 
-class PartedModel(nn.Module):
+class PartedModel(SharedModel, nn.Module):
     """Base of PE-AV and PE-A-Frame.
 
     Args:
@@ -122,7 +123,8 @@ class PartedModel(nn.Module):
         Args:
             name_or_folder: a folder with config.json and model.safetensors, or a model on the Hugging Face hub,
                 e.g. "facebook/pe-av-small"; the owner may be left out.
-            revision: branch, tag or commit on the hub; by default "perception_models". "main" has the files in the
+            revision: branch, tag or commit on the hub; by default that of the published models is
+                "perception_models"; their "main" has the files in the
                 layout of transformers, which give the same vectors.
             device, device_map: where to compute, see `peav.devices.choose_device`; by default on the CPU.
             dtype: what to compute in, float32 by default; "auto" is what the device is fast in. The codec stays in
@@ -135,12 +137,15 @@ class PartedModel(nn.Module):
         """
         place = choose_device(device, device_map)
         numbers = choose_dtype(dtype, place)
-        revision = revision or hub.PE_REVISION
-        config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **options)))
+        revision = hub.published_revision(name_or_folder, revision, hub.PE_REVISION)
+        values = hub.read_json(hub.find(name_or_folder, "config.json", revision, **options))
+        config = cls.read_config(values)
         weights = hub.TensorFile.open(hub.find(name_or_folder, hub.WEIGHTS, revision, **options))
         config = cls.fitted(config, weights.shapes)
         check(weights, published_shapes(cls, config))
-        return cls(config, weights).to(place, numbers).eval()
+        model = cls(config, weights).to(place, numbers).eval()
+        model.values = values
+        return model
 
     @classmethod
     def from_config(
@@ -159,7 +164,7 @@ class PartedModel(nn.Module):
             return cls.from_pretrained(name_or_folder, **how)
         place = choose_device(how.pop("device", None), how.pop("device_map", None))
         numbers = choose_dtype(how.pop("dtype", None), place)
-        revision = how.pop("revision", None) or hub.PE_REVISION
+        revision = hub.published_revision(name_or_folder, how.pop("revision", None), hub.PE_REVISION)
         config = CONFIGS.get(os.fspath(name_or_folder).removeprefix("facebook/"))
         if config is None:
             config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **how)))
@@ -196,6 +201,33 @@ class PartedModel(nn.Module):
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         self.load()
         return super().state_dict(*args, **kwargs)
+
+    def config_values(self) -> Mapping[str, Any]:
+        return self.config.values()
+
+    def published_tensors(self) -> dict[str, Tensor]:
+        """Its weights by their published names, in the layout that it came in: parts that have been built as they are
+        now, all others as they are stored."""
+        now = {
+            f"{self.prefixes[part]}{name}": tensor
+            for part in self.loaded
+            for name, tensor in self._published(part).items()
+        }
+        if self.config.transformers:
+            now = naming.to_transformers(now, self.rules)
+        if self._weights is not None:
+            return {**self._weights.read(n for n in self._weights.shapes if n not in now), **now}
+        dead = {n: s for n, s in published_shapes(type(self), self.config).items() if n not in now}
+        return {**now, **{name: torch.zeros(shape) for name, shape in dead.items()}}
+
+    def _published(self, part: str) -> dict[str, Tensor]:
+        inside: dict[str, Tensor] = self.part(part).state_dict()
+        if part != "codec":
+            return inside
+        if self.config.transformers:  # the half of the bottleneck that it leaves out is left out again
+            inside = {n: torch.cat([t, t]) if ".in_proj." in n else t for n, t in inside.items()}
+        stages = len(self.config.codec.encoder_rates)
+        return {naming.to_pe_codec(name, stages): tensor for name, tensor in inside.items()}
 
     def _build(self, name: str) -> nn.Module:
         build = self.builders(self.config)[name]
@@ -326,24 +358,6 @@ def read_part(model: type[PartedModel], weights: hub.TensorFile, part: str) -> d
     tensors = naming.from_transformers(weights.read(names), model.rules)
     tensors = {n.removeprefix(model.prefixes[part]): t for n, t in tensors.items()}
     return from_pe_names(tensors) if part == "codec" else tensors
-
-
-def rewritten(model: PartedModel, parts: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors of the file that a model was opened from, in its layout, those of some parts as they are now.
-
-    Args:
-        parts: any but the codec and the image tower.
-    """
-    weights = model._weights
-    assert weights is not None
-    now = {
-        f"{model.prefixes[part]}{name}": tensor.detach().float().cpu().contiguous()
-        for part in parts
-        for name, tensor in model.part(part).state_dict().items()
-    }
-    if model.config.transformers:
-        now = naming.to_transformers(now, model.rules)
-    return {**weights.read(weights.shapes), **now}
 
 
 class _Skip(TorchFunctionMode):

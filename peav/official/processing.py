@@ -17,6 +17,7 @@ from peav.checkpoints import CheckpointError
 from peav.official import hub
 from peav.official.codec import reflect_pad
 from peav.official.config import PEAudioFrameConfig, PEAudioVideoConfig
+from peav.official.sharing import Shared, write_json
 from peav.official.video import FIXED_FRAMES, sample_frames
 from peav.official.vision import to_pixels
 
@@ -37,7 +38,7 @@ class Inputs(dict[str, Tensor]):
             raise AttributeError(f"there is no input {name!r}: there are {', '.join(self)}") from None
 
 
-class Processor:
+class Processor(Shared):
     """Base of the processors.
 
     Args:
@@ -45,7 +46,8 @@ class Processor:
         config: sizes of the model.
     """
 
-    revision = hub.PE_REVISION  # of the hub, where none is asked for
+    revision = hub.PE_REVISION  # of the published models
+    values: Mapping[str, Any] | None = None  # the config.json that it came with
 
     def __init__(self, tokenizer: Tokenizer, config: Any) -> None:
         tokenizer.enable_truncation(LONGEST_TEXT)
@@ -64,14 +66,22 @@ class Processor:
         **options: Unpack[hub.HubOptions],
     ) -> Self:
         """Reads config.json and tokenizer.json; arguments and errors as of `PEAudioVideo.from_pretrained`."""
-        revision = revision or cls.revision
-        config = cls.read_config(hub.read_json(hub.find(name_or_folder, "config.json", revision, **options)))
-        return cls(load_tokenizer(hub.find(name_or_folder, "tokenizer.json", revision, **options)), config)
+        revision = hub.published_revision(name_or_folder, revision, cls.revision)
+        values = hub.read_json(hub.find(name_or_folder, "config.json", revision, **options))
+        tokenizer = hub.find(name_or_folder, "tokenizer.json", revision, **options)
+        made = cls(load_tokenizer(tokenizer), cls.read_config(values))
+        made.values = values
+        return made
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
         """Sizes from a config.json."""
         raise NotImplementedError
+
+    def write(self, folder: Path) -> list[Path]:
+        write_json(folder / "config.json", self.values or self.config.values())
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        return [folder / "tokenizer.json", folder / "config.json"]
 
     def read(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, (B, L) int64, padded to the longest text."""

@@ -236,13 +236,13 @@ def test_a_missing_file_is_downloaded_by_its_names_in_turn(cache, whole, monkeyp
     [
         ("GatedRepoError", "is gated: accept its terms at https://huggingface.co/a/b and log in with"),
         ("RepositoryNotFoundError", "neither a folder nor a model on the Hugging Face hub called a/b"),
-        ("RevisionNotFoundError", "a/b has no revision 'perception_models'"),
+        ("RevisionNotFoundError", "facebook/x has no revision 'perception_models'"),
         ("HfHubHTTPError", "could not be fetched: no"),
     ],
 )
 def test_what_the_hub_answers(cache, monkeypatch, kind, match):
     answer(monkeypatch, http(kind))
-    refused("a/b", match)
+    refused("facebook/x" if kind == "RevisionNotFoundError" else "a/b", match)
 
 
 def test_the_hub_cannot_be_reached(cache, monkeypatch):
@@ -363,7 +363,10 @@ def test_the_hubs_own_options(cache, whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     PEAudioFrameProcessor.from_pretrained("a/b", token="secret", local_files_only=False)
-    assert asked[0] == {"revision": "perception_models", "token": "secret", "local_files_only": False}
+    PEAudioFrameProcessor.from_pretrained("pe-a-frame-large", token="secret")
+    # the publisher's special revision, but another's main branch
+    assert asked[0] == {"revision": None, "token": "secret", "local_files_only": False}
+    assert asked[-1] == {"revision": "perception_models", "token": "secret"}
     import huggingface_hub.errors as errors
 
     answer(monkeypatch, errors.LocalEntryNotFoundError("no"))

@@ -60,6 +60,12 @@ def ordinary_heads(name: str, tensor: Tensor, n_heads: int) -> Tensor:
     return tensor.unflatten(0, (-1, n_heads)).transpose(0, 1).flatten(0, 1)
 
 
+def published_heads(name: str, tensor: Tensor, n_heads: int) -> Tensor:
+    """Undoes `ordinary_heads`."""
+    # the way back is to reorder as if there were D / H heads of width H
+    return ordinary_heads(name, tensor, len(tensor) // n_heads) if tensor.ndim else tensor
+
+
 class Linear(nn.Linear):
     """A linear layer that works in the dtype of its weight."""
 

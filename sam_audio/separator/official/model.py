@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from peav.checkpoints import read_json
 from peav.devices import Device, DeviceMap, choose_device, choose_dtype
-from peav.official.codec import Codec
+from peav.official.codec import Codec, unfold_weight_norm
 from peav.official.codec_decoder import MESSAGE_BITS
 from peav.official.hub import HubOptions, TensorFile
 from peav.official.parts import unset
+from peav.official.sharing import SharedModel
 from peav.official.vision import FRAMES_AT_ONCE, VisionTower, to_pixels
 from sam_audio import paths
 from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError, as_model_error
@@ -31,6 +33,7 @@ from sam_audio.separator.official import ranking
 from sam_audio.separator.official.batch import SAMAudioBatch
 from sam_audio.separator.official.conditioning import Conditioning
 from sam_audio.separator.official.config import SAMAudioConfig, read_config
+from sam_audio.separator.official.dit import published_heads
 from sam_audio.separator.official.flow import FlowNetwork
 from sam_audio.separator.official.long import BlendedVelocity, Windows
 from sam_audio.separator.official.memory import rows_within
@@ -38,7 +41,7 @@ from sam_audio.separator.official.ode import Solver, StepProgress
 from sam_audio.separator.official.source import beside, config_path, weights_path
 from sam_audio.separator.official.spans import SpanPredictor, load_span_predictor
 from sam_audio.separator.official.text import Encoded, TextEncoder
-from sam_audio.separator.official.weights import check, expected_shapes, fill, read_vision
+from sam_audio.separator.official.weights import CODEC, ELSEWHERE, check, expected_shapes, fill, read_vision
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def seeded_message(rows: int, seed: int) -> Tensor:
     return torch.randint(0, 2, (rows, MESSAGE_BITS), generator=generator).float()
 
 
-class SAMAudio(FlowNetwork):
+class SAMAudio(SharedModel, FlowNetwork):
     """A published model; made by `from_pretrained`.
 
     >>> model = SAMAudio.from_pretrained("facebook/sam-audio-small")  # doctest: +SKIP
@@ -77,6 +80,16 @@ class SAMAudio(FlowNetwork):
     >>> model.separate(batch).target[0].shape  # doctest: +SKIP
     torch.Size([480000])
     """
+
+    problem = ModelError
+    card = {
+        "library_name": "separate-by-prompt",
+        "pipeline_tag": "audio-to-audio",
+        "tags": ["audio", "source-separation", "text-to-audio"],
+    }
+    purpose = (
+        "SAM-Audio: pulls a sound out of a recording by a text, a region of the video or a stretch of time."
+    )
 
     def __init__(self, config: SAMAudioConfig, text_encoder: TextEncoder | None = None):
         super().__init__(config)
@@ -145,7 +158,26 @@ class SAMAudio(FlowNetwork):
             model.transformer.cast_body(body)
             fill(model, file, config.transformer.n_heads)
         model.folder, model.file, model.hub = path.parent, file, hub
+        model.values = {**read_json(path), **fields}
         return model.eval().requires_grad_(False).to(place)
+
+    def config_values(self) -> Mapping[str, Any]:
+        return asdict(self.config)
+
+    def published_tensors(self) -> dict[str, Tensor]:
+        """Its weights by their published names; the vision tower, which never changes, as it is stored.
+
+        Raises:
+            ModelError: it came without a vision tower.
+        """
+        if self.file is None:
+            raise ModelError("this model came without a vision tower: load it with from_pretrained")
+        own = {n: t for n, t in self.state_dict().items() if not n.startswith(CODEC)}
+        heads = self.config.transformer.n_heads
+        now = {name: published_heads(name, tensor, heads) for name, tensor in own.items()}
+        now |= {CODEC + n: t for n, t in unfold_weight_norm(self.audio_codec).items()}
+        rest = (n for n in self.file.shapes if n not in now and not n.startswith((CODEC, *ELSEWHERE)))
+        return {**self.file.read(rest), **now}
 
     def device(self) -> torch.device:
         """Where it is; a method, as published."""

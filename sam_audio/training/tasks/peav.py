@@ -23,7 +23,6 @@ from peav.losses import PairLoss, needed
 from peav.official import hub
 from peav.official.config import CONFIGS, PEAudioVideoConfig
 from peav.official.model import PEAudioVideo
-from peav.official.parts import rewritten
 from peav.official.transformer import Block
 from sam_audio.documents import structured
 from sam_audio.errors import UserError
@@ -478,11 +477,11 @@ def _export_published(model: PEAudioVideo, start: str, folder: Path) -> list[Pat
 
     files: dict[str, bytes]
     if start:
-        # codec and image tower stay as they are: of the file
-        tensors = rewritten(model, [name for name, _ in model.named_children() if name not in UNTAUGHT])
+        tensors = {n: t.detach().float().cpu().contiguous() for n, t in model.published_tensors().items()}
         files = {hub.WEIGHTS[0]: save(tensors)}
+        revision = hub.published_revision(start, None, hub.PE_REVISION)
         for name in ("config.json", "tokenizer.json"):
-            files[name] = hub.find(start, name, hub.PE_REVISION).read_bytes()
+            files[name] = hub.find(start, name, revision).read_bytes()
     else:
         tensors = {n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()}
         files = {"pe-av.safetensors": save(tensors)}

@@ -15,7 +15,9 @@ app = typer.Typer(help="Measure models on held-out recordings.", no_args_is_help
 app.command("retrieval")(evaluate_embeddings.retrieval)
 app.command("classification")(evaluate_embeddings.classification)
 app.command("localization")(evaluate_embeddings.localization)
+app.command("average")(evaluate_embeddings.average)
 app.command("bench")(evaluate_bench.bench)
+app.command("make-bench")(evaluate_bench.make_bench)
 
 
 class Split(str, Enum):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from sam_audio.cli.shared import complain, outputs, show, show_json
+from sam_audio.cli.evaluate_embeddings import tell_unreadable
+from sam_audio.cli.shared import outputs, show, show_json
 
 if TYPE_CHECKING:
     from sam_audio.evaluation.protocols import Row, Value
@@ -33,6 +35,9 @@ def bench(
     judge: Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge, where one is asked.")] = "nano",
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="PE-AV that compares stems with texts.")
+    ] = "nano",
+    locator: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="What says which sounds are there, where that is asked.")
     ] = "nano",
     scorer: Annotated[
         Optional[list[str]],
@@ -61,7 +66,7 @@ def bench(
 
     chosen = find(name)
     with outputs([] if report is None else [str(report)], overwrite) as files:
-        tools = Tools(Separator(model, device, judge=None), judge, encoder, scorer or ())
+        tools = Tools(Separator(model, device, judge=None), judge, encoder, locator, scorer or ())
         result = evaluate(chosen, data, tools, limit, _shown)
         table = beside(name, tools.separator.model.name, result.rows)
         for file in files:
@@ -73,12 +78,29 @@ def bench(
     tell_unreadable(result.unreadable)
 
 
-def tell_unreadable(messages: Sequence[str]) -> None:
-    """Says on stderr what a table leaves out."""
-    if messages:
-        complain(
-            f"left out because they could not be read: {len(messages)}, the first: {messages[0]}", "note"
-        )
+class Made(str, Enum):
+    """Benchmarks that can be made of held-out recordings."""
+
+    pairs = "audiosep-esc50"
+    soundtracks = "dnr"
+    scenes = "dcase2026"
+
+
+def make_bench(
+    kind: Annotated[Made, typer.Argument(help="Whose layout and recipe.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.", show_default=False)],
+    count: Annotated[int, typer.Option("-n", min=1, help="Mixtures to make.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which ones are made.")] = 0,
+    bank: Annotated[
+        Optional[Path],
+        typer.Option(help="Data bank, made by sam-audio train data.", show_default="cache folder"),
+    ] = None,
+) -> None:
+    """Make a small set in the layout of a benchmark of recordings that nothing was learned from, for eval bench."""
+    from sam_audio.evaluation.bench.making import make
+    from sam_audio.training.data.prepare import bank_dir
+
+    make(kind.value, folder, bank or bank_dir(), count, seed)
 
 
 def _shown(items: Sequence[Any]) -> Iterable[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +20,7 @@ from sam_audio.options import SpanOptions, option
 
 if TYPE_CHECKING:
     from sam_audio.evaluation.datasets import Dataset, Item
-    from sam_audio.evaluation.protocols import Evaluation, Value
+    from sam_audio.evaluation.protocols import Evaluation, Row, Value
 
 
 class Captioned(str, Enum):
@@ -161,6 +161,50 @@ def classification(
     _report(data, embedder.name, result, options.json_table)
 
 
+def average(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Holds audiocaps, clotho, valor, vctk and vggsound, as far as they are there.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[str, typer.Option(metavar="nano|NAME|PATH", help="Model.")] = "nano",
+    limit: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1, help="At most so many clips of each data set, evenly spread.", show_default="all"
+        ),
+    ] = None,
+    json_table: Annotated[
+        bool, typer.Option("--json", help="Print the table as JSON; shares are 0..1.")
+    ] = False,
+) -> None:
+    """R@1 on several data sets and their average, in the layout of PE-AV's authors and beside their figures."""
+    from sam_audio.conditioning.embedding import load_embedder
+    from sam_audio.evaluation import average as measure
+    from sam_audio.evaluation.bench.driver import published
+    from sam_audio.evaluation.protocols import Evaluation
+
+    embedder = load_embedder(model)
+    result = measure.evaluate(embedder, folder, limit, _shown)
+    known = [{"system": embedder.name, **result.rows[0]}, *published("average")]
+    rows: list[Row] = [
+        {
+            "system": row["system"],
+            measure.AVERAGE: measure.average(row),
+            **{c: row.get(c) for c in measure.COLUMNS},
+        }
+        for row in known
+    ]
+    if json_table:
+        show_json({"model": embedder.name, "unreadable": result.unreadable, "table": rows})
+    else:
+        _print_table(f"R@1, {embedder.name}", Evaluation(rows, []))
+    tell_unreadable(result.unreadable)
+
+
 @fields_as_options(options=DatasetOptions, spans=SpanOptions)
 def localization(
     dataset: Annotated[Timed, typer.Argument(show_default=False)],
@@ -168,10 +212,16 @@ def localization(
     spans: SpanOptions = SpanOptions(),  # noqa: B008 (frozen)
     options: DatasetOptions = DatasetOptions(),  # noqa: B008 (frozen)
     per_class: PerClass = False,
+    negatives: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Also ask each recording for N labels that no data set like it has."
+        ),
+    ] = 0,
 ) -> None:
-    """When is each sound heard? F1 of segments (1 s) and events (200 ms), PSDS.
+    """When is each sound heard? F1 of segments (1 s) and events (200 ms), PSDS, AUROC of frames.
 
-    The thresholds and durations are those of sam-audio locate; PSDS does not depend on them.
+    The thresholds and durations are those of sam-audio locate; PSDS and AUROC do not depend on them.
     """
     from sam_audio.evaluation import localization as measure
     from sam_audio.evaluation.datasets import load
@@ -180,7 +230,7 @@ def localization(
     data = load(dataset.value, folder, options.split, options.limit)
     with _csv_output(options.csv, options.overwrite) as write:
         locator = load_locator(options.model)
-        result = measure.evaluate(locator, _shown(data.items), data.labels, spans, per_class)
+        result = measure.evaluate(locator, _shown(data.items), data.labels, spans, per_class, negatives)
         write(result)
     _report(data, locator.name, result, options.json_table)
 
@@ -201,7 +251,7 @@ def _csv_output(path: str | None, overwrite: bool) -> Iterator[Callable[[Evaluat
         yield write
 
 
-def _shown(items: list[Item]) -> Iterable[Item]:
+def _shown(items: Sequence[Item]) -> Iterable[Item]:
     """The items, with a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import track
@@ -226,9 +276,15 @@ def _report(data: Dataset, model: str, result: Evaluation, json_table: bool) -> 
         _print_table(f"{data.name} {data.split}, {len(data.items)} clips, {model}", result)
     if data.missing:
         complain(f"left out because their files are not in the folder: {data.missing}", "note")
-    if result.unreadable:
-        n, first = len(result.unreadable), result.unreadable[0]
-        complain(f"left out because they could not be read: {n}, the first: {first}", "note")
+    tell_unreadable(result.unreadable)
+
+
+def tell_unreadable(messages: Sequence[str]) -> None:
+    """Says on stderr what a table leaves out."""
+    if messages:
+        complain(
+            f"left out because they could not be read: {len(messages)}, the first: {messages[0]}", "note"
+        )
 
 
 def _print_table(title: str, result: Evaluation) -> None:
@@ -247,7 +303,7 @@ def _print_table(title: str, result: Evaluation) -> None:
 
 
 def _cell(name: str, value: Value) -> str:
-    """Shares in per cent, as papers give them; PSDS as it is.
+    """Shares in per cent, as papers give them; PSDS and AUROC as they are.
 
     >>> _cell("R@1", 0.458), _cell("PSDS1", 0.3512), _cell("median rank", 1.5), _cell("clips", 7)
     ('45.8 %', '0.351', '1.5', '7')
@@ -256,6 +312,6 @@ def _cell(name: str, value: Value) -> str:
         return "-"
     if not isinstance(value, float):
         return str(value)
-    if name.startswith("PSDS"):
+    if name.startswith(("PSDS", "AUROC")):
         return f"{value:.3f}"
     return f"{value:g}" if name == "median rank" else f"{100 * value:.1f} %"

@@ -24,6 +24,7 @@ __all__ = [
     "DetectionF1",
     "average_precision",
     "event_f1",
+    "frame_auroc",
     "merged",
     "psds",
     "ranks",
@@ -183,33 +184,60 @@ def psds(
     Bilen et al.: A framework for the robust evaluation of sound event detection, 2020.
     Ebbers, Serizel, Haeb-Umbach: Threshold-independent evaluation of sound event detection scores, 2022.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from sed_scores_eval.base_modules.scores import create_score_dataframe
-            from sed_scores_eval.intersection_based import psds as compute
-    except ImportError:
-        raise MissingExtraError("PSDS needs sed_scores_eval, which is not installed", "eval") from None
+    _, intersection = _sed_scores_eval()
+    tables, truth, kept = _tables(scores, frame_rate, references, labels)
+    if not kept:
+        return float("nan"), {}
+    if len(kept) == 1:
+        scenario = {**scenario, "alpha_ct": 0.0}
+        scenario.pop("cttc_threshold", None)
+    score, per_class, *_ = intersection.psds(
+        tables, truth, {clip: durations_s[clip] for clip in scores}, max_efpr=_MAX_EFPR, **scenario
+    )
+    return float(score), {label: float(value) for label, value in per_class.items()}
+
+
+def frame_auroc(
+    scores: Mapping[str, np.ndarray],
+    frame_rate: float,
+    references: Clips,
+    durations_s: Mapping[str, float],
+    labels: Sequence[str],
+) -> tuple[float, dict[str, float]]:
+    """How often a frame in which a label is heard scores higher than one in which it is not: the mean over the labels
+    that occur, and each. The arguments are those of `psds`.
+
+    Raises:
+        MissingExtraError: sed_scores_eval is not installed.
+    """
+    segments, _ = _sed_scores_eval()
+    tables, truth, kept = _tables(scores, frame_rate, references, labels)
+    if not kept:
+        return float("nan"), {}
+    area, _ = segments.auroc(
+        tables, truth, {clip: durations_s[clip] for clip in scores}, segment_length=1 / frame_rate
+    )
+    return float(area.pop("mean")), {label: float(value) for label, value in area.items()}
+
+
+def _tables(
+    scores: Mapping[str, np.ndarray], frame_rate: float, references: Clips, labels: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, list[tuple[float, float, str]]], list[str]]:
+    """Scores and events as sed_scores_eval takes them, and the labels that occur, of which they are."""
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
+
     truth = {clip: [(e.onset_s, e.offset_s, e.label) for e in merged(references[clip])] for clip in scores}
     heard = {label for events in truth.values() for *_, label in events}
     kept = [label for label in labels if label in heard]
-    if not kept:
-        return float("nan"), {}
     columns = [list(labels).index(label) for label in kept]
     tables = {}
-    for clip, activity in scores.items():
+    for clip, activity in scores.items() if kept else ():
         times = np.arange(activity.shape[1] + 1) / frame_rate
         table = create_score_dataframe(activity[columns].T, times, kept)
         # sed_scores_eval 0.0.4 takes no read-only arrays, which is what pandas 3 gives of float64; of
         # float32 it makes a copy.
         tables[clip] = table.astype(dict.fromkeys(kept, np.float32))
-    if len(kept) == 1:
-        scenario = {**scenario, "alpha_ct": 0.0}
-        scenario.pop("cttc_threshold", None)
-    score, per_class, *_ = compute(
-        tables, truth, {clip: durations_s[clip] for clip in scores}, max_efpr=_MAX_EFPR, **scenario
-    )
-    return float(score), {label: float(value) for label, value in per_class.items()}
+    return tables, truth, kept
 
 
 def merged(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
@@ -231,6 +259,19 @@ def merged(events: Sequence[LabelledEvent]) -> list[LabelledEvent]:
             done.append(before)
         last[event.label] = event
     return sorted([*done, *last.values()], key=lambda e: e.onset_s)
+
+
+def _sed_scores_eval() -> tuple[Any, Any]:
+    """Its measures by segments and by intersections."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from sed_scores_eval import intersection_based, segment_based
+    except ImportError:
+        raise MissingExtraError(
+            "PSDS and AUROC need sed_scores_eval, which is not installed", "eval"
+        ) from None
+    return segment_based, intersection_based
 
 
 def _sed_eval() -> Any:

@@ -22,6 +22,7 @@ from sam_audio.conditioning.encode import encode
 from sam_audio.conditioning.source import Recording
 from sam_audio.errors import UserError
 from sam_audio.evaluation.protocols import Evaluation, Row, Value, attempt, ensure_some
+from sam_audio.finding.locate import Locator
 from sam_audio.io import open_audio, read_audio
 from sam_audio.prompts import resolve
 from sam_audio.separation import Sink, run
@@ -43,14 +44,21 @@ class Tools:
         separator: what is measured.
         judge: name or path of what scores stems without a reference.
         encoder: name or path of the PE-AV that compares stems with texts.
+        locator: name or path of what says which sounds are in a mixture.
         scorers: names of rankers that plugins bring: each gives one figure a stem, an aesthetics predictor for one.
     """
 
     def __init__(
-        self, separator: Separator, judge: str = "nano", encoder: str = "nano", scorers: Sequence[str] = ()
+        self,
+        separator: Separator,
+        judge: str = "nano",
+        encoder: str = "nano",
+        locator: str = "nano",
+        scorers: Sequence[str] = (),
     ) -> None:
         self.separator = separator
-        self._judge, self._encoder, self._scorers = judge, encoder, tuple(scorers)
+        self._judge, self._encoder, self._locator = judge, encoder, locator
+        self._scorers = tuple(scorers)
 
     @cached_property
     def judge(self) -> Judge:
@@ -63,6 +71,12 @@ class Tools:
         from sam_audio.conditioning.embedding import load_embedder
 
         return load_embedder(self._encoder, self.separator.device)
+
+    @cached_property
+    def locator(self) -> Locator:
+        from sam_audio.finding.locate import load_locator
+
+        return load_locator(self._locator, self.separator.device)
 
     @cached_property
     def scorers(self) -> dict[str, Ranker]:

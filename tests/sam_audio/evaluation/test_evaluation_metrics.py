@@ -16,6 +16,7 @@ from sam_audio.evaluation.metrics import (
     PSDS2,
     average_precision,
     event_f1,
+    frame_auroc,
     merged,
     psds,
     ranks,
@@ -154,6 +155,34 @@ def test_psds_of_a_perfect_detector(scenario, labels):
     assert per_class == pytest.approx({DOG: 1, CAT: 1})
 
 
+def test_frame_auroc_is_that_of_sorting_frames():
+    """0.3 where nothing is heard and 0.7 where something is, with noise; against scikit-learn, frame by frame."""
+    from sklearn.metrics import roc_auc_score
+
+    labels, rng = [DOG, CAT], np.random.default_rng(0)
+    scores = {
+        clip: (s + 0.4 * rng.standard_normal(s.shape)).astype(np.float32)
+        for clip, s in scores_of(CLIPS, labels, 0.3, 0.7).items()
+    }
+    area, per_class = frame_auroc(scores, RATE, CLIPS, DURATIONS, labels)
+    for row, label in enumerate(labels):
+        truth, said = [], []
+        for clip, activity in scores.items():
+            n = round(DURATIONS[clip] * RATE)
+            times = (np.arange(n) + 0.5) / RATE
+            truth.append(
+                np.any(
+                    [(times > e.onset_s) & (times < e.offset_s) for e in CLIPS[clip] if e.label == label]
+                    or [np.zeros(n, bool)],
+                    axis=0,
+                )
+            )
+            said.append(activity[row, :n])
+        expected = roc_auc_score(np.concatenate(truth), np.concatenate(said))
+        assert per_class[label] == pytest.approx(expected, abs=1e-4)
+    assert area == pytest.approx(np.mean(list(per_class.values())), abs=1e-6)
+
+
 @pytest.mark.parametrize("scenario", [PSDS1, PSDS2])
 def test_psds_takes_the_spread_between_classes_away(scenario):
     labels = [DOG, CAT]
@@ -239,5 +268,5 @@ def test_a_missing_package_says_how_to_get_it(package, call, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingExtraError, match=r'pip install "sam-audio\[eval\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "separate-by-prompt\[eval\]"'):
         call()

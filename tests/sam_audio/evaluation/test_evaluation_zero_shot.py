@@ -464,6 +464,33 @@ def test_deaf_to_one_sound(desed):
     assert rows["3 labels, mean"]["PSDS1"] == pytest.approx(2 / 3 - spread)
 
 
+def test_labels_of_an_open_vocabulary_are_asked_with_what_is_there(desed):
+    """Heard everywhere is what the locator is fooled by: one of the negatives of each recording."""
+    data = load("desed", desed)
+
+    class Fooled(ToneLocator):
+        asked: list[list[str]] = []
+
+        def activity(self, path, prompts):
+            activity = super().activity(path, prompts)
+            if len(self.asked) % 2 and len(prompts) > 3:
+                activity[-1] = 0.95
+            self.asked.append(prompts)
+            return activity
+
+    result = localization.evaluate(Fooled(), data.items, data.labels, negatives=4)
+    row = table(result)["open vocabulary, 4 absent"]
+    n = len(data.items)
+    assert (row["events"], row["said"]) == (4 * n, 1 / 4)
+    there = sum(len({event.label for event in item.events}) for item in data.items)
+    # the fooled ones score higher than anything that is there, all others lower
+    assert row["AUROC"] == pytest.approx(1 - n / (4 * n)) and there
+    for item, prompts in zip(data.items, Fooled.asked[1::2], strict=True):
+        named = list(dict.fromkeys(event.label for event in item.events))
+        assert prompts[: len(named)] == named and len(prompts) == len(named) + 4
+        assert not any(word in " ".join(prompts[len(named) :]) for word in ("dog", "rain", "vacuum"))
+
+
 @pytest.mark.parametrize("frames, right", [(4, True), (6, False)])
 def test_late_by_a_collar(desed, frames, right):
     """200 ms are 5 frames; at exactly 5 rounding decides."""
@@ -556,10 +583,12 @@ def test_tables(run, clotho, esc50, desed):
     assert "left out because their files are not in the folder: 1\n" in shown.stderr
 
     assert rows(run("localization", "desed", desed))[1:] == [
-        "what events segment F1 event F1 PSDS1 PSDS2",
-        "3 labels, mean 4 100.0 % 100.0 % 1.000 1.000",
-        "micro 4 100.0 % 100.0 % - -",
+        "what events segment F1 event F1 PSDS1 PSDS2 AUROC",
+        "3 labels, mean 4 100.0 % 100.0 % 1.000 1.000 1.000",
+        "micro 4 100.0 % 100.0 % - - -",
     ]
+    shown = rows(run("localization", "desed", desed, "--negatives", 5))
+    assert shown[1].endswith("AUROC said") and shown[-1] == "open vocabulary, 5 absent 15 - - - - 1.000 0.0 %"
 
 
 def test_what_could_not_be_read_is_said(run, esc50, tmp_path):

@@ -13,7 +13,13 @@ RATE = 48_000
 SIZE, FPS = (160, 96), 8  # width and height
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: int, sound: np.ndarray | None = None) -> Path:
+def write_video(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: int,
+    sound: np.ndarray | None = None,
+    codec: str = "mpeg4",
+) -> Path:
     """Writes an mp4; tests that call it are skipped where PyAV is not installed.
 
     Args:
@@ -21,11 +27,12 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: int, sound: np.nd
         frames: pictures (H, W, 3), uint8 RGB, all of one size.
         fps: how many of them a second.
         sound: mono samples (T,) at 48 kHz; None for a video without sound.
+        codec: of the pictures, as ffmpeg calls it.
     """
     av = pytest.importorskip("av")
     pictures = [av.VideoFrame.from_ndarray(frame, "rgb24") for frame in frames]
     with av.open(str(path), "w") as out:
-        video = out.add_stream("mpeg4", rate=fps)
+        video = out.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
         video.bit_rate = 4_000_000
         audio = None if sound is None else out.add_stream("aac", rate=RATE, layout="mono")

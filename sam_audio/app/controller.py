@@ -1,14 +1,14 @@
 """The editor without its page: one `Editor` for each visitor, and what they all share.
 
 An editor holds the history of one project and a private folder. What a project needs is worked out beside the page
-and kept by its content: stems by `Project.key`, overviews and detected sounds by the recording, excerpts by stem and
-time. Asking twice, or undoing and redoing, does no work twice.
+and kept by its content: stems by `Project.key`, what is heard and drawn by the recording or the stem. Asking twice, or
+undoing and redoing, does no work twice.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -18,12 +18,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakSet
 
 from sam_audio.app import listen, media, mixdown, project
 from sam_audio.app.project import Ask, History, Media, Project
+from sam_audio.app.sounds import Sound
 from sam_audio.app.work import CANCELLED, FAILED, Queue, Task
 from sam_audio.errors import UserError
 from sam_audio.extending.registry import registry
@@ -43,14 +45,15 @@ from sam_audio.session import (
 if TYPE_CHECKING:
     from sam_audio.api import Separator
     from sam_audio.conditioning.embedding import FrameEncoder
-    from sam_audio.finding.spans import Spectrogram
 
 MIXTURE = "mixture"  # the track of the recording itself
+BESIDE = "|B"  # ends the names of tracks of the take that is compared
 MOST_RESULTS = 8  # of a visitor, on disk; older ones are made again when they are asked for
 MOST_MODELS = 2
 LEFT_S = 75.0  # a visitor whose connection was lost is expected back: streamlit keeps their page for 60 s
-SWEEP_S = 15.0
-MOST_DOWNLOAD_BYTES = 1_000_000_000  # the server holds a download in memory while it is sent
+PAUSED_S = 3.0  # and meanwhile others' work goes first
+SWEEP_S = 1.0
+LOOK_S = 2.0  # a recording that is drawn that soon is shown when it is
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ class Shared:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.separations = Queue(settings.at_once)
-        self.reading = Queue(2)  # overviews and excerpts: short, and never behind a separation
+        self.reading = Queue(2)  # looks and exports: short, and never behind a separation
+        self.drawing = Queue(2)  # long recordings take a while
+        self.listening = Queue(1)
         self.root = Path(tempfile.mkdtemp(prefix="sam-audio-app-"))  # 0700
         self._visitors: WeakSet[Editor] = WeakSet()
         self._closed = threading.Event()
@@ -115,6 +120,11 @@ class Shared:
             self._separators.move_to_end(model)
             return self._separators[model]
 
+    def loaded(self, model: str) -> Separator | None:
+        """One of the models, if it is loaded already."""
+        with self._lock:
+            return self._separators.get(model)
+
     def locator(self) -> FrameEncoder:
         from sam_audio.conditioning.embedding import load_frame_encoder
 
@@ -135,7 +145,11 @@ class Shared:
             self.close_left(time.monotonic())
 
     def close_left(self, now_s: float) -> None:
-        """Closes the editors of visitors who were last seen more than LEFT_S ago, by the monotonic clock."""
+        """Pauses the work of visitors who are away since PAUSED_S, and closes their editors after LEFT_S.
+
+        Args:
+            now_s: by the monotonic clock.
+        """
         with self._lock:
             visitors = list(self._visitors)
         for visitor in visitors:
@@ -143,6 +157,8 @@ class Shared:
                 visitor.seen_s = now_s
             elif now_s - visitor.seen_s > LEFT_S:
                 visitor.close()
+            elif now_s - visitor.seen_s > PAUSED_S:
+                visitor.pause()
 
     def close(self) -> None:
         self._closed.set()
@@ -171,6 +187,14 @@ class Stems:
 
 
 @dataclass(frozen=True)
+class Take:
+    """A separation that was made, by what it was made from."""
+
+    name: str
+    project: Project
+
+
+@dataclass(frozen=True)
 class Opened:
     """A session that was opened: where it goes on, its name, and whether its model is offered here."""
 
@@ -196,7 +220,10 @@ class Editor:
         )  # when the visitor is forgotten
         self.history = History(Project(model=next(iter(shared.settings.models))))
         self.name = ""  # of the session, once it has one
+        self.takes: OrderedDict[str, Take] = OrderedDict()  # by `Project.key`, the latest last
+        self.compared: str | None = None  # the key of the take that the present one is compared with
         self._stems: OrderedDict[str, Stems] = OrderedDict()
+        self._sounds: dict[str, tuple[Sound, Task[Sound]]] = {}
         self._tasks: dict[tuple[Any, ...], Task[Any]] = {}
         shared.welcome(self)
 
@@ -220,9 +247,18 @@ class Editor:
 
     def close(self) -> None:
         """Ends all work and removes everything that belongs to this visitor."""
-        for task in list(self._tasks.values()):
+        self.pause()
+        for task in [*self._tasks.values(), *(drawing for _, drawing in self._sounds.values())]:
             task.cancel()
+        self._sounds.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pause(self) -> None:
+        """Ends separating and listening, as if they had not begun: the page begins again when its visitor is back."""
+        for name, task in list(self._tasks.items()):
+            if name[0] in ("stems", "heard") and not task.over:
+                task.cancel()
+                self._tasks.pop(name, None)
 
     # ---- recordings ----------------------------------------------------------------------------------
 
@@ -247,13 +283,28 @@ class Editor:
             return self.shared.reading.put(lambda task: self._opened(path))
         return self.shared.reading.put(lambda task: self._looked_at(path, path.name))
 
+    def open_example(self) -> Task[Any]:
+        """A short recording that comes with the package: a band."""
+        return self.open_file(Path(__file__).with_name("example.ogg"))
+
     def _new_folder(self, kind: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.folder))
 
     def _looked_at(self, path: Path, name: str) -> Project:
-        found, overview = media.look(path, name)
-        self._keep_overview(found, overview)
-        return project.load(self.project, found)
+        return project.load(self.project, self._look(path, name))
+
+    def _look(self, path: Path, name: str) -> Media:
+        """What a recording is. A short one is read through before it is shown, a long one while it plays already."""
+        found, sound = media.look(path, name, self._copy())
+        drawing = self.shared.drawing.put(sound.draw).wait(LOOK_S if sound.frames else None)
+        if drawing.state == FAILED:
+            raise UserError(drawing.problem)
+        self._sounds[found.sha256] = sound, drawing
+        return media.measured(found, sound)
+
+    def _copy(self) -> Path:
+        """Where a sound may keep what it plays; nothing is written before it does."""
+        return self.folder / f"played-{secrets.token_hex(8)}.pcm"
 
     def _opened_zip(self, archive: Path) -> Opened:
         limit = 8 * self.shared.settings.most_bytes
@@ -263,9 +314,8 @@ class Editor:
 
     def _opened(self, folder: Path) -> Opened:
         saved = read_session(folder)
-        found, overview = media.look(saved.mixture, saved.title)
+        found = self._look(saved.mixture, saved.title)
         opened = project.restore(found, saved, list(self.shared.settings.models))
-        self._keep_overview(found, overview)
         # stems of another model, or of other prompts, would pass for what this project gives
         kept = opened.model == saved.model and set(saved.stems) == {*opened.names, RESIDUAL}
         if kept and opened.key is not None:
@@ -283,6 +333,8 @@ class Editor:
             return ""
         opened, self.name = (found, "") if isinstance(found, Project) else (found.project, found.name)
         self.history = History(opened)
+        self.takes.clear()
+        self.compared = None
         assert opened.media is not None
         for folder in self.folder.glob("upload-*"):  # recordings before this one: nothing leads back to them
             if not opened.media.path.is_relative_to(folder):
@@ -290,16 +342,6 @@ class Editor:
         if isinstance(found, Opened) and not found.same_model:
             return f"The session was saved with a model that this editor does not offer: {opened.model} separates it"
         return ""
-
-    def _keep_overview(self, found: Media, overview: Spectrogram) -> None:
-        done: Task[Spectrogram] = Task(lambda task: overview)
-        done.run()
-        self._tasks["overview", found.sha256] = done
-
-    @property
-    def overview(self) -> Spectrogram | None:
-        current = self.project.media
-        return None if current is None else self._tasks["overview", current.sha256].result
 
     def keep_example(self, key: str, source: BinaryIO, name: str) -> Ask:
         """An example sound as a clue; ``key`` is `example_key`.
@@ -332,11 +374,42 @@ class Editor:
         if task is not None and task.result is not None:
             del self._tasks["stems", key]
             self._keep(key, task.result)
-        found = self._stems.get(key)
-        if found is not None and not all(path.exists() for path in found.files.values()):
+        found = self._kept(key)
+        if found is not None and key not in self.takes:
+            self.takes[key] = Take(self.project.title, self.project)
+        return found
+
+    def _kept(self, key: str | None) -> Stems | None:
+        if key is None or (found := self._stems.get(key)) is None:
+            return None
+        if not all(path.exists() for path in found.files.values()):
             del self._stems[key]  # a session folder that was saved anew, or moved
             return None
         return found
+
+    def rename(self, key: str, name: str) -> None:
+        """Gives a take another name.
+
+        Raises:
+            UserError: it is empty.
+        """
+        if not name.strip():
+            raise UserError("a separation needs a name: type one")
+        self.takes[key] = replace(self.takes[key], name=" ".join(name.split())[:80])
+
+    def go_to(self, key: str) -> None:
+        """Goes on with a take; what was before can be undone."""
+        self.history = self.history.do(self.takes[key].project)
+        self.compared = None if self.compared == key else self.compared
+
+    def compare_with(self, key: str | None) -> None:
+        """Another take to be heard beside the present one, or none."""
+        self.compared = key if key in self.takes and key != self.project.key else None
+
+    @property
+    def other(self) -> Stems | None:
+        """The stems that the present ones are compared with; None where they are not, or are gone."""
+        return self._kept(self.compared) if self.compared != self.project.key else None
 
     def separation(self, again: bool = False) -> Task[Stems] | None:
         """The work on the project as it is, started if need be; None if there is nothing to do.
@@ -362,7 +435,9 @@ class Editor:
         found = current.media
         assert found is not None
         kept = self.folder / "masks" / f"{replace(current, strength=1.0).key}.f32"
+        task.stage = "Loading the model"
         separator = self.shared.separator(current.model)
+        task.stage = "Separating"
         if current.options:
             separator = separator.with_options(dict(current.options))
         separator = separator.remembering(kept)
@@ -410,40 +485,55 @@ class Editor:
             return None
         name = ("heard", current.sha256)
         if start and (name not in self._tasks or self._tasks[name].state in (FAILED, CANCELLED)):
-            self._tasks[name] = self.shared.separations.put(
-                lambda task: listen.what_is_in(
-                    current.path, self.shared.locator(), current.seconds, task.progress
-                )
-            )
+            self._tasks[name] = self.shared.listening.put(partial(self._listen, current))
         return self._tasks.get(name)
 
-    def excerpts(self, start_s: float) -> dict[str, Task[media.Excerpt]]:
-        """The mixture and all stems from a time on, for the browser."""
+    def _listen(self, current: Media, task: Task[list[listen.Found]]) -> list[listen.Found]:
+        def progress(done: int, total: int | None) -> None:
+            task.progress(done, total)
+            while self.shared.separations.length and not task.unwanted:  # what was asked for comes first
+                time.sleep(0.1)
+
+        task.stage = "Loading the model"
+        locator = self.shared.locator()
+        task.stage = "Listening"
+        return listen.what_is_in(current.path, locator, current.seconds, progress)
+
+    def meant(self, text: str) -> str | None:
+        """What a prompt with words that the model does not know may have meant; None also while it is not loaded."""
+        separator = self.shared.loaded(self.project.model)
+        return None if separator is None else separator.model.meant(text)
+
+    def sounds(self) -> dict[str, Sound]:
+        """The mixture and all stems, to be played and drawn; of a take that is compared, as ``name|B``."""
         current = self.project.media
         if current is None:
             return {}
         tracks = {MIXTURE: (current.sha256, current.path)}
-        if self.stems is not None and self.project.key is not None:
-            for name, path in self.stems.files.items():
-                tracks[name] = (self.project.key + name, path)
-        duration_s = min(media.EXCERPT_S, current.seconds - start_s)
-        return {name: self._excerpt(*track, start_s, duration_s) for name, track in tracks.items()}
+        taken = ((self.project.key, self.stems, ""), (self.compared, self.other, BESIDE))
+        for key, stems, mark in taken:
+            for name, path in (stems.files if stems is not None else {}).items():
+                tracks[f"{name}{mark}"] = f"{key}{name}", path
+        wanted = {content for content, _ in tracks.values()}
+        for content in [one for one in self._sounds if one not in wanted]:
+            self._sounds.pop(content)[1].cancel()
+        return {name: self._sound(*track) for name, track in tracks.items()}
 
-    def _excerpt(self, content: str, path: Path, start_s: float, duration_s: float) -> Task[media.Excerpt]:
-        name = ("excerpt", content, round(start_s, 3))
-        if name not in self._tasks:
-            others = [key for key in self._tasks if key[:2] == name[:2]]
-            for old in others[:-3]:  # few stretches of each track are kept
-                task: Task[media.Excerpt] = self._tasks.pop(old)
-                if task.result is not None:
-                    task.result.path.unlink(missing_ok=True)
-            folder = self.folder / "excerpts"
-            folder.mkdir(exist_ok=True)
-            out = folder / f"{slug(content)[:70]}-{len(self._tasks)}-{os.urandom(4).hex()}.ogg"
-            self._tasks[name] = self.shared.reading.put(
-                lambda task: media.excerpt(path, out, start_s, duration_s)
-            )
-        return self._tasks[name]
+    def _sound(self, content: str, path: Path) -> Sound:
+        if content not in self._sounds:
+            sound = Sound(path, self._copy())
+            self._sounds[content] = sound, self.shared.drawing.put(sound.draw)
+        return self._sounds[content][0]
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with the recording as far as it is known by now, sentences for people."""
+        current = self.project.media
+        if current is None or current.sha256 not in self._sounds:
+            return ()
+        sound, drawing = self._sounds[current.sha256]
+        told = media.measured(current, sound).warnings
+        return (*told, media.called(drawing.problem, current.path, current.name)) if drawing.problem else told
 
     # ---- what leaves ---------------------------------------------------------------------------------
 
@@ -451,7 +541,8 @@ class Editor:
         """Writes files for download.
 
         Args:
-            what: ``mix`` (as it is heard), ``stems`` (those ``chosen``), or a session's exporter by name.
+            what: ``mix`` (as it is heard), ``video`` (the same under its pictures), ``stems`` (those ``chosen``), or a
+                session's exporter by name.
             format, depth: of the sound; for workstations it is always float32 wav.
         """
         current, stems = self.project, self.stems
@@ -460,7 +551,9 @@ class Editor:
         out = self._new_folder("export")
 
         def work(task: Task[Path]) -> Path:
-            if what == "mix":
+            if what == "video":
+                made = mixdown.write_video(found, files, current.faders, out)
+            elif what == "mix":
                 made = mixdown.write_mix(found, files, current.faders, out, format, depth)
             elif what == "stems":
                 paths = mixdown.write_stems(found, files, chosen, out, format, depth)
@@ -468,12 +561,6 @@ class Editor:
                 made = paths[0] if len(paths) == 1 else mixdown.zipped(paths, out / f"{title}-stems.zip")
             else:
                 made = mixdown.write_session(found, files, current.faders, out, what)
-            if made.stat().st_size > MOST_DOWNLOAD_BYTES:
-                size = made.stat().st_size // 10**6
-                shutil.rmtree(out, ignore_errors=True)
-                raise UserError(
-                    f"this would be a download of {size} MB: choose flac or mp3, fewer stems, or save the session"
-                )
             return made
 
         return self.shared.reading.put(work)
@@ -512,11 +599,21 @@ class Editor:
         self.name = name.strip()
         return path
 
-    def packed(self, name: str) -> Path:
-        """The session as a zip file, without stems: they are separated again when it is opened."""
-        out = self._new_folder("session")
-        folder = write_session(out / slug(name or "session"), self.saved(name), with_stems=False)
-        return pack_session(folder, folder.with_suffix(".zip"))
+    def pack(self, name: str) -> Task[Path]:
+        """The session as a zip file, without stems: they are separated again when it is opened.
+
+        Raises:
+            UserError: there is nothing to save, or no name for it.
+        """
+        saved, out = self.saved(name), self._new_folder("session")
+
+        def work(task: Task[Path]) -> Path:
+            folder = write_session(out / slug(name), saved, with_stems=False)
+            made = pack_session(folder, folder.with_suffix(".zip"))
+            shutil.rmtree(folder)
+            return made
+
+        return self.shared.reading.put(work)
 
     def sessions(self) -> dict[str, Path]:
         """Named sessions by name."""

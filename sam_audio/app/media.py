@@ -1,30 +1,21 @@
-"""Recordings on their way in, and the small parts of them that a browser gets.
-
-A file is copied into the visitor's private folder, opened by `sam_audio.io` to see what it is, and read once from
-end to end for its overview. The browser never gets a whole recording, but excerpts of at most EXCERPT_S seconds.
-"""
+"""Recordings on their way in: a file is copied into the visitor's private folder and opened to see what it is."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from sam_audio.app.project import Media
+from sam_audio.app.sounds import Sound
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.finding.media import VIDEO, kind_of
-from sam_audio.finding.spans import Spectrogram, spectrogram
-from sam_audio.io import AudioWriter, open_audio
-from sam_audio.types import Samples
+from sam_audio.io.containers import open_video
 
-EXCERPT_S = 90.0
-_COLUMNS = 900  # peaks of an excerpt: more than the widest page has pixels
-_OVERVIEW_COLUMNS = 800
-_MOST_HZ = 48_000  # of an excerpt
 _CHUNK = 1 << 20
 
 
@@ -73,22 +64,33 @@ def digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def look(path: Path, name: str) -> tuple[Media, Spectrogram]:
-    """What a file is, and its overview; reads it once, in constant memory.
+def look(path: Path, name: str, copy: Path) -> tuple[Media, Sound]:
+    """What a file is, and its sound, which is not read yet: its length may be an estimate (`Sound.is_measured`).
+
+    Args:
+        copy: where a copy may be written that can be played from anywhere.
 
     Raises:
         AudioReadError: it cannot be separated; the sentence says why.
     """
-    with open_audio(path) as reader:
-        rate, channels, subtype = reader.sample_rate, reader.channels, reader.subtype
-        layout = reader.layout
-    overview = spectrogram(path, _OVERVIEW_COLUMNS)
-    frames = round(overview.duration_s * rate)
-    picture = picture_size(path)
-    warnings = tuple(called(text, path, name) for text in overview.warnings)
-    return Media(
-        path, name, digest(path), rate, channels, frames, subtype, picture, layout, warnings
-    ), overview
+    sound = Sound(path, copy, _seconds(path))
+    found = Media(path, name, digest(path), sound.source_rate, sound.channels, 0, sound.subtype)
+    return measured(replace(found, picture=picture_size(path), layout=sound.layout), sound), sound
+
+
+def measured(media: Media, sound: Sound) -> Media:
+    """With what is known of its length and its damages by now."""
+    warnings = tuple(called(text, media.path, media.name) for text in sound.warnings)
+    return replace(media, frames=round(sound.seconds * media.sample_rate), warnings=warnings)
+
+
+def _seconds(path: Path) -> float | None:
+    """How long a container says it is."""
+    try:
+        with open_video(path) as container:
+            return None if container.duration is None else container.duration / 1e6
+    except UserError:
+        return None
 
 
 def called(text: str, path: Path, name: str) -> str:
@@ -122,54 +124,3 @@ def picture_at(path: Path, time_s: float) -> np.ndarray:
             raise
         return picture_at(path, max(0.0, time_s - 1.0))
     return np.ascontiguousarray(frame.transpose(1, 2, 0))
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """A stretch of a track for the browser.
-
-    Args:
-        path: of an ogg file, at most stereo and 48 kHz.
-        peaks: the highest magnitude of each of up to 900 equal stretches, 0..1.
-        start_s, duration_s: of the stretch.
-    """
-
-    path: Path
-    peaks: tuple[float, ...]
-    start_s: float
-    duration_s: float
-
-
-def excerpt(source: Path, out: Path, start_s: float, duration_s: float = EXCERPT_S) -> Excerpt:
-    """Writes an excerpt of a sound file; what plays is at most EXCERPT_S long."""
-    duration_s = min(duration_s, EXCERPT_S)
-    with open_audio(source, start_s=start_s, duration_s=duration_s) as reader:
-        rate = min(reader.sample_rate, _MOST_HZ)
-        channels = min(reader.channels, 2)
-        loudest: list[Samples] = []
-        writer = AudioWriter(
-            out,
-            sample_rate=rate,
-            channels=channels,
-            input_rate=reader.sample_rate,
-            format="ogg",
-            overwrite=True,
-            clip_mode="clamp",
-        )
-        with writer:
-            each = max(1, round(duration_s * reader.sample_rate / _COLUMNS))
-            for block in reader.blocks(each * 100):
-                heard = playable(block)
-                magnitudes = np.abs(heard).max(axis=0)
-                loudest.append(np.maximum.reduceat(magnitudes, np.arange(0, len(magnitudes), each)))
-                writer.write(heard)
-        seconds = writer.frames / rate
-    peaks = np.concatenate(loudest)
-    return Excerpt(out, tuple(round(float(p), 3) for p in peaks), start_s, seconds)
-
-
-def playable(block: Samples) -> Samples:
-    """At most two channels (C, n): of more, those with even numbers go left and the others right."""
-    if len(block) <= 2:
-        return block
-    return np.stack([block[0::2].mean(axis=0), block[1::2].mean(axis=0)]).astype(np.float32)

@@ -121,6 +121,13 @@ class Project:
         return distinct([request.name for request in resolve([a.prompt() for a in self.asks])], [RESIDUAL])
 
     @property
+    def title(self) -> str:
+        """What it asks for and how, in a few words."""
+        how = [] if self.strength == 1 else [f"strength {self.strength:g}"]
+        how += [f"{name.replace('_', ' ')} {value}" for name, value in self.options]
+        return " · ".join([", ".join(self.names), *how])
+
+    @property
     def files(self) -> list[str]:
         """Names of the stems' files without extension, as `render` makes them; the residual last."""
         requests = resolve([ask.prompt() for ask in self.asks])
@@ -186,6 +193,18 @@ def drop(project: Project, index: int) -> Project:
     gone = project.names[index]
     asks = project.asks[:index] + project.asks[index + 1 :]
     return replace(project, asks=asks, faders={k: v for k, v in project.faders.items() if k != gone})
+
+
+def instead(project: Project, index: int, text: str) -> Project:
+    """Asks for something else in place of a prompt's words; its clues are kept, its fader is forgotten.
+
+    Raises:
+        UserError: as `ask_for`.
+    """
+    gone, after = project.asks[index], project.asks[index + 1 :]
+    fewer = drop(replace(project, asks=project.asks[: index + 1]), index)
+    asked = ask_for(fewer, replace(gone, text=text))
+    return replace(asked, asks=(*asked.asks, *after))
 
 
 def set_strength(project: Project, strength: float) -> Project:

@@ -30,6 +30,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from sam_audio.app.controller import Settings
+from sam_audio.app.pieces import routes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,7 +61,7 @@ def serve(
 
     os.environ[SETTINGS] = json.dumps(asdict(settings))
     door = Middleware(Door, hosts=names(host, allowed), addresses=_is_everybody(host))
-    app = streamlit.App(_PAGE, middleware=[door], lifespan=life)
+    app = streamlit.App(_PAGE, routes=routes(), middleware=[door], lifespan=life)
     app.run(config={"server.address": host, "server.port": port, **_options(settings)})
 
 
@@ -79,10 +80,15 @@ def _options(settings: Settings) -> dict[str, Any]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.allowedOrigins": [],
-        "theme.base": "light",
-        "theme.primaryColor": "#0b5cad",
-        "theme.textColor": "#1b1f24",
-        "theme.linkColor": "#0b5cad",
+        # no base: light or dark, as the visitor's system is
+        "theme.light.primaryColor": "#0b5cad",
+        "theme.light.textColor": "#1b1f24",
+        "theme.light.linkColor": "#0b5cad",
+        "theme.dark.primaryColor": "#4da3f5",
+        "theme.dark.backgroundColor": "#10141a",
+        "theme.dark.secondaryBackgroundColor": "#1c222b",
+        "theme.dark.textColor": "#e8ecf1",
+        "theme.dark.linkColor": "#6db3f8",
     }
 
 
@@ -190,7 +196,6 @@ def _rules() -> dict[str, str]:
         "media-src": "'self' blob:",
         "connect-src": "'self'",
         "worker-src": "'self' blob:",
-        "frame-src": "'self'",  # the picture to click on
         "manifest-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",

@@ -1,21 +1,19 @@
-"""What the page shows, as plain data: tracks for the mixer, lanes, figures and sentences. No streamlit here."""
+"""What the page shows, as plain data: tracks for the mixer, chips and sentences. No streamlit here."""
 
 from __future__ import annotations
 
-import html
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sam_audio.app.controller import AXES, MIXTURE, Stems
+from sam_audio.app.controller import AXES, BESIDE, MIXTURE, Stems
 from sam_audio.app.listen import Found
-from sam_audio.app.media import Excerpt
 from sam_audio.app.project import Media, Project
-from sam_audio.finding.spans import Spectrogram
+from sam_audio.app.sounds import Sound
 from sam_audio.naming import RESIDUAL
 
 FORMATS = {
@@ -26,7 +24,6 @@ FORMATS = {
     "Opus": "opus",
 }
 DEPTHS = {"as the recording": None, "16 bit": "int16", "24 bit": "int24", "32 bit float": "float32"}
-_COLOURS = ((0.0, "#ffffff"), (0.35, "#c9dcf0"), (0.7, "#3f7fbf"), (1.0, "#0a2540"))
 
 
 def clock(seconds: float) -> str:
@@ -91,153 +88,104 @@ def about(media: Media) -> str:
     return f"{clock(media.seconds)} · {media.sample_rate / 1000:g} kHz · {channels}{picture}"
 
 
-def verdict(name: str, stems: Stems) -> tuple[str, bool]:
-    """What is said about a stem, and whether its sound is not in the mix."""
-    parts = []
-    absent = stems.in_mixture.get(name) is False
-    if absent:
-        parts.append("Not in the mix, as far as the judge can tell")
+def verdict(name: str, stems: Stems) -> tuple[str, str, bool]:
+    """What is said about a stem in plain words, the figures behind it, and whether its sound is not in the mix."""
+    there = stems.in_mixture.get(name)
     scores = stems.scores.get(name)
+    words, figures = [], []
+    if there is False:
+        words.append("Not in the mix, as far as the judge can tell")
+    elif there:
+        words.append("In the mix")
     if scores:
-        parts.append("Judge: " + ", ".join(f"{axis} {scores[axis]:.1f}" for axis in AXES) + " of 5")
+        if there is not False:
+            words += [_word(scores["precision"], *_CLEAN), _word(scores["recall"], *_WHOLE)]
+        figures.append("Judge: " + ", ".join(f"{axis} {scores[axis]:.1f}" for axis in AXES) + " of 5")
     if name in stems.level_db:
         level = stems.level_db[name]
-        parts.append("silent" if level <= -120 else f"{level:.1f} dB against the original")
-    return " · ".join(parts), absent
+        figures.append("silent" if level <= -120 else f"{level:.1f} dB against the original")
+    if not words and figures:  # nobody has judged it
+        words = [figures.pop()]
+    return " · ".join(words), " · ".join(figures), there is False
 
 
-def tracks(
-    project: Project,
-    stems: Stems | None,
-    excerpts: Mapping[str, Excerpt | None],
-    url: Any,
-) -> list[dict[str, Any]]:
-    """The rows of the mixer: the recording first, then the stems, the residual last.
+def _word(score: float, good: str, fair: str, poor: str) -> str:
+    """For a score of the judge, 1 to 5."""
+    return good if score >= 4 else fair if score >= 3 else poor
 
-    Args:
-        excerpts: by track; None while one is being made.
-        url: from the path of an excerpt to where a browser finds it.
-    """
+
+_CLEAN = "clean", "traces of other sounds", "much of other sounds"
+_WHOLE = "whole", "parts missing", "much is missing"
+
+
+def tracks(project: Project, stems: Stems | None, sounds: Mapping[str, Sound]) -> list[dict[str, Any]]:
+    """The rows of the mixer: the recording first, then the stems, the residual last, then those of the other take."""
     rows = []
-    for name, excerpt in excerpts.items():
+    for track, sound in sounds.items():
+        name = track.removesuffix(BESIDE)
         kind = {MIXTURE: "mixture", RESIDUAL: "residual"}.get(name, "stem")
         label = {MIXTURE: "Original", RESIDUAL: "Everything else"}.get(name, name)
-        said, absent = verdict(name, stems) if stems is not None and kind != "mixture" else ("", False)
+        own = stems is not None and kind != "mixture" and track == name
+        says, figures, absent = verdict(name, stems) if own and stems is not None else ("", "", False)
         rows.append(
             {
-                "name": name,
+                "name": track,
+                "beside": name if track != name else None,
                 "label": label,
                 "kind": kind,
-                "url": None if excerpt is None else url(excerpt.path, name),
-                "peaks": [] if excerpt is None else list(excerpt.peaks),
+                "address": f"sounds/{sound.token}",
+                "rate": sound.rate,
                 "fader": vars(project.fader(name)),
-                "verdict": said,
+                "says": says,
+                "figures": figures,
                 "absent": absent,
             }
         )
     return rows
 
 
-def lane(heard: Found, seconds: float) -> str:
-    """When a sound happens, as a strip of HTML with a description for those who do not see it."""
-    spans = "; ".join(f"{clock(a)} to {clock(b)}" for a, b in heard.spans[:12])
-    pieces = "".join(
-        f'<i style="position:absolute;top:0;bottom:0;border-radius:3px;background:#0b5cad;'
-        f'left:{100 * a / seconds:.2f}%;width:{max(100 * (b - a) / seconds, 0.4):.2f}%"></i>'
-        for a, b in heard.spans
-    )
-    text = html.escape(f"{heard.name}: {spans}")
-    return (
-        f'<div class="lane" role="img" aria-label="{text}" title="{text}" style="position:relative;height:26px;'
-        f'background:#e6eaef;border-radius:4px;overflow:hidden">{pieces}</div>'
-    )
+def film(media: Media, sounds: Mapping[str, Sound], mark: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The picture beside the tracks; None without one."""
+    if media.picture is None:
+        return None
+    width, height = media.picture
+    shown = None if mark is None else {"value": mark["value"], "numbers": list(mark["numbers"])}
+    return {"address": f"sounds/{sounds[MIXTURE].token}", "width": width, "height": height, "mark": shown}
 
 
-def spectrogram(sound: Spectrogram, selection: Sequence[float] | None) -> Any:
-    """A figure of a whole recording that can be zoomed into."""
-    import plotly.graph_objects as go
-
-    level = np.clip((sound.level_db + 80) * 3.1, 0, 255).astype(np.uint8)
-    centres = np.sqrt(np.maximum(sound.edges_hz[:-1], 1) * sound.edges_hz[1:])
-    times = np.round((np.arange(level.shape[1]) + 0.5) * sound.column_s, 3)
-    figure = go.Figure(
-        go.Heatmap(
-            z=level,
-            x=times,
-            y=np.round(centres),
-            colorscale=[list(pair) for pair in _COLOURS],
-            showscale=False,
-            hovertemplate="%{x:.2f} s, %{y:.0f} Hz<extra></extra>",
-        )
-    )
-    if selection is not None:
-        figure.add_vrect(*selection, fillcolor="#f0a500", opacity=0.25, line_width=0)
-    figure.update_yaxes(
-        type="log",
-        title="Hz",
-        tickvals=[100, 300, 1000, 3000, 10000],
-        ticktext=["100", "300", "1k", "3k", "10k"],
-    )
-    figure.update_xaxes(title="seconds", range=[0, sound.duration_s])
-    figure.update_layout(
-        height=260, margin={"l": 56, "r": 8, "t": 8, "b": 44}, dragmode="zoom", font={"color": "#1b1f24"}
-    )
-    return figure
+def chip(heard: Found, seconds: float, taken: bool) -> dict[str, Any]:
+    """A sound that was heard, to be asked for with one click."""
+    spans = "; ".join(f"{clock(a)} to {clock(b)}" for a, b in heard.spans[:8])
+    more = "" if len(heard.spans) <= 8 else " and more"
+    share = min(round(100 * heard.seconds / max(seconds, 0.01)), 100)
+    return {
+        "name": heard.name,
+        "taken": taken,
+        "share": f"{max(share, 1)} % of the time" if share < 95 else "all through",
+        "about": f"{heard.name}: {spans}{more}. The model is {100 * heard.score:.0f} % sure.",
+    }
 
 
-def marked(picture: np.ndarray, mark: Mapping[str, Any] | None) -> np.ndarray:
-    """A picture (H, W, 3) with what was marked drawn onto it."""
-    from PIL import Image, ImageDraw
-
-    image = Image.fromarray(picture)
-    if mark is not None:
-        draw = ImageDraw.Draw(image)
-        numbers = mark["numbers"]
-        wide = max(2, image.width // 200)
-        if len(numbers) == 2:
-            x, y = numbers
-            reach = max(6, image.width // 30)
-            for colour, width in (("white", 3 * wide), ("#c0272d", wide)):
-                draw.line([x - reach, y, x + reach, y], fill=colour, width=width)
-                draw.line([x, y - reach, x, y + reach], fill=colour, width=width)
-        else:
-            x, y, w, h = numbers
-            draw.rectangle([x, y, x + w, y + h], outline="white", width=3 * wide)
-            draw.rectangle([x, y, x + w, y + h], outline="#c0272d", width=wide)
-    return np.asarray(image)
-
-
-def mark_of(value: Mapping[str, float] | None, size: tuple[int, int], time_s: float) -> dict[str, Any] | None:
-    """What was clicked or drawn on a shown picture, in pixels of the video.
+def mark_of(said: Any, size: tuple[int, int], seconds: float) -> dict[str, Any] | None:
+    """What was clicked or framed in the picture, as the mixer says it.
 
     Args:
-        value: of streamlit-image-coordinates: a point x, y or two corners, and the size as shown.
+        said: ``numbers``, x, y and for a box w, h in pixels of the video, and ``at``, the time of the picture.
         size: of the video, (width, height).
-        time_s: of the picture.
+        seconds: how long it is.
     """
-    if not value or not value.get("width"):
+    try:
+        x, y, *box = (int(n) for n in said["numbers"])
+        time_s = round(min(max(float(said["at"]), 0.0), seconds), 2)
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
-    scale_x, scale_y = size[0] / value["width"], size[1] / value["height"]
-
-    def inside(x: float, y: float) -> tuple[int, int]:
-        return (
-            int(min(max(x * scale_x, 0), size[0] - 1)),
-            int(min(max(y * scale_y, 0), size[1] - 1)),
-        )
-
-    if "x1" not in value:
-        numbers: tuple[int, ...] = inside(value["x"], value["y"])
-    else:
-        (x1, y1), (x2, y2) = inside(value["x1"], value["y1"]), inside(value["x2"], value["y2"])
-        x, y, w, h = min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)
-        numbers = (x, y, w, h) if w >= 4 and h >= 4 else (x1, y1)
-    return marking(numbers, time_s)
-
-
-def marking(numbers: Sequence[int], time_s: float) -> dict[str, Any]:
-    """A point (x, y) or box (x, y, w, h) at a time, as a clue."""
+    if len(box) not in (0, 2) or math.isnan(time_s):
+        return None
+    x, y = min(max(x, 0), size[0] - 1), min(max(y, 0), size[1] - 1)
+    box = [max(1, min(length, end - start)) for length, end, start in zip(box, size, (x, y), strict=False)]
+    numbers = (x, y, *box)
     clue = ",".join(map(str, numbers)) + f"@{time_s:g}"
-    return {"key": "point" if len(numbers) == 2 else "region", "value": clue, "numbers": tuple(numbers)}
+    return {"key": "region" if box else "point", "value": clue, "numbers": numbers}
 
 
 def icon() -> Any:
@@ -248,17 +196,3 @@ def icon() -> Any:
     for n, tall in enumerate((8, 20, 30, 16, 10)):
         picture[16 - tall // 2 : 16 + tall // 2, 2 + 6 * n : 6 + 6 * n] = (11, 92, 173, 255)
     return Image.fromarray(picture)
-
-
-def mime(path: Path) -> str:
-    """Of a download."""
-    known = {
-        ".wav": "audio/wav",
-        ".flac": "audio/flac",
-        ".mp3": "audio/mpeg",
-        ".ogg": "audio/ogg",
-        ".opus": "audio/ogg",
-        ".zip": "application/zip",
-        ".mp4": "audio/mp4",
-    }
-    return known.get(path.suffix, "application/octet-stream")

@@ -23,6 +23,7 @@ class Task(Generic[T]):
 
     Attributes:
         share: of the work that is done, 0..1.
+        stage: what it does now, for people; empty where it does one thing only.
         result: when DONE.
         problem: one sentence, when FAILED.
     """
@@ -31,8 +32,9 @@ class Task(Generic[T]):
         self._work = work
         self._unwanted = threading.Event()
         self._over = threading.Event()
+        self._lock = threading.Lock()
         self.state = WAITING
-        self.share = 0.0
+        self.share, self.stage = 0.0, ""
         self.result: T | None = None
         self.problem = ""
 
@@ -41,8 +43,15 @@ class Task(Generic[T]):
         return self._over.is_set()
 
     def cancel(self) -> None:
-        """Ends it at its next step; nothing it was writing is left."""
+        """Ends it: at once while it waits, else at its next step; nothing it was writing is left."""
         self._unwanted.set()
+        with self._lock:
+            if self.state == WAITING:
+                self._end(CANCELLED)
+
+    @property
+    def unwanted(self) -> bool:
+        return self._unwanted.is_set()
 
     def progress(self, done: int, total: int | None) -> None:
         """For the work itself: says how far it is, and ends it if it was cancelled."""
@@ -57,24 +66,27 @@ class Task(Generic[T]):
 
     def run(self) -> None:
         """Does it, on the thread of the caller."""
-        try:
-            self.progress(0, None)
+        with self._lock:
+            if self.over:
+                return
             self.state = RUNNING
+        try:
             self.result = self._work(self)
-            self.state = DONE
+            self._end(DONE)
         except Cancelled:
-            self.state = CANCELLED
+            self._end(CANCELLED)
         except UserError as error:
-            self.problem, self.state = str(error), FAILED
+            self._end(FAILED, str(error))
         except MemoryError:
-            self.problem, self.state = "there is not enough memory for this: close other work first", FAILED
+            self._end(FAILED, "there is not enough memory for this: close other work first")
         except Exception as error:  # the page must not wait for ever; the log says what happened
             traceback.print_exc()
-            self.problem = f"something went wrong inside ({type(error).__name__}): try again"
-            self.state = FAILED
-        finally:
-            self._work = _nothing  # lets go of what it held
-            self._over.set()
+            self._end(FAILED, f"something went wrong inside ({type(error).__name__}): try again")
+
+    def _end(self, state: str, problem: str = "") -> None:
+        self.problem, self.state = problem, state
+        self._work = _nothing  # lets go of what it held
+        self._over.set()
 
 
 def _nothing(task: Any) -> Any:

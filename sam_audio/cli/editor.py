@@ -58,7 +58,7 @@ def editor(
     from sam_audio.errors import MissingExtraError, UserError
     from sam_audio.options import size_bytes
 
-    if find_spec("streamlit") is None or find_spec("streamlit_image_coordinates") is None:
+    if find_spec("streamlit") is None:
         raise MissingExtraError("the editor needs streamlit, which is not installed", "app")
     from sam_audio.app.controller import Settings
     from sam_audio.app.server import is_loopback, serve

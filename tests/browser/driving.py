@@ -10,12 +10,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from tiny_video import RATE, write_video
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PICTURES = (
     ROOT / "docs" / "editor" if os.environ.get("SAM_AUDIO_PICTURES") else None
 )  # else nothing is written
@@ -27,7 +28,7 @@ def upload(page, path) -> None:
     page.locator("input[type=file]").first.set_input_files(path)
 
 
-def until(page, what: str, arg=None, within_s: float = 180.0) -> None:
+def until(page, what: str, arg=None, within_s: float = 60.0) -> None:
     """Waits for a JavaScript function to say yes (Playwright's own way to wait is against the page's policy)."""
     end_s = time.monotonic() + within_s
     while not page.evaluate(what, arg):
@@ -38,18 +39,30 @@ def until(page, what: str, arg=None, within_s: float = 180.0) -> None:
 def load(page, path: Path) -> None:
     upload(page, path)
     page.get_by_role("heading", name=path.name).wait_for()
-    until(page, f"() => {FIND}?.tracks.get('mixture')?.url")
+    track(page, "mixture")
 
 
 def ask(page, text: str) -> None:
     page.get_by_label("What do you want to hear?").fill(text)
-    page.get_by_role("button", name="Separate", exact=True).click()
+    page.get_by_label("What do you want to hear?").press("Enter")
 
 
 def track(page, name: str) -> None:
-    """Waits for a stem that can be played."""
-    until(page, f"(name) => {FIND}?.tracks.get(name)?.url", name)
+    """Waits for a track that is drawn."""
+    until(page, f"(name) => {FIND}?.tracks.get(name)?.pieces.share === 1", name)
     settle(page)
+
+
+def accessible(page) -> None:
+    """axe finds nothing serious: labels, contrast, roles."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response["violations"]
+    serious = [
+        (one["id"], [(node["html"][:160], node["failureSummary"][:200]) for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert not serious
 
 
 class Traffic:
@@ -79,13 +92,13 @@ class Traffic:
 def visit(context, url: str):
     """A page of the editor in a browser, watched from its first word on."""
     page = context.new_page()
-    page.set_default_timeout(180_000)
+    page.set_default_timeout(60_000)
     page.traffic = Traffic(page)
     page.goto(url)
     return page
 
 
-def settle(page, quiet_s: float = 0.4, within_s: float = 180.0) -> None:
+def settle(page, quiet_s: float = 0.4, within_s: float = 60.0) -> None:
     """Waits until the server has answered the last thing that the page said, and nothing is said any more."""
     end_s = time.monotonic() + within_s
     idle = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
@@ -102,18 +115,18 @@ def state(page, what: str):
     return page.evaluate(f"() => {{ const mixer = {FIND}; return {what}; }}")
 
 
-def level(page, over_s: float = 0.4) -> float:
-    """How loud the mixer plays: the highest of a few looks."""
-    levels = []
-    for _ in range(8):
-        page.wait_for_timeout(1000 * over_s / 8)
-        levels.append(state(page, "mixer.level()"))
-    return max(levels)
+def heard(page, what: str) -> None:
+    """Waits until the mixer plays as loud as a condition on ``level`` says, a root mean square."""
+    until(page, f"() => {{ const level = {FIND}.level(); return {what}; }}", within_s=20)
 
 
-def download(page, button) -> bytes:
+def download(page) -> bytes:
+    """What the page's link gives."""
+    ready = page.get_by_role("link", name=re.compile("^Download .*MB"))
+    ready.wait_for()
+    settle(page)
     with page.expect_download() as waiting:
-        button.click()
+        ready.click()
     return Path(waiting.value.path()).read_bytes()
 
 
@@ -125,10 +138,7 @@ def export(page, what: str, samples: str = "32 bit float") -> bytes:
     page.get_by_role("option", name=samples).click()
     settle(page)
     page.get_by_role("button", name="Prepare the download").click()
-    ready = page.get_by_role("button", name=re.compile("^Download .*MB"))
-    ready.wait_for()
-    settle(page)
-    return download(page, ready)
+    return download(page)
 
 
 def sounds(data: bytes) -> dict[str, np.ndarray]:
@@ -147,18 +157,22 @@ def picture(page, name: str, at: str | None = None) -> None:
     if PICTURES is None:
         return
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for suffix, size in (("wide", WIDE), ("narrow", NARROW)):
-        page.set_viewport_size(size)
-        settle(page)
-        if at is not None:
-            page.locator(at).first.evaluate("(one) => one.scrollIntoView({block: 'start'})")
-        page.wait_for_timeout(400)
-        page.screenshot(path=PICTURES / f"{name}-{suffix}.png", full_page=False)
+    for scheme in ("light", "dark"):
+        for suffix, size in (("wide", WIDE), ("narrow", NARROW)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            settle(page)
+            if at is not None:
+                page.locator(at).first.evaluate("(one) => one.scrollIntoView({block: 'start'})")
+            page.wait_for_timeout(800)
+            path = PICTURES / f"{name}-{suffix}{'-dark' if scheme == 'dark' else ''}.jpg"
+            page.screenshot(path=path, type="jpeg", quality=72)
+    page.emulate_media(color_scheme="light")
     page.set_viewport_size(WIDE)
     settle(page)
 
 
-def video(path: Path, seconds: int = 2, fps: int = 4, size=(320, 192)) -> Path:
+def video(path: Path, seconds: int = 2, fps: int = 4, size=(320, 192), codec: str = "mpeg4") -> Path:
     """A red square that moves over blue noise; it hums while another tone whistles."""
     rng = np.random.default_rng(0)
     frames = []
@@ -169,4 +183,4 @@ def video(path: Path, seconds: int = 2, fps: int = 4, size=(320, 192)) -> Path:
         frames.append(frame)
     t = np.arange(seconds * RATE) / RATE
     wave = 0.1 * np.sin(2 * np.pi * 220 * t) + 0.05 * np.sin(2 * np.pi * 3000 * t) * (t % 1 < 0.5)
-    return write_video(path, frames, fps, wave)
+    return write_video(path, frames, fps, wave, codec)

@@ -1,10 +1,12 @@
-"""The mixer as a component: sends tracks, hears of faders, the selection, and tracks to remove."""
+"""The mixer as a component: sends tracks, hears of faders, the selection, marks, and tracks to remove."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
+
+PARTS = ("base.js", "pieces.js", "player.js", "paint.js", "track.js", "picture.js", "mixer.js")
 
 
 def component() -> Callable[..., Any]:
@@ -15,6 +17,6 @@ def component() -> Callable[..., Any]:
     return st.components.v2.component(
         "sam_audio.mixer",
         html='<div id="mixer"></div>',
-        js=here.joinpath("mixer.js").read_text(encoding="utf-8"),
+        js="\n".join(here.joinpath(part).read_text(encoding="utf-8") for part in PARTS),
         css=here.joinpath("mixer.css").read_text(encoding="utf-8"),
     )

@@ -1,121 +1,126 @@
 // The mixer: one time line, one transport, all tracks in step.
 //
-// Python sends the tracks (an excerpt of each as a sound file, its peaks, its fader); this plays them together and
-// reports faders and the selected stretch back. Sources of all tracks are started at one time of one AudioContext, so
-// they cannot drift. The last word on faders is Python's (undo), except while a change is still on its way there:
-// `seq` counts the changes, and data that has not seen the latest one does not move the faders.
+// Python sends the tracks (the address of each sound, its fader, what is said about it); this plays them and reports
+// faders, the selected stretch and marks back. The last word on faders is Python's (undo), except while a change is
+// still on its way there: `seq` counts the changes, and data that has not seen the latest one does not move the faders.
 
-const players = new WeakMap();
+const mixers = new WeakMap();
 
 export default function (component) {
   const { parentElement, data, setStateValue, setTriggerValue } = component;
-  let player = players.get(parentElement);
-  if (!player) {
-    player = new Mixer(parentElement);
-    players.set(parentElement, player);
+  let mixer = mixers.get(parentElement);
+  if (!mixer) {
+    mixer = new Mixer(parentElement);
+    mixers.set(parentElement, mixer);
   }
-  player.send = (state) => setStateValue("state", state);
-  player.remove = (name) => setTriggerValue("remove", name);
-  player.update(data);
+  mixer.send = (state) => setStateValue("state", state);
+  mixer.remove = (name) => setTriggerValue("remove", name);
+  mixer.mark = (mark) => setTriggerValue("mark", mark);
+  mixer.update(data);
   const host = parentElement.host || parentElement;
-  return () => setTimeout(() => host.isConnected || (player.close(), players.delete(parentElement)), 0);
+  return () => setTimeout(() => host.isConnected || (mixer.close(), mixers.delete(parentElement)), 0);
 }
 
-const COLOURS = ["#475569", "#0b5cad", "#b3400e", "#1d7a3e", "#8a2be2", "#a3195b", "#0e7490", "#7a5c00"];
-const AHEAD_S = 0.05; // all sources are told to start this far in the future
-const STEP_S = 1;
-
-const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
-const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
-const linear = (db) => (db <= -60 ? 0 : 10 ** (db / 20));
-
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "text") made.textContent = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
+const STEP_S = 0.25, SHORTEST_VIEW_S = 0.25;
+const KEYS = [
+  ["Space", "play and pause, wherever no text is typed"], ["← →", "move by a quarter of a second, with Shift: select"],
+  ["Home End", "to the beginning, to the end"], ["[ ]", "begin and end the selection here"], ["L", "loop"],
+  ["B", "other take, where two are compared"], ["+ −", "zoom"], ["Esc", "clear the selection"], ["?", "this list"],
+  ["Ctrl + wheel", "zoom, on a track; on the ruler the wheel alone"], ["Shift + wheel", "scroll"],
+];
 
 class Mixer {
   constructor(parent) {
     this.seq = 0;
     this.tracks = new Map(); // name -> Track
-    this.at = 0; // seconds of the excerpt
-    this.selection = null; // [start, end] in seconds of the excerpt
-    this.view = [0, 1];
-    this.original = false;
+    this.selection = null; // [start, end] in seconds
+    this.view = [0, 1]; // seconds that are seen
+    this.hear = "mix"; // or original, or beside: the take that is compared
     this.loop = false;
-    this.starts = []; // context times at which the sources were last started, for tests
+    this.follow = true;
+    this.player = new Player(() => this.tracks.values(), () => this.end());
     this.root = element("section", { class: "mixer", "aria-label": "Mixer" });
     parent.querySelector?.("#mixer")?.replaceWith(this.root) ?? parent.append(this.root);
-    (parent.host || parent).mixer = this; // for tests
+    this.host = parent.host || parent;
+    this.host.mixer = this; // for tests
     this.build();
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.lanes);
+    this.pressed = (event) => this.key(event);
+    this.touched = () => { this.byPointer = true; };
+    document.addEventListener("keydown", this.pressed, true);
+    document.addEventListener("pointerdown", this.touched, true);
+    this.scheme = matchMedia("(prefers-color-scheme: dark)");
+    this.scheme.addEventListener("change", () => setTimeout(() => this.update(this.data), 300));
   }
 
   build() {
-    const button = (label, text, click, pressed) => {
-      const made = element("button", { type: "button", "aria-label": label, title: label, text, onclick: click });
-      if (pressed !== undefined) made.setAttribute("aria-pressed", pressed);
-      return made;
-    };
     this.play = button("Play", "▶ Play", () => this.toggle());
     this.play.classList.add("play");
     this.rewind = button("Back to the start", "|◂", () => this.seek(this.selection ? this.selection[0] : 0));
     this.looper = button("Loop", "⟳ Loop", () => this.setLoop(!this.loop), false);
-    this.listenMix = button("Hear the mix", "Mix", () => this.compare(false), true);
-    this.listenOriginal = button("Hear the original", "Original", () => this.compare(true), false);
+    this.follower = button("Follow the playing position", "⇥ Follow", () => { this.follow = !this.follow; this.show(); }, true);
+    this.choices = { mix: button("Hear the mix", "Mix", () => this.compare("mix"), true),
+      beside: button("Hear the other take", "B", () => this.compare("beside"), false),
+      original: button("Hear the original", "Original", () => this.compare("original"), false) };
     this.time = element("span", { class: "time" });
     this.chosen = element("span", { class: "chosen", role: "status" });
     this.clear = button("Clear the selection", "✕", () => this.select(null, true));
-    const zoom = element("span", { class: "group", role: "group", "aria-label": "Zoom" },
-      button("Zoom out", "−", () => this.zoom(2)), button("Zoom in", "+", () => this.zoom(0.5)));
-    const ab = element("span", { class: "group", role: "group", "aria-label": "Compare" },
-      this.listenMix, this.listenOriginal);
+    const group = (label, ...buttons) => element("span", { class: "group", role: "group", "aria-label": label }, ...buttons);
+    this.helper = button("Shortcuts", "?", () => this.showKeys(this.keys.hidden), false);
+    this.helper.classList.add("helper");
     this.bar = element("div", { class: "bar", role: "toolbar", "aria-label": "Transport" },
-      this.play, this.rewind, this.looper, ab, zoom, this.time, this.chosen, this.clear);
-    this.lanes = element("div", { class: "lanes" });
-    this.help = element("p", { class: "help", id: "help", text:
-      "Drag over a waveform to select a stretch. Keys: Space plays, ← → move, Shift+← → select, [ and ] set " +
-      "the ends, Esc clears, + and − zoom." });
-    this.root.append(this.bar, this.lanes, this.help);
-    this.root.addEventListener("keydown", (event) => this.key(event));
+      this.play, this.rewind, this.looper, group("Compare", ...Object.values(this.choices)),
+      group("Zoom", button("Zoom out", "−", () => this.zoom(2)), button("Zoom in", "+", () => this.zoom(0.5)), button("Show everything", "↔", () => this.look(0, this.duration))),
+      this.follower, this.helper, this.time, this.chosen, this.clear);
+    this.keys = element("dl", { class: "keys", hidden: "" }, ...KEYS.flatMap(([keys, does]) => [element("dt", { text: keys }), element("dd", { text: does })]));
+    this.map = element("canvas", { class: "map", "aria-hidden": true, onpointerdown: (e) => this.dragMap(e) });
+    this.ruler = element("canvas", { class: "ruler", "aria-hidden": true, onpointerdown: (e) => this.drag(e, this.ruler) });
+    this.rows = element("div", { class: "rows" });
+    this.lanes = element("div", { class: "lanes" }, element("div", { class: "over-lanes" }, this.map, this.ruler), this.rows);
+    this.picture = new Picture(this);
+    this.root.append(this.bar, this.keys, element("div", { class: "stage" }, this.lanes, this.picture.root));
+    this.lanes.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
   // ---- what Python says -------------------------------------------------------------------------------
 
   update(data) {
-    if (data.token !== this.token) { // another recording or another stretch of it
-      this.pause();
+    if (!data) return;
+    if (data.token !== this.token) { // another recording
+      this.player.stop();
+      this.player.at = 0;
       this.token = data.token;
-      this.at = 0;
       this.selection = null;
-      this.view = [0, data.duration_s];
+      this.follow = true;
+      this.hear = "mix";
+      this.view = [0, data.seconds];
+      this.measured = undefined;
     }
     this.data = data;
-    this.duration = data.duration_s;
+    this.colours = getComputedStyle(this.host).colorScheme.includes("dark") ? DARK : LIGHT;
     const names = data.tracks.map((track) => track.name);
     const changed = names.join("\n") !== [...this.tracks.keys()].join("\n");
     for (const [name, track] of this.tracks) if (!names.includes(name)) { track.discard(); this.tracks.delete(name); }
+    const current = data.seq >= this.seq;
     const ordered = new Map();
-    data.tracks.forEach((given, index) => {
+    let replaced = changed;
+    for (const given of data.tracks) {
       const track = this.tracks.get(given.name) || new Track(this, given);
-      track.update(given, COLOURS[given.kind === "stem" ? 1 + ((index - 1) % 7) : 0], data.seq >= this.seq);
+      replaced ||= track.address !== given.address;
+      track.update(given, current);
       ordered.set(given.name, track);
-    });
-    if (data.seq >= this.seq) {
-      const chosen = data.selection && data.selection.map((s) => clamp(s - data.start_s, 0, data.duration_s));
-      this.selection = chosen && chosen[1] > chosen[0] ? chosen : null;
     }
     this.tracks = ordered;
-    if (changed) this.lanes.replaceChildren(...[...ordered.values()].map((track) => track.row));
+    this.stems = [...ordered.values()].filter((track) => track.kind === "stem" && !track.beside);
+    if (current) this.selection = data.selection && data.selection[1] > data.selection[0] ? data.selection : null;
+    if (changed) this.rows.replaceChildren(...[...ordered.values()].filter((track) => !track.beside).map((track) => track.row));
+    if (this.hear === "beside" && !data.other) this.hear = "mix";
     this.seq = Math.max(this.seq, data.seq);
+    this.root.classList.toggle("filmed", Boolean(data.film));
+    this.picture.update(data.film);
     this.apply();
+    if (replaced) this.again();
     this.show();
     this.draw();
   }
@@ -123,106 +128,95 @@ class Mixer {
   report() { // what Python ought to know
     this.seq += 1;
     const faders = {};
-    for (const track of this.tracks.values()) if (!track.isMixture) faders[track.name] = { ...track.fader };
-    const selection = this.selection && this.selection.map((s) => Math.round((s + this.data.start_s) * 1000) / 1000);
-    this.send({ seq: this.seq, token: this.token, faders, selection });
+    for (const track of this.tracks.values()) if (!track.isMixture && !track.beside) faders[track.name] = { ...track.fader };
+    this.send({ seq: this.seq, token: this.token, faders, selection: this.selection && this.selection.map((s) => Math.round(s * 1000) / 1000) });
   }
+
+  get duration() { return this.tracks.get("mixture")?.pieces.seconds ?? this.data.seconds; }
+  get loudest() { return this.tracks.get("mixture")?.pieces.loudest() ?? 1; }
 
   // ---- sound ------------------------------------------------------------------------------------------
 
-  audio() {
-    if (!this.context) {
-      this.context = new AudioContext();
-      this.mix = new GainNode(this.context);
-      this.meter = new AnalyserNode(this.context, { fftSize: 2048 });
-      this.mix.connect(this.meter);
-      this.meter.connect(this.context.destination);
-    }
-    return this.context;
-  }
+  get playing() { return this.player.playing; }
 
-  get playing() { return this.started !== undefined; }
-
-  async toggle() {
-    if (this.playing) return this.pause();
-    const context = this.audio();
-    await context.resume();
-    await Promise.all([...this.tracks.values()].map((track) => track.load()));
-    this.start();
-  }
+  toggle() { if (this.playing) this.halt(); else this.start(); }
 
   range() { return this.selection && this.loop ? this.selection : [0, this.duration]; }
 
-  start() {
+  start(at = this.player.at) {
     const [low, high] = this.range();
-    if (this.at >= high - 0.01 || this.at < low) this.at = low;
-    const when = this.context.currentTime + AHEAD_S;
-    this.starts = [];
-    for (const track of this.tracks.values()) if (track.start(when, this.at)) this.starts.push(when);
-    this.started = when - this.at;
+    this.player.open(this.tracks.get("mixture").pieces.rate);
     this.apply();
+    this.player.start(at >= high - 0.01 || at < low ? low : at, [low, high], this.loop);
     this.show();
     this.tick();
   }
 
-  pause() {
-    if (!this.playing) return;
-    this.at = this.position();
-    this.started = undefined;
-    for (const track of this.tracks.values()) track.stop();
+  halt() {
+    this.player.stop();
     cancelAnimationFrame(this.frame);
     this.show();
-    this.draw();
+    this.cursor();
+    this.picture.step();
   }
 
-  again() { if (this.playing) { this.pause(); this.start(); } }
+  end() { this.halt(); this.player.at = 0; this.show(); this.cursor(); }
 
-  position() {
-    if (!this.playing) return this.at;
-    const passed = Math.max(this.context.currentTime - this.started, 0);
-    const [low, high] = this.range();
-    return this.loop && passed > high ? low + ((passed - low) % (high - low)) : Math.min(passed, this.duration);
-  }
+  again() { if (this.playing) { this.player.stop(); cancelAnimationFrame(this.frame); this.start(); } }
+
+  position() { return this.player.position(); }
+  level() { return this.player.level(); }
+  get starts() { return this.player.starts; }
 
   tick() {
     if (!this.playing) return;
-    if (!this.loop && this.position() >= this.duration) { this.pause(); this.at = 0; this.show(); return; }
-    this.show();
+    this.showTime();
+    if (this.follow) this.turnPage();
     this.cursor();
+    this.picture.step();
     this.frame = requestAnimationFrame(() => this.tick());
   }
 
-  apply() { // faders to the sound
-    const stems = [...this.tracks.values()].filter((track) => !track.isMixture);
-    const solo = stems.some((track) => track.fader.solo);
-    for (const track of this.tracks.values()) {
-      const heard = track.isMixture
-        ? this.original || !stems.length
-        : !this.original && !track.fader.mute && (track.fader.solo || !solo);
-      track.set(heard ? linear(track.fader.gain_db) : 0, track.fader.pan);
-    }
+  turnPage() {
+    const [low, high] = this.view, at = this.position();
+    if (at < low || at > high) this.look(at, at + high - low, true);
   }
 
-  level() { // root mean square of what is heard now, for tests
-    const values = new Float32Array(this.meter.fftSize);
-    this.meter.getFloatTimeDomainData(values);
-    return Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
+  apply() { // faders to the sound; tracks of the other take follow those of their name
+    const mine = [...this.tracks.values()].filter((track) => !track.isMixture && !track.beside);
+    const solo = mine.some((track) => track.fader.solo);
+    for (const track of this.tracks.values()) {
+      const { fader } = track.beside ? this.tracks.get(track.beside) ?? track : track;
+      const sounds = !fader.mute && (fader.solo || !solo);
+      track.heard = track.isMixture ? !mine.length || this.hear === "original" || !solo : sounds;
+      const on = track.isMixture ? this.hear === "original" || !mine.length : sounds && this.hear === (track.beside ? "beside" : "mix");
+      track.set(on ? linear(fader.gain_db) : 0, fader.pan);
+    }
   }
 
   // ---- what people do ---------------------------------------------------------------------------------
 
   seek(s) {
     const playing = this.playing;
-    this.pause();
-    this.at = clamp(s, 0, this.duration);
-    if (playing) this.start();
+    this.player.stop();
+    this.player.at = clamp(s, 0, this.duration);
+    if (playing) { cancelAnimationFrame(this.frame); this.start(); }
+    else if (this.follow) this.turnPage();
     this.show();
-    this.draw();
+    this.cursor();
+    this.picture.step();
   }
 
-  setLoop(loop) { const at = this.position(); this.loop = loop; if (!this.playing) this.at = at; this.again(); this.show(); }
+  setLoop(loop) { this.loop = loop; this.again(); this.show(); }
 
-  compare(original) { this.original = original; this.apply(); this.show(); }
+  loopSpan(span) {
+    this.select(span, true);
+    this.loop = true;
+    this.seek(span[0]);
+    if (!this.playing) this.start();
+  }
+
+  compare(hear) { this.hear = hear; this.apply(); this.show(); this.draw(); }
 
   select(stretch, done) {
     this.selection = stretch && stretch[1] - stretch[0] >= 0.02 ? stretch : null;
@@ -231,54 +225,85 @@ class Mixer {
     if (done) { this.report(); if (this.loop) this.again(); }
   }
 
-  zoom(factor) {
-    const width = clamp((this.view[1] - this.view[0]) * factor, Math.min(0.5, this.duration), this.duration);
-    const middle = this.selection ? (this.selection[0] + this.selection[1]) / 2 : this.position();
-    const start = clamp(middle - width / 2, 0, this.duration - width);
+  look(low, high, following) {
+    const width = clamp(high - low, Math.min(SHORTEST_VIEW_S, this.duration), this.duration);
+    const start = clamp(low, 0, this.duration - width);
     this.view = [start, start + width];
-    this.draw();
+    if (!following && this.playing) this.follow = this.position() >= start && this.position() <= start + width;
+    this.show();
+    this.redraw();
+  }
+
+  zoom(factor, around) {
+    const [low, high] = this.view, at = this.position();
+    const seen = at >= low && at <= high ? at : (low + high) / 2;
+    const middle = around ?? (this.selection ? (this.selection[0] + this.selection[1]) / 2 : seen);
+    const share = around === undefined ? 0.5 : (around - low) / (high - low), width = (high - low) * factor;
+    this.look(middle - share * width, middle + (1 - share) * width);
+  }
+
+  wheel(event) {
+    const [low, high] = this.view, along = event.target.closest?.(".wave, .over-lanes");
+    if (!along) return;
+    const side = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+    const zooms = event.ctrlKey || event.metaKey || (event.target === this.ruler || event.target === this.map);
+    if (zooms && event.deltaY) this.zoom(Math.exp(clamp(event.deltaY, -200, 200) / 300), this.seconds(event, this.ruler));
+    else if (side && (event.shiftKey || Math.abs(side) > Math.abs(event.deltaY))) {
+      const moved = (side / this.ruler.clientWidth) * (high - low);
+      this.look(low + moved, high + moved);
+    } else return;
+    event.preventDefault();
   }
 
   key(event) {
-    if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const here = this.position();
-    const lane = event.target.matches(".lane");
-    if (event.key === " " && lane) this.toggle();
-    else if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && lane) {
-      const next = clamp(here + (event.key === "ArrowRight" ? STEP_S : -STEP_S) / 4, 0, this.duration);
+    const target = event.composedPath()[0];
+    if (event.key === "Tab") this.byPointer = false;
+    if (!this.data || typing(target) || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("[role=dialog], [role=listbox]")) return;
+    const here = this.position(), free = !target.matches?.("input, [role=slider]:not(.lane), [role=radio], [role=tab], [role=combobox]");
+    const pressable = target.matches?.("button, a, summary, input, [role=button]") && !this.byPointer;
+    if (event.key === " ") { if (pressable) return; this.toggle(); }
+    else if (!free) return;
+    else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+      const next = clamp(here + (event.key === "ArrowRight" ? STEP_S : -STEP_S), 0, this.duration);
       if (event.shiftKey) {
         const [a, b] = this.selection || [here, here];
         const fixed = Math.abs(a - here) < Math.abs(b - here) ? b : a;
         this.select([Math.min(fixed, next), Math.max(fixed, next)], true);
       }
       this.seek(next);
-    } else if (event.key === "Home" && lane) this.seek(0);
-    else if (event.key === "End" && lane) this.seek(this.duration);
+    } else if (event.key === "Home" && target.matches?.(".lane")) this.seek(0);
+    else if (event.key === "End" && target.matches?.(".lane")) this.seek(this.duration);
     else if (event.key === "[") this.select([here, Math.max(this.selection?.[1] ?? this.duration, here)], true);
     else if (event.key === "]") this.select([Math.min(this.selection?.[0] ?? 0, here), here], true);
-    else if (event.key === "Escape") this.select(null, true);
-    else if (event.key === "+") this.zoom(0.5);
+    else if (event.key === "Escape" && this.selection) this.select(null, true);
+    else if (event.key.toLowerCase() === "l") this.setLoop(!this.loop);
+    else if (event.key.toLowerCase() === "b" && this.data.other) this.compare(this.hear === "beside" ? "mix" : "beside");
+    else if (event.key === "+" || event.key === "=") this.zoom(0.5);
     else if (event.key === "-") this.zoom(2);
+    else if (event.key === "?") this.showKeys(this.keys.hidden);
     else return;
     event.preventDefault();
     event.stopPropagation(); // streamlit has keys of its own
   }
 
+  showKeys(shown) { this.keys.hidden = !shown; this.helper.setAttribute("aria-pressed", shown); }
+
+  seconds(event, canvas, [low, high] = this.view) {
+    const box = canvas.getBoundingClientRect();
+    return low + clamp((event.clientX - box.left) / box.width, 0, 1) * (high - low);
+  }
+
   drag(event, canvas) {
     if (event.button) return;
-    const rectangle = canvas.getBoundingClientRect();
-    const seconds = (e) => {
-      const share = clamp((e.clientX - rectangle.left) / rectangle.width, 0, 1);
-      return this.view[0] + share * (this.view[1] - this.view[0]);
-    };
-    const from = seconds(event), x = event.clientX;
+    const from = this.seconds(event, canvas), x = event.clientX;
     let moved = false;
     canvas.setPointerCapture(event.pointerId);
     const move = (e) => {
       moved ||= Math.abs(e.clientX - x) > 4;
-      if (moved) this.select([Math.min(from, seconds(e)), Math.max(from, seconds(e))], false);
+      const to = this.seconds(e, canvas);
+      if (moved) this.select([Math.min(from, to), Math.max(from, to)], false);
     };
-    const up = (e) => {
+    const up = () => {
       canvas.removeEventListener("pointermove", move);
       if (moved) { this.select(this.selection, true); this.seek(this.selection ? this.selection[0] : from); }
       else this.seek(from);
@@ -287,24 +312,68 @@ class Mixer {
     canvas.addEventListener("pointerup", up, { once: true });
   }
 
+  dragMap(event) {
+    if (event.button) return;
+    const move = (e) => {
+      const middle = this.seconds(e, this.map, [0, this.duration]), half = (this.view[1] - this.view[0]) / 2;
+      this.look(middle - half, middle + half);
+    };
+    this.map.setPointerCapture(event.pointerId);
+    this.map.addEventListener("pointermove", move);
+    this.map.addEventListener("pointerup", () => this.map.removeEventListener("pointermove", move), { once: true });
+    move(event);
+  }
+
   // ---- what is seen -----------------------------------------------------------------------------------
 
+  showTime() {
+    this.time.textContent = `${clock(this.position())} / ${clock(this.duration)}${this.player.waiting ? " · loading" : ""}`;
+  }
+
   show() {
-    const start = this.data.start_s;
+    if (!this.data) return;
+    this.showTime();
     this.play.textContent = this.playing ? "❚❚ Pause" : "▶ Play";
     this.play.setAttribute("aria-label", this.playing ? "Pause" : "Play");
     this.looper.setAttribute("aria-pressed", this.loop);
-    this.listenMix.setAttribute("aria-pressed", !this.original);
-    this.listenOriginal.setAttribute("aria-pressed", this.original);
-    this.listenMix.disabled = this.listenOriginal.disabled = this.tracks.size < 2;
-    this.time.textContent = `${clock(start + this.position())} / ${clock(this.data.total_s)}`;
-    this.chosen.textContent = this.selection
-      ? `Selected ${clock(start + this.selection[0])} – ${clock(start + this.selection[1])}` : "";
+    this.follower.setAttribute("aria-pressed", this.follow);
+    for (const [hear, choice] of Object.entries(this.choices)) {
+      choice.setAttribute("aria-pressed", this.hear === hear);
+      choice.disabled = this.tracks.size < 2;
+    }
+    this.choices.mix.textContent = this.data.other ? "A" : "Mix";
+    this.choices.beside.hidden = !this.data.other;
+    this.choices.beside.title = this.data.other ? `Hear ${this.data.other}` : "";
+    this.chosen.textContent = this.selection ? `Selected ${clock(this.selection[0])} – ${clock(this.selection[1])}` : "";
     this.clear.hidden = !this.selection;
     for (const track of this.tracks.values()) track.show();
   }
 
-  draw() { if (this.data) for (const track of this.tracks.values()) track.draw(); this.cursor(); }
+  redraw() { // soon, once
+    this.drawing ??= requestAnimationFrame(() => { this.drawing = undefined; this.draw(); });
+  }
+
+  draw() {
+    if (!this.data) return;
+    if (this.duration !== this.measured) { // it is longer or shorter than it said
+      const all = this.view[0] === 0 && this.view[1] === (this.measured ?? this.data.seconds);
+      this.measured = this.duration;
+      this.view = all ? [0, this.duration] : this.view.map((s) => Math.min(s, this.duration));
+      this.show();
+    }
+    for (const track of this.tracks.values()) if (!track.beside) track.draw();
+    paintRuler(this.ruler, this.view, this.colours);
+    const on = sized(this.map), mixture = this.tracks.get("mixture");
+    if (on && mixture) {
+      paintWave(on, mixture.pieces, [0, this.duration], this.loudest, this.colours.mixture);
+      paintChosen(on, this.selection, [0, this.duration], this.colours);
+      const [a, b] = this.view.map((s) => (s / this.duration) * on.width);
+      on.paint.strokeStyle = this.colours.stems[0];
+      on.paint.lineWidth = 2;
+      on.paint.strokeRect(a + 1, 1, Math.max(b - a - 2, 4), on.height - 2);
+    }
+    this.cursor();
+  }
 
   cursor() {
     const share = (this.position() - this.view[0]) / (this.view[1] - this.view[0]);
@@ -315,177 +384,10 @@ class Mixer {
   }
 
   close() {
-    this.pause();
+    this.player.close();
     this.resized.disconnect();
-    this.context?.close();
+    for (const track of this.tracks.values()) track.discard();
+    document.removeEventListener("keydown", this.pressed, true);
+    document.removeEventListener("pointerdown", this.touched, true);
   }
-}
-
-class Track {
-  constructor(mixer, given) {
-    this.mixer = mixer;
-    this.name = given.name;
-    this.isMixture = given.kind === "mixture";
-    this.fader = { gain_db: 0, pan: 0, mute: false, solo: false };
-    this.build(given);
-  }
-
-  build(given) {
-    const name = given.label;
-    const change = (key, value, done) => {
-      this.fader[key] = value;
-      this.mixer.apply();
-      this.mixer.show();
-      if (done) { this.mixer.report(); this.mixer.draw(); }
-    };
-    const flag = (key, label, text) => element("button", { type: "button", class: key, "aria-label": `${label} ${name}`,
-      title: `${label} ${name}`, "aria-pressed": false, text, onclick: () => change(key, !this.fader[key], true) });
-    const slider = (key, label, low, high, step) => element("input", { type: "range", min: low, max: high, step,
-      "aria-label": `${label} of ${name}`, title: `${label} of ${name} (double-click resets)`,
-      oninput: (e) => change(key, Number(e.target.value), false),
-      onchange: (e) => change(key, Number(e.target.value), true),
-      ondblclick: () => change(key, 0, true) });
-    this.solo = flag("solo", "Solo", "S");
-    this.mute = flag("mute", "Mute", "M");
-    this.gain = slider("gain_db", "Gain", -60, 12, 0.5);
-    this.pan = slider("pan", "Pan", -1, 1, 0.05);
-    this.gainText = element("span", { class: "value", "aria-hidden": true });
-    this.panText = element("span", { class: "value", "aria-hidden": true });
-    this.verdict = element("p", { class: "verdict" });
-    const title = element("span", { class: "name", text: name, title: name });
-    const head = element("div", { class: "head" }, title);
-    if (!this.isMixture) head.append(this.solo, this.mute);
-    if (given.kind === "stem") head.append(element("button", { type: "button", class: "drop",
-      "aria-label": `Remove ${name}`, title: `Remove ${name}`, text: "✕", onclick: () => this.mixer.remove(this.name) }));
-    const controls = element("div", { class: "controls" }, head, this.verdict);
-    if (!this.isMixture) controls.append(
-      element("div", { class: "fader" }, element("span", { text: "Gain" }), this.gain, this.gainText),
-      element("div", { class: "fader pan" }, element("span", { text: "Pan" }), this.pan, this.panText));
-    this.canvas = element("canvas", { class: "lane", tabindex: 0, role: "slider", "aria-label": `Time line of ${name}`,
-      "aria-describedby": "help", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0,
-      onpointerdown: (e) => this.mixer.drag(e, this.canvas) });
-    this.line = element("div", { class: "line" });
-    this.row = element("div", { class: `track ${given.kind}`, role: "group", "aria-label": `Track ${name}` },
-      controls, element("div", { class: "wave" }, this.canvas, this.line));
-  }
-
-  update(given, colour, takeFader) {
-    this.given = given;
-    this.colour = colour;
-    if (takeFader) this.fader = { ...given.fader };
-    if (given.url !== this.url) { this.url = given.url; this.loading = this.buffer = undefined; }
-    this.row.style.setProperty("--track", colour);
-  }
-
-  load() {
-    if (!this.url) return;
-    const url = this.url;
-    this.loading ??= fetch(url).then((r) => r.arrayBuffer())
-      .then((bytes) => this.mixer.audio().decodeAudioData(bytes))
-      .then((buffer) => { if (url === this.url) { this.buffer = buffer; this.draw(); } })
-      .catch(() => { this.loading = undefined; });
-    return this.loading;
-  }
-
-  connect() { // fader: gain, then a balance, as exports are made
-    if (this.level) return;
-    const context = this.mixer.audio();
-    this.level = new GainNode(context, { channelCount: 2, channelCountMode: "explicit", gain: 0 });
-    const split = new ChannelSplitterNode(context, { numberOfOutputs: 2 });
-    const merge = new ChannelMergerNode(context, { numberOfInputs: 2 });
-    this.sides = [0, 1].map((side) => {
-      const gain = new GainNode(context);
-      split.connect(gain, side).connect(merge, 0, side);
-      return gain;
-    });
-    this.level.connect(split);
-    merge.connect(this.mixer.mix);
-  }
-
-  start(when, offset) {
-    if (!this.buffer) return false;
-    this.connect();
-    this.source = new AudioBufferSourceNode(this.mixer.context, { buffer: this.buffer });
-    this.source.connect(this.level);
-    if (this.mixer.loop) [this.source.loop, this.source.loopStart, this.source.loopEnd] = [true, ...this.mixer.range()];
-    this.source.start(when, offset);
-    return true;
-  }
-
-  stop() { this.source?.stop(); this.source?.disconnect(); this.source = undefined; }
-
-  set(gain, pan) {
-    if (!this.level) return;
-    const now = this.mixer.context.currentTime;
-    this.level.gain.setTargetAtTime(gain, now, 0.005); // no clicks
-    this.sides[0].gain.setTargetAtTime(Math.min(1 - pan, 1), now, 0.005);
-    this.sides[1].gain.setTargetAtTime(Math.min(1 + pan, 1), now, 0.005);
-  }
-
-  show() {
-    const { fader, given } = this;
-    this.solo.setAttribute("aria-pressed", fader.solo);
-    this.mute.setAttribute("aria-pressed", fader.mute);
-    this.gain.value = fader.gain_db;
-    this.pan.value = fader.pan;
-    this.pan.disabled = !this.mixer.data.can_pan;
-    this.gainText.textContent = fader.gain_db <= -60 ? "−∞ dB" : `${fader.gain_db > 0 ? "+" : ""}${fader.gain_db.toFixed(1)} dB`;
-    this.panText.textContent = Math.abs(fader.pan) < 0.01 ? "centre" : `${Math.round(Math.abs(fader.pan) * 100)} ${fader.pan < 0 ? "left" : "right"}`;
-    this.gain.setAttribute("aria-valuetext", this.gainText.textContent);
-    this.pan.setAttribute("aria-valuetext", this.panText.textContent);
-    this.verdict.textContent = given.verdict || "";
-    this.verdict.classList.toggle("absent", Boolean(given.absent));
-    const at = this.mixer.position() + this.mixer.data.start_s;
-    this.canvas.setAttribute("aria-valuemax", (this.mixer.data.start_s + this.mixer.duration).toFixed(1));
-    this.canvas.setAttribute("aria-valuenow", at.toFixed(1));
-    this.canvas.setAttribute("aria-valuetext", clock(at));
-  }
-
-  peaks(columns) { // highest magnitude in each of so many columns of the view
-    const [low, high] = this.mixer.view;
-    const each = (high - low) / columns;
-    if (this.buffer && high - low < 20) { // close enough to see more than Python sent
-      const values = this.buffer.getChannelData(0), rate = this.buffer.sampleRate;
-      return Array.from({ length: columns }, (_, i) => {
-        const end = Math.min((low + (i + 1) * each) * rate, values.length);
-        const stride = Math.max(1, Math.floor((each * rate) / 200));
-        let peak = 0;
-        for (let n = Math.floor((low + i * each) * rate); n < end; n += stride) peak = Math.max(peak, Math.abs(values[n]));
-        return peak;
-      });
-    }
-    const sent = this.given.peaks, scale = sent.length / this.mixer.duration;
-    return Array.from({ length: columns }, (_, i) => {
-      const first = Math.floor((low + i * each) * scale);
-      const last = Math.max(first + 1, Math.floor((low + (i + 1) * each) * scale));
-      return Math.max(0, ...sent.slice(first, last));
-    });
-  }
-
-  draw() {
-    const { canvas, mixer } = this;
-    const width = canvas.clientWidth, height = canvas.clientHeight, ratio = window.devicePixelRatio || 1;
-    if (!width || !this.given) return;
-    canvas.width = width * ratio;
-    canvas.height = height * ratio;
-    const paint = canvas.getContext("2d");
-    paint.scale(ratio, ratio);
-    const [low, high] = mixer.view;
-    if (mixer.selection) {
-      const [a, b] = mixer.selection.map((s) => ((s - low) / (high - low)) * width);
-      paint.fillStyle = "rgba(245, 190, 60, 0.35)";
-      paint.fillRect(a, 0, b - a, height);
-    }
-    const loudest = Math.max(0.05, ...[...mixer.tracks.values()].filter((t) => t.isMixture).flatMap((t) => t.given.peaks));
-    const silent = this.fader.mute && !this.isMixture;
-    paint.fillStyle = silent ? "#a8b0bb" : this.colour;
-    const columns = Math.floor(width / 2);
-    if (this.given.peaks.length) this.peaks(columns).forEach((peak, i) => {
-      const tall = Math.max(1, Math.min(1, peak / loudest) * (height - 6));
-      paint.fillRect(i * 2, (height - tall) / 2, 1.4, tall);
-    });
-    else { paint.font = "13px sans-serif"; paint.fillText("Preparing…", 8, height / 2); }
-  }
-
-  discard() { this.stop(); this.level?.disconnect(); this.row.remove(); }
 }

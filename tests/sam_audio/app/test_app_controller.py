@@ -16,7 +16,7 @@ import soundfile
 from sam_audio.app import controller, mixdown, project, views
 from sam_audio.app.controller import MIXTURE, Editor, Settings, Shared
 from sam_audio.app.listen import Found, Label, _distinct, labels, what_is_in
-from sam_audio.app.media import EXCERPT_S, excerpt, playable
+from sam_audio.app.presets import prepare, presets
 from sam_audio.app.project import Ask
 from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
 from sam_audio.errors import UserError
@@ -74,7 +74,7 @@ def read(path: Path) -> np.ndarray:
 def test_a_recording_is_looked_at(editor):
     found = editor.project.media
     assert (found.sample_rate, found.channels, found.frames, found.picture) == (RATE, 2, 2 * RATE, None)
-    assert editor.overview.duration_s == 2.0
+    assert editor.sounds()[MIXTURE].is_drawn
     assert views.about(found) == "0:02.0 · 16 kHz · stereo"
 
 
@@ -181,7 +181,7 @@ def test_reports_of_sessions_say_what_they_can(shared, tmp_path, report):
     assert task.state in (DONE, FAILED) and "wrong inside" not in task.problem
     if task.state == DONE:
         editor.loaded(task)
-        assert views.verdict("guitar", editor.stems) == ("", False)
+        assert views.verdict("guitar", editor.stems) == ("", "", False)
 
 
 def test_a_model_that_is_not_offered_gives_way(shared, tmp_path):
@@ -225,6 +225,7 @@ def test_visitors_who_left_are_cleaned_up_after(shared, tmp_path):
     here["a"] = False
     shared.close_left(start_s + controller.LEFT_S - 1)
     assert not a.closed  # they may come back
+    shared.close_left(start_s)
     here["a"] = True
     shared.close_left(start_s + controller.LEFT_S + 1)
     here["a"] = False
@@ -234,6 +235,36 @@ def test_visitors_who_left_are_cleaned_up_after(shared, tmp_path):
     assert a.closed and not a.folder.exists() and not b.closed
     assert list(shared.root.iterdir()) == [b.folder]
     assert stat.S_IMODE(shared.root.stat().st_mode) == stat.S_IMODE(b.folder.stat().st_mode) == 0o700
+
+
+def test_who_leaves_frees_the_queue(shared, tmp_path):
+    """Within seconds; who comes back goes on from the end of the queue."""
+    here = {"a": True, "b": True}
+    a, b = (Editor(shared, lambda name=name: here[name]) for name in here)
+    gate, begun = threading.Event(), threading.Event()
+    shared.separations.put(lambda task: begun.set() or gate.wait(20))
+    for editor in (a, b):
+        loaded(editor, recording(tmp_path / "a.wav"))
+        editor.do(project.ask_for, Ask("guitar"))
+    waits, task = a.separation(), b.separation()
+    assert begun.wait(20) and (a.position(waits), b.position(task)) == (1, 2)
+    here["a"] = False
+    shared.close_left(a.seen_s + controller.PAUSED_S + 0.1)
+    assert waits.state == CANCELLED and b.position(task) == 1 and not a.closed
+    again = a.separation()
+    assert again is not waits and a.position(again) == 2
+    gate.set()
+    assert task.wait(20).state == again.wait(20).state == DONE
+
+
+def test_listening_gives_way_to_what_was_asked_for(editor, monkeypatch):
+    monkeypatch.setattr(editor.shared, "_locator", Fake())
+    gate = threading.Event()
+    editor.shared.separations.put(lambda task: gate.wait(20))
+    task = editor.listening(start=True)
+    assert not task.wait(0.3).over
+    gate.set()
+    assert [one.name for one in task.wait(20).result] == ["dog barking"]
 
 
 def test_folders_are_private_and_removed(shared, editor, tmp_path):
@@ -336,24 +367,59 @@ def test_visitors_do_not_see_each_other(shared, tmp_path):
 # ---- listening and looking -------------------------------------------------------------------------------
 
 
-def test_excerpts_are_short_and_kept(editor, tmp_path):
+def test_sounds_are_those_of_the_project_and_are_kept(editor):
     separated(editor, "guitar")
-    tasks = editor.excerpts(0.0)
-    assert list(tasks) == [MIXTURE, "guitar", "residual"]
-    assert all(task.wait(20).state == DONE for task in tasks.values())
-    assert editor.excerpts(0.0)["guitar"] is tasks["guitar"]
-    rows = views.tracks(editor.project, editor.stems, {k: t.result for k, t in tasks.items()}, lambda p, n: n)
+    sounds = editor.sounds()
+    assert list(sounds) == [MIXTURE, "guitar", "residual"]
+    assert editor.sounds()["guitar"] is sounds["guitar"]
+    rows = views.tracks(editor.project, editor.stems, sounds)
     assert [row["kind"] for row in rows] == ["mixture", "stem", "residual"]
-    long = recording(tmp_path / "long.wav", seconds=EXCERPT_S + 30, channels=1)
-    made = excerpt(long, tmp_path / "out.ogg", 20.0)
-    assert made.duration_s == pytest.approx(EXCERPT_S) and len(made.peaks) <= 901
-    assert soundfile.info(made.path).frames == EXCERPT_S * RATE
-    assert made.path.stat().st_size < 2_000_000
+    editor.undo()
+    assert list(editor.sounds()) == [MIXTURE] and list(editor._sounds) == [editor.project.media.sha256]
 
 
-def test_many_channels_become_two():
-    assert playable(np.ones((1, 4), np.float32)).shape == (1, 4)
-    np.testing.assert_array_equal(playable(np.arange(4, dtype=np.float32)[:, None]), [[1], [2]])
+def test_takes_have_names_and_are_compared(editor):
+    first = separated(editor, "guitar").project
+    editor.do(project.set_strength, 1.5)
+    separated(editor)
+    assert [take.name for take in editor.takes.values()] == ["guitar", "guitar · strength 1.5"]
+    editor.rename(first.key, " mild ")
+    with pytest.raises(UserError, match="needs a name"):
+        editor.rename(first.key, " ")
+    editor.compare_with(first.key)
+    sounds = editor.sounds()
+    assert list(sounds) == [MIXTURE, "guitar", "residual", "guitar|B", "residual|B"]
+    rows = views.tracks(editor.project, editor.stems, sounds)
+    assert [row["beside"] for row in rows] == [None, None, None, "guitar", "residual"]
+    assert not any(row["says"] or row["figures"] for row in rows[3:])
+    editor.go_to(first.key)
+    assert editor.project == first and editor.takes[first.key].name == "mild"
+    assert editor.compared is None and editor.other is None
+    editor.undo()
+    assert editor.project.strength == 1.5
+
+
+def test_presets_prepare_what_racks_say(editor):
+    editor.do(project.ask_for, Ask("guitar"))
+    editor.do(prepare, presets()["karaoke"])
+    assert editor.project.names == ["singing voice"] and editor.project.strength == 1.2
+    assert editor.project.fader("singing voice").mute
+    editor.do(prepare, presets()["podcast"])
+    assert editor.project.fader("residual").gain_db == -18
+    for preset in presets().values():
+        editor.do(prepare, preset)
+        assert preset.does and editor.project.names == list(preset.prompts)
+
+
+def test_other_words_take_the_place_of_a_prompt(editor):
+    for text in ("gitar", "drums"):
+        editor.do(project.ask_for, Ask(text, (("spans", ("0-1",)),)))
+    editor.do(project.instead, 0, "guitar")
+    assert [(ask.text, ask.clues) for ask in editor.project.asks] == [
+        ("guitar", (("spans", ("0-1",)),)),
+        ("drums", (("spans", ("0-1",)),)),
+    ]
+    assert editor.meant("gitar") == "guitar" and editor.meant("guitar") is None
 
 
 class Fake:
@@ -374,8 +440,8 @@ def test_what_is_in_here(tmp_path):
     heard = what_is_in(path, Fake(), 2.0, lambda done, total: told.append((done, total)))
     assert [one.name for one in heard] == ["dog barking"] and told == [(50, 50)]
     assert heard[0].spans == ((1.0, 2.0),) and heard[0].score == pytest.approx(0.9, abs=0.01)
-    lane = views.lane(heard[0], 2.0)
-    assert "left:50.00%;width:50.00%" in lane and "dog barking: 0:01.0 to 0:02.0" in lane
+    chip = views.chip(heard[0], 2.0, False)
+    assert chip["share"] == "50 % of the time" and "dog barking: 0:01.0 to 0:02.0" in chip["about"]
     assert len(labels()) > 100
 
 
@@ -493,7 +559,7 @@ def test_sessions_are_saved_and_reopened(editor, shared):
 
 def test_sessions_travel_as_zips(editor, shared):
     separated(editor, "guitar")
-    packed = editor.packed("Take 3")
+    packed = editor.pack("Take 3").wait(20).result
     other = Editor(shared)
     task = other.upload(io.BytesIO(packed.read_bytes()), packed.name).wait(20)
     other.loaded(task)

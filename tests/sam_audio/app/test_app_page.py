@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 pytest.importorskip("streamlit")
-from sam_audio.app import page, views  # noqa: E402
+from sam_audio.app import page, project, views  # noqa: E402
+from sam_audio.app.acting import SETTINGS, sentence  # noqa: E402
 from sam_audio.app.controller import Settings, Stems  # noqa: E402
 from sam_audio.app.project import Ask, Media  # noqa: E402
 
@@ -31,7 +32,7 @@ def app(tmp_path, tiny_weights, monkeypatch):
     settings = Settings(
         str(tmp_path / "mix.wav"), str(tmp_path / "sessions"), models={"tiny": str(tiny_weights)}
     )
-    monkeypatch.setenv(page.SETTINGS, json.dumps(vars(settings)))
+    monkeypatch.setenv(SETTINGS, json.dumps(vars(settings)))
     st.cache_resource.clear()
     yield AppTest.from_file(page.__file__, default_timeout=30)
     st.cache_resource.clear()
@@ -53,8 +54,7 @@ def button(app, label: str):
 def test_from_a_file_to_stems(app):
     until(app, lambda: bool(app.header))
     assert app.header[0].value == "` mix.wav `"
-    next(one for one in app.text_input if one.label.startswith("What do you")).input("guitar")
-    button(app, "Separate").click()
+    app.session_state.editor.do(project.ask_for, Ask("guitar"))
     until(app, lambda: any(one.label == "Prepare the download" for one in app.button))
     assert not app.error
     button(app, "Undo").click()
@@ -80,27 +80,48 @@ def test_options_of_the_model_can_be_set_and_undone(app):
 
 def test_what_cannot_be_asked_is_said(app):
     until(app, lambda: bool(app.header))
-    button(app, "Separate").click()
-    for _ in range(3):  # the page also runs by itself
+    editor = app.session_state.editor
+    editor.do(project.ask_for, Ask("", (("point", "3,4"),)))  # in a recording without a picture
+    until(app, lambda: bool(app.error))
+    for _ in range(2):  # the page also runs by itself
         app.run()
-        assert [error.value for error in app.error] == [
-            "` A prompt is empty: say what to separate, for example 'guitar'. `"
-        ]
-    button(app, "What is in here?").click()
+        assert len(app.error) == 1 and "picture" in app.error[0].value
+    next(one for one in app.button if one.label.startswith("Remove")).click()
     app.run()
-    assert not app.error
+    assert not app.error and not editor.project.asks
+
+
+def test_a_preset_is_one_click(app):
+    until(app, lambda: bool(app.header))
+    button(app, "Karaoke").click()
+    app.run()
+    editor = app.session_state.editor
+    assert editor.project.names == ["singing voice"] and editor.project.fader("singing voice").mute
+    until(app, lambda: app.session_state["prepared"] is not None)  # the mix is made by itself
+
+
+def test_words_that_the_model_does_not_know_are_told(app):
+    until(app, lambda: bool(app.header))
+    editor = app.session_state.editor
+    editor.do(project.ask_for, Ask("gitar"))
+    until(app, lambda: any("instead" in one.label for one in app.button))
+    button(app, "Ask for ` guitar ` instead").click()
+    app.run()
+    assert editor.project.names == ["guitar"]
 
 
 def test_without_a_file_there_is_a_welcome(app, monkeypatch, tmp_path):
-    monkeypatch.setenv(page.SETTINGS, json.dumps(vars(Settings())))
+    monkeypatch.setenv(SETTINGS, json.dumps(vars(Settings())))
     app.run()
     assert not app.exception and app.title[0].value.startswith("Pull any sound")
-    monkeypatch.setenv(page.SETTINGS, json.dumps(vars(Settings(file=str(tmp_path / "gone.wav")))))
+    button(app, "Try an example").click()
+    until(app, lambda: bool(app.header))
+    assert app.header[0].value == "` example.ogg `"
 
 
 def test_sentences():
-    assert page._sentence("a file_name is wrong") == "` A file_name is wrong. `"
-    assert page._sentence("a.wav is empty") == "` a.wav is empty. `"
+    assert sentence("a file_name is wrong") == "` A file_name is wrong. `"
+    assert sentence("a.wav is empty") == "` a.wav is empty. `"
     assert Ask("x").hint == ""
 
 
@@ -163,30 +184,34 @@ def test_what_the_mixer_says():
 def test_verdicts_are_plain():
     scores = dict.fromkeys(views.AXES, 3.0)
     stems = Stems({}, {"a": -6.0, "b": -120.0}, {"a": scores}, {"a": False, "b": None})
-    said, absent = views.verdict("a", stems)
-    assert absent and said.startswith("Not in the mix") and "overall 3.0" in said and "-6.0 dB" in said
-    assert views.verdict("b", stems) == ("silent", False)
+    said, figures, absent = views.verdict("a", stems)
+    assert absent and said.startswith("Not in the mix") and "overall 3.0" in figures and "-6.0 dB" in figures
+    assert views.verdict("b", stems) == ("silent", "", False)
+    for precision, recall, says in [
+        (4.2, 4.0, "clean · whole"),
+        (3.5, 2.0, "traces of other sounds · much is missing"),
+        (1.0, 3.0, "much of other sounds · parts missing"),
+    ]:
+        judged = {"a": {**scores, "precision": precision, "recall": recall}}
+        assert views.verdict("a", Stems({}, {}, judged, {"a": True}))[0] == f"In the mix · {says}"
 
 
-def test_marks_are_in_pixels_of_the_video():
-    shown = {"x": 10, "y": 20, "width": 320, "height": 192}
-    assert views.mark_of(shown, (640, 384), 1.5) == {
-        "key": "point",
-        "value": "20,40@1.5",
-        "numbers": (20, 40),
-    }
-    drawn = {"x1": 50, "y1": 50, "x2": 10, "y2": -30, "width": 100, "height": 100}
-    assert views.mark_of(drawn, (100, 100), 0)["value"] == "10,0,40,50@0"
-    assert views.mark_of({**drawn, "x2": 51, "y2": 51}, (100, 100), 0)["key"] == "point"
-    assert views.mark_of(None, (1, 1), 0) is None
-    picture = views.marked(np.zeros((50, 60, 3), np.uint8), views.marking((30, 20), 0))
-    assert picture[20, 30].any() and not picture[0, 0].any()
-    assert views.marked(np.zeros((50, 60, 3), np.uint8), views.marking((5, 5, 20, 20), 0)).any()
+@pytest.mark.parametrize(
+    ("said", "key", "value"),
+    [
+        ({"numbers": [20, 40], "at": 1.5}, "point", "20,40@1.5"),
+        ({"numbers": [-5, 999], "at": -1}, "point", "0,383@0"),
+        ({"numbers": [600, 0, 100, 50], "at": 99}, "region", "600,0,40,50@10"),
+        ({"numbers": [1, 2, 0, 0], "at": 0}, "region", "1,2,1,1@0"),  # a box stays a box
+    ],
+)
+def test_marks_are_in_pixels_of_the_video(said, key, value):
+    mark = views.mark_of(said, (640, 384), 10)
+    assert (mark["key"], mark["value"]) == (key, value)
 
 
-def test_the_spectrogram_is_small(tmp_path):
-    from sam_audio.finding.spans import spectrogram
-
-    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 80_000), 8000)
-    figure = views.spectrogram(spectrogram(tmp_path / "a.wav", 800), (1.0, 2.0))
-    assert len(figure.to_json()) < 300_000
+@pytest.mark.parametrize(
+    "said", [None, {}, {"numbers": None, "at": 0}, {"numbers": [1], "at": 0}, {"numbers": [1, 2, 3], "at": 0}]
+)
+def test_what_is_no_mark(said):
+    assert views.mark_of(said, (640, 384), 10) is None

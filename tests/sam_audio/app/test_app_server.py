@@ -24,7 +24,10 @@ PATHS = [
     "/_stcore/bidi-components/sam_audio.mixer/mixer.js",
     "/_stcore/agent/openapi.json",
     "/_stcore/agent/mcp",
-    "/component/streamlit_image_coordinates.streamlit_image_coordinates/index.html",
+    "/sounds/0123/about",
+    "/sounds/0123/block/0",
+    "/sounds/0123/film",
+    "/downloads/0123",
     "/media/0123.ogg",
     "/static/js/none.js",
     "/auth/login",
@@ -150,8 +153,8 @@ def test_what_browsers_are_told(server):
 def test_files_of_the_server_are_not_served(server):
     for path in (
         "/static/../../../../../../etc/passwd",
-        "/component/streamlit_image_coordinates.streamlit_image_coordinates/../../../../../../../etc/passwd",
-        "/component/streamlit_image_coordinates.streamlit_image_coordinates/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/component/sam_audio.mixer/../../../../../../../etc/passwd",
+        "/component/sam_audio.mixer/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
         "/media/..%2f..%2f..%2fetc%2fpasswd",
         "/app/static/page.py",
     ):

@@ -23,7 +23,7 @@ def separation(editor: Editor) -> None:
         return
     task.wait(SHORT_S)
     if task.state == DONE:
-        return
+        st.rerun()  # what stands above knows of it then, too
     if not task.over:
         watch(task, "Separating", cancel="Cancel", before=editor.position)
         return

@@ -64,6 +64,7 @@ FLOORS = [
     ["sam_audio.separation"],
     ["sam_audio.sinks"],
     ["sam_audio.selection"],
+    ["sam_audio.notebook"],
     ["sam_audio.results", "sam_audio.plan"],
     ["sam_audio.made"],
     ["sam_audio.render"],

@@ -44,3 +44,16 @@ def may_have_gpu() -> bool:
     if sys.platform == "win32":
         return ctypes.util.find_library("nvcuda") is not None
     return any(Path(file).exists() for file in _GPU_FILES)
+
+
+def sums_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor sums products of 8-bit numbers exactly: x86 has to have VNNI, without which they are cut
+    off at 16 bits. Where that cannot be told, it is taken to be so."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return True
+    flags = next((line.split() for line in lines if line.startswith("flags")), ["avx_vnni"])
+    return not {"avx_vnni", "avx512_vnni"}.isdisjoint(flags)

@@ -77,7 +77,13 @@ class Heard(Protocol):
 
 
 class Engine(Protocol):
-    """The networks, loaded."""
+    """The networks, loaded.
+
+    Attributes:
+        weights: of which checkpoint, if that is known.
+    """
+
+    weights: Path | None
 
     def listen(self, sound: Samples, energies: Samples) -> Heard:
         """Listens to one window.

@@ -40,7 +40,7 @@ class NanoSeparator(SeparationModel):
         self.name = "nano" if weights == WEIGHTS else str(weights)
         self.options = options or NanoOptions()
         self._memory: Path | None = None  # of masks
-        self.engine: Engine = load_engine(weights, device)
+        self.engine: Engine = load_engine(weights, device, self.options.precision)
         with as_model_error():
             self.text_tower = TextGraph()
 

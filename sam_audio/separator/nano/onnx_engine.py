@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from peav.checkpoints import Checkpoint
+from peav.checkpoints import Checkpoint, read_json
 from peav.graphs import Graph, named
 from peav.nano.graphs import AudioGraph
 from peav.nano.sound import FRAME, FRAME_LEVEL, STEP_FRAMES, WINDOW, level_gain, log_mel
@@ -16,6 +17,11 @@ from sam_audio.separator.nano.synthesis import features
 from sam_audio.types import Samples
 
 TRUNK, ANSWER = WEIGHTS.with_name("nano-trunk.onnx"), WEIGHTS.with_name("nano-answer.onnx")
+INT8_TRUNK = WEIGHTS.with_name("nano-trunk-int8.onnx")
+QUANTISED, SCALE = (
+    "_quantized",
+    "_scale",
+)  # endings of the names of weights in it, and of what they are multiplied by
 
 
 class OnnxEngine:
@@ -25,31 +31,46 @@ class OnnxEngine:
         network: the separator's checkpoint.
         tower: PE-A-Frame nano's audio tower.
         trunk, answer: the graphs.
+        int8: whether the trunk computes in int8, for which ``trunk`` is made.
 
     Raises:
         CheckpointError: a graph is missing, or is of other sizes than its weights.
     """
 
     def __init__(
-        self, network: Checkpoint, tower: AudioGraph, trunk: Path = TRUNK, answer: Path = ANSWER
+        self,
+        network: Checkpoint,
+        tower: AudioGraph,
+        trunk: Path = TRUNK,
+        answer: Path = ANSWER,
+        int8: bool = False,
     ) -> None:
         self._tower = tower
+        self.weights: Path | None = network.path
         of_trunk = {name: array for name, array in network.arrays.items() if name.startswith("trunk.")}
         others = {name: array for name, array in network.arrays.items() if name not in of_trunk}
-        self._trunk = Graph(trunk, named("network", of_trunk))
+        weights = named("network", of_trunk)
+        self._trunk = Graph(trunk, quantised(weights, trunk) if int8 else weights)
         self.answer = Graph(answer, named("network", others) | named("tower", tower.logit))
 
     def listen(self, sound: Samples, energies: Samples) -> OnnxHeard:
+        seen, vectors = self._sensed(sound, energies)
+        return OnnxHeard(self.answer, self._trunk("bases", "tokens", "columns", **seen), energies, vectors)
+
+    def seen(self, sound: Samples, energies: Samples) -> dict[str, Samples]:
+        """What the trunk is given, by the names of its inputs; as of :meth:`listen`."""
+        return self._sensed(sound, energies)[0]
+
+    def _sensed(self, sound: Samples, energies: Samples) -> tuple[dict[str, Samples], Vectors]:
         n_frames = energies.shape[-1]
         n_padded = padded_frames(n_frames)
         frames, steps, scores, *maps = self._tower.sense(_mel(sound, n_frames), maps=True)
         first = maps[0].shape[2] - n_padded * HOP // FRAME  # silence was put before the sound
         seen = np.pad(features(energies), ((0, 0), (0, 0), (0, n_padded - n_frames)), mode="edge")
-        heard = {f"map{level}": x for level, x in enumerate(newest(maps, n_padded))}
-        analysis = self._trunk("bases", "tokens", "columns", features=seen[None], **heard)
+        given = {f"map{level}": x for level, x in enumerate(newest(maps, n_padded))}
         frames = frames[first : first - (-n_frames * HOP // FRAME)]
         vectors = Vectors(frames, steps[first // STEP_FRAMES :], scores[first // STEP_FRAMES :])
-        return OnnxHeard(self.answer, analysis, energies, vectors)
+        return {"features": seen[None], **given}, vectors
 
     def resemblance(self, sounds: Samples, words: Samples, kind: int = FRAME_LEVEL) -> Samples:
         return np.moveaxis(self._tower.logits(sounds @ words.T, kind), -1, 0)
@@ -87,6 +108,20 @@ class OnnxHeard:
             listen=np.full((1, 1, 1), question.listen, np.float32),
         )
         return found[0]
+
+
+def quantised(weights: Mapping[str, np.ndarray], graph: Path) -> dict[str, np.ndarray]:
+    """Weights as an int8 graph names them: those of the layers that the file beside it lists as int8, and a scale for
+    each channel; their biases are in the graph."""
+    layers = read_json(graph.with_suffix(".json"))["layers"]
+    arrays = {name: array for name, array in weights.items() if name.rpartition(".")[0] not in layers}
+    for layer in layers:
+        array = weights[f"{layer}.weight"]
+        scale = np.abs(array).reshape(len(array), -1).max(axis=1) / np.float32(127)
+        rows = np.maximum(scale, np.float32(1e-30)).reshape(-1, *[1] * (array.ndim - 1))
+        arrays[f"{layer}.weight{QUANTISED}"] = np.rint(array / rows).astype(np.int8)
+        arrays[f"{layer}.weight{SCALE}"] = scale
+    return arrays
 
 
 def _mel(sound: Samples, n_frames: int) -> Samples:

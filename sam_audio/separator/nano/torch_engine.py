@@ -29,9 +29,17 @@ class TorchEngine:
         network: the separator's.
         tower: PE-A-Frame nano's audio tower.
         device: where both are.
+        weights: the separator's checkpoint, if it has one.
     """
 
-    def __init__(self, network: MaskNetwork, tower: AudioTower, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        network: MaskNetwork,
+        tower: AudioTower,
+        device: torch.device | str = "cpu",
+        weights: Path | None = None,
+    ) -> None:
+        self.weights = weights
         self.network, self.tower, self.device = network, tower, torch.device(device)
 
     def listen(self, sound: Samples, energies: Samples) -> TorchHeard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,15 @@ from peav.nano import audio, precision, sound
 from peav.nano.graphs import AudioGraph, TextGraph
 from peav.nano.text import TextTower
 from sam_audio import Separator
+from sam_audio.devices import sums_int8
+from sam_audio.errors import UserError
 from sam_audio.io import open_audio
-from sam_audio.separator.nano import listening, onnx_engine, spectra, synthesis
+from sam_audio.separator.nano import listening, loading, onnx_engine, spectra, synthesis
 from sam_audio.separator.nano.engine import WEIGHTS, Question
 from sam_audio.separator.nano.loading import load_engine
 from sam_audio.separator.nano.model import NanoSeparator
 from sam_audio.separator.nano.onnx_engine import OnnxEngine
+from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.torch_engine import TorchEngine, load_network, load_tower
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -180,6 +184,61 @@ def test_another_checkpoint_of_the_same_sizes_runs_as_graphs(tmp_path):
     )
     engine = Separator(path, device="cpu", judge=None).model.engine
     assert isinstance(engine, OnnxEngine)
+
+
+# ---- int8 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not sums_int8(), reason="this processor has no VNNI")
+@pytest.mark.parametrize("name", ["band.wav", "noise"])
+def test_int8_makes_nearly_the_same_stems(nano, as_graphs, name):
+    prompts = ["guitar", "drums"]
+    exact, close = (
+        stems(nano, engine, name, prompts) for engine in (as_graphs, load_engine(precision="int8"))
+    )
+    off = np.square(close - exact).sum() / np.square(exact).sum()
+    assert 0 < off < 0.01
+
+
+def test_a_judge_listens_along_to_int8(as_graphs, monkeypatch):
+    monkeypatch.setattr(loading, "sums_int8", lambda: True)
+    model = NanoSeparator(options=NanoOptions(precision="int8"))
+    assert model.engine is not as_graphs
+    assert (
+        model.open(model.encode(["dog"]), 1).overhear(as_graphs, np.zeros((1, 384), np.float32)) is not None
+    )
+
+
+def test_int8_is_refused_where_it_is_of_no_use(tiny_weights, monkeypatch):
+    with pytest.raises(UserError, match="int8 is for the shipped nano on the CPU: use precision='float32'"):
+        NanoSeparator(tiny_weights, options=NanoOptions(precision="int8"))
+    monkeypatch.setattr(loading, "sums_int8", lambda: False)
+    with pytest.raises(UserError, match="this processor has no VNNI"):
+        NanoSeparator(options=NanoOptions(precision="int8"))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of x86")
+def test_the_processor_is_asked_for_vnni(tmp_path):
+    info = tmp_path / "cpuinfo"
+    for flags, has in [("fpu avx2", False), ("fpu avx512_vnni", True), ("avx_vnni fpu", True)]:
+        info.write_text(f"processor : 0\nflags\t\t: {flags}\n")
+        assert sums_int8(info) is has
+    assert sums_int8(tmp_path / "missing")
+
+
+@pytest.mark.slow
+def test_the_int8_graph_is_written_without_weights(tmp_path, as_graphs):
+    pytest.importorskip("onnx")
+    from sam_audio.training import quantise
+
+    sound = tiny.noise(1, 1)[:, : 32 * 960]
+    seen = as_graphs.seen(sound, synthesis.band_energies(synthesis.centred_spectra(sound)))
+    path, shipped = quantise.quantise(iter([seen]), tmp_path / "int8.onnx"), onnx_engine.INT8_TRUNK
+    assert (
+        path.stat().st_size == pytest.approx(shipped.stat().st_size, rel=0.01)
+        and path.stat().st_size < 400_000
+    )
+    assert path.with_suffix(".json").read_bytes() == shipped.with_suffix(".json").read_bytes()
 
 
 def test_weights_that_do_not_fit_a_graph(tmp_path):

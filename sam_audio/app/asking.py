@@ -47,7 +47,7 @@ def asking(editor: Editor) -> None:
         label = f"The selected stretch, {views.clock(low)} – {views.clock(high)}"
         st.radio(label, list(_WHERE), horizontal=True, key=f"where-{turn}")
     if state.get("mark"):
-        st.caption(f"The mark in the picture goes with it: {plain(state.mark['value'])}")
+        st.caption("The mark in the picture goes with what you ask for next.")
     if state.get("example"):
         st.caption(f"An example is given: {plain(state.example[1])}")
     _corrections(editor)

@@ -183,8 +183,7 @@ a.download:focus-visible { outline: 3px solid #f0a500; outline-offset: 1px; }
   .st-key-header [data-testid="stPopoverButton"] div[aria-hidden="true"], .st-key-title p { display: none; }
   .st-key-header button { min-width: 40px; padding: 4px 8px; }
   .st-key-header button span { margin: 0; }
-  .st-key-title { overflow: hidden; }
-  .st-key-title h2 { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding: 0; }
+  .st-key-title h2 { margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding: 0; }
   .st-key-title h2 { font-size: 1.1rem !important; line-height: 1.4; }
 }
 </style>"""

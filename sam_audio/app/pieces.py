@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+import soundfile
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -87,7 +88,10 @@ async def _block(request: Request) -> Response:
         await asyncio.sleep(0.1)
     if sound is None:
         return _gone()
-    content = await run_in_threadpool(sound.block, number)
+    try:
+        content = await run_in_threadpool(sound.block, number)
+    except (OSError, soundfile.SoundFileError):  # it was let go meanwhile, or is damaged: drawing it tells
+        return _gone()
     return Response(content, media_type="audio/flac", headers=_KEPT)
 
 
@@ -112,7 +116,10 @@ async def _spectrogram(request: Request) -> Response:
         return Response("Say from, to and columns.\n", 400)
     if not (0 <= start_s < end_s <= sound.seconds + 1 and 0 < columns <= _MOST_COLUMNS):
         return Response("There is no such stretch.\n", 400)
-    picture = await run_in_threadpool(sound.spectrogram, start_s, end_s, columns)
+    try:
+        picture = await run_in_threadpool(sound.spectrogram, start_s, end_s, columns)
+    except (OSError, soundfile.SoundFileError):
+        return _gone()
     return Response(picture, media_type="image/png", headers=_KEPT if sound.is_drawn else _PASSING)
 
 

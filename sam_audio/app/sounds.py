@@ -35,6 +35,7 @@ TILE = 4096  # peaks
 _LEVELS = 12
 _PLAYED_HZ = (8_000, 96_000)  # what every browser plays
 _SEEKABLE = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC")
+_PLAIN = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 _CHUNK = 4096  # peaks that are made at a time
 
 _open: WeakValueDictionary[str, Sound] = WeakValueDictionary()
@@ -73,7 +74,8 @@ class Sound:
         low, high = _PLAYED_HZ
         self.path, self._copy = path, copy
         self.rate = min(max(self.source_rate, low), high)
-        self._in_place = format in _SEEKABLE and frames is not None and self.rate == self.source_rate
+        seekable = format in _SEEKABLE and self.subtype.startswith(_PLAIN)
+        self._in_place = seekable and frames is not None and self.rate == self.source_rate
         self.is_measured = frames is not None
         seconds = frames / self.source_rate if frames is not None else seconds or 0.0
         self.frames = round(seconds * self.rate)
@@ -226,7 +228,7 @@ class Sound:
         return np.nan_to_num(np.pad(samples, ((0, 0), (before, 0))), copy=False)
 
 
-_SOUNDING = SpanOptions(threshold=0.08, release=0.02, min_duration_s=0.15, merge_gap_s=0.6)
+_SOUNDING = SpanOptions(threshold=0.18, release=0.06, min_duration_s=0.15, merge_gap_s=0.4)
 _WINDOW = 2048
 _LOOKS = 3  # moments of a column, at most
 _ROWS = 128

@@ -21,6 +21,8 @@ PICTURES = (
     ROOT / "docs" / "editor" if os.environ.get("SAM_AUDIO_PICTURES") else None
 )  # else nothing is written
 
+FRONT = "mixer-wide"  # stands in the README too
+
 FIND = "[...document.querySelectorAll('*')].find((one) => one.mixer)?.mixer"
 
 
@@ -165,8 +167,11 @@ def picture(page, name: str, at: str | None = None) -> None:
             if at is not None:
                 page.locator(at).first.evaluate("(one) => one.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(800)
-            path = PICTURES / f"{name}-{suffix}{'-dark' if scheme == 'dark' else ''}.jpg"
-            page.screenshot(path=path, type="jpeg", quality=72)
+            made = f"{name}-{suffix}{'-dark' if scheme == 'dark' else ''}"
+            if made == FRONT:
+                page.screenshot(path=PICTURES / f"{made}.png")
+            else:
+                page.screenshot(path=PICTURES / f"{made}.jpg", type="jpeg", quality=72)
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(WIDE)
     settle(page)

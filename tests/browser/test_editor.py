@@ -341,7 +341,7 @@ def test_a_region_of_a_video(page, tmp_path):
     screen = page.locator(".over").bounding_box()
     scale = 320 / screen["width"]
     page.mouse.click(screen["x"] + 60 / scale, screen["y"] + 90 / scale)
-    page.get_by_text("The mark in the picture goes with it").wait_for()
+    page.get_by_text("The mark in the picture goes with").wait_for()
     settle(page)
     point = state(page, "mixer.data.film.mark.numbers")
     assert abs(point[0] - 60) <= 2 and abs(point[1] - 90) <= 2

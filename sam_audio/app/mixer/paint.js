@@ -2,11 +2,11 @@
 
 const LIGHT = {
   stems: ["#0b5cad", "#b3400e", "#1d7a3e", "#7a2be2", "#a3195b", "#0e7490", "#7a5c00"], mixture: "#475569",
-  residual: "#64748b", dim: "#b9c2cd", text: "#3d4653", faint: "#c9d1da", chosen: "rgba(245, 190, 60, 0.35)",
+  residual: "#64748b", dim: "#b9c2cd", text: "#3d4653", paper: "#fff", faint: "#c9d1da", chosen: "rgba(245, 190, 60, 0.35)",
 };
 const DARK = {
   stems: ["#6db3f8", "#ff9d66", "#6ed492", "#c29bff", "#ff8fc0", "#5cd3ea", "#e6c34a"], mixture: "#c3ccd8",
-  residual: "#94a3b8", dim: "#4a5361", text: "#c3ccd8", faint: "#3d4653", chosen: "rgba(245, 190, 60, 0.28)",
+  residual: "#94a3b8", dim: "#4a5361", text: "#c3ccd8", paper: "#0e1218", faint: "#3d4653", chosen: "rgba(245, 190, 60, 0.28)",
 };
 const STEPS_S = [0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
@@ -52,6 +52,8 @@ function paintWave({ paint, width, height }, pieces, [low, high], loudest, colou
 
 function paintNote({ paint, height }, text, colours) {
   paint.font = "13px system-ui, sans-serif";
+  paint.fillStyle = colours.paper;
+  paint.fillRect(6, height / 2 - 12, paint.measureText(text).width + 12, 24);
   paint.fillStyle = colours.text;
-  paint.fillText(text, 8, height / 2 - 12);
+  paint.fillText(text, 12, height / 2 + 5);
 }

@@ -41,7 +41,9 @@ class Picture {
       this.film.src = `${this.base}film`;
       this.root.querySelector(".screen").style.aspectRatio = `${given.width} / ${given.height}`;
     }
-    this.told.textContent = given.mark ? `Marked in the picture: ${given.mark.value}` : "Click what sounds in the picture, or draw a box around it.";
+    const [x, y, w, h] = given.mark?.numbers ?? [];
+    this.told.textContent = !given.mark ? "Click what sounds in the picture, or draw a box around it."
+      : `Marked: ${w ? `a box of ${w} × ${h} at ${x}, ${y}` : `the point ${x}, ${y}`}`;
     this.forget.hidden = !given.mark;
     this.draw(given.mark?.numbers);
   }

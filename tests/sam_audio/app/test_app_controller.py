@@ -20,6 +20,7 @@ from sam_audio.app.presets import prepare, presets
 from sam_audio.app.project import Ask
 from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
 from sam_audio.errors import UserError
+from sam_audio.export.workstation import session_exporters
 from sam_audio.io import AudioWriter, open_audio
 from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.session import Fader
@@ -527,6 +528,19 @@ def test_a_session_that_holds_its_sounds_is_one_file(editor):
     with zipfile.ZipFile(made) as packed:
         assert {"audio/guitar.wav", "audio/residual.wav"} <= set(packed.namelist())
         assert b'value="0.1"' in packed.read("project.xml")
+
+
+@pytest.mark.parametrize("format", sorted(session_exporters()))
+def test_downloads_hold_each_stem_once(editor, format):
+    """Of any workstation, and of the session itself."""
+    separated(editor, "guitar", "drums")
+    stems = {path.read_bytes() for path in editor.stems.files.values()}
+    for made in (exported(editor, format, [], "wav", None), editor.pack("x").wait(20).result):
+        if not zipfile.is_zipfile(made):
+            continue
+        with zipfile.ZipFile(made) as packed:
+            contents = [packed.read(name) for name in packed.namelist() if name.endswith(".wav")]
+        assert len(contents) == len(set(contents)) and sum(one in stems for one in contents) <= len(stems)
 
 
 @pytest.mark.parametrize("format", ["reaper", "audacity"])

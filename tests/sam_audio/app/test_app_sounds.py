@@ -175,6 +175,9 @@ def test_pieces_by_their_addresses(client, tmp_path):
     for query in ("", "?from=0&to=9&columns=9", "?from=2&to=1&columns=9", "?from=0&to=1&columns=99999"):
         assert client.get(f"{base}/spectrogram{query}").status_code == 400
     assert client.get(f"{base}/picture?at=0").status_code == 400  # it has none
+    (tmp_path / "a.wav").unlink()  # a stem that was let go
+    for path in ("block/0", "spectrogram?from=0&to=6&columns=9", "film"):
+        assert client.get(f"{base}/{path}").status_code == 404
     for path in ("about", "block/0", "peaks/0/0", "spectrogram", "film", "picture"):
         assert client.get(f"/sounds/guess/{path}").status_code == 404
 

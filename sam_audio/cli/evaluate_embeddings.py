@@ -215,7 +215,9 @@ def localization(
     negatives: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Also ask each recording for N labels that no data set like it has."
+            min=0,
+            metavar="N",
+            help="Also ask each recording for N things of an open vocabulary that it has not.",
         ),
     ] = 0,
 ) -> None:

@@ -13,7 +13,7 @@ from sam_audio.errors import UserError
 from sam_audio.evaluation.items import Item, LabelledEvent
 from sam_audio.evaluation.judging import auroc
 from sam_audio.evaluation.metrics import PSDS1, PSDS2, event_f1, frame_auroc, merged, psds, segment_f1
-from sam_audio.evaluation.negatives import draw, foreign_labels
+from sam_audio.evaluation.negatives import absent_labels, draw
 from sam_audio.evaluation.protocols import Evaluation, Row, Value, attempt, ensure_some
 from sam_audio.finding.locate import Locator
 from sam_audio.finding.spans import SpanOptions, find_events
@@ -55,7 +55,7 @@ def evaluate(
     scores: dict[str, np.ndarray] = {}
     durations_s: dict[str, float] = {}
     unreadable: list[str] = []
-    absent = _Absent(locator, labels, negatives, options) if negatives else None
+    absent = _Absent(locator, negatives, options) if negatives else None
     for item in items:
         heard = attempt(partial(_listen, locator, item.path, list(labels)), unreadable)
         if heard is None:
@@ -111,18 +111,17 @@ def _listen(locator: Locator, path: Path, labels: list[str]) -> tuple[np.ndarray
 
 
 class _Absent:
-    """What a locator makes of labels that are not in a recording, whatever it was recorded for."""
+    """What a locator makes of labels that are not in a recording, of an open vocabulary."""
 
-    def __init__(self, locator: Locator, labels: Sequence[str], n: int, options: SpanOptions | None) -> None:
+    def __init__(self, locator: Locator, n: int, options: SpanOptions | None) -> None:
         self._locator, self._n, self._options = locator, n, options
-        self._foreign = foreign_labels(labels)
         self._rng = np.random.default_rng(0)
         self._peaks: list[tuple[bool, float]] = []  # whether it is there, its highest probability
         self._said = 0
 
     def ask(self, item: Item, duration_s: float) -> None:
         there = list(dict.fromkeys(event.label for event in item.events))
-        absent = draw(self._foreign, self._n, self._rng)
+        absent = draw(absent_labels(there), self._n, self._rng)
         activity = self._locator.activity(item.path, [*there, *absent])
         self._peaks += [(row < len(there), float(peak)) for row, peak in enumerate(activity.max(axis=1))]
         found = find_events(

@@ -1,9 +1,10 @@
-"""Labels of an open vocabulary that a data set says nothing about, and that nobody could take for its own."""
+"""Labels of an open vocabulary for what is not in a recording, and that nobody could take for what is."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -13,28 +14,37 @@ from sam_audio.vocabulary import load_labels
 _LITTLE = {"and", "a", "an", "in", "into", "of", "on", "or", "the", "to", "with", "other", "sound", "noise"}
 
 
-def foreign_labels(labels: Sequence[str]) -> list[str]:
+def absent_labels(there: Sequence[str]) -> list[str]:
     """The product's labels that share no word with any of these, and are not confusable with them as far as known.
 
-    >>> "dog barking" in foreign_labels(["Dog"]), "violin" in foreign_labels(["Dog"])
+    >>> absent = absent_labels(["Dog"])
+    >>> "dog barking" in absent, "violin" in absent
     (False, True)
     """
-    table = load_labels()
-    words = set().union(*(_words(label) for label in labels)) if labels else set()
-    known = [label.lower() for label in labels if label.lower() in table]
+    words = set().union(*map(_words, there)) if there else set()
+    known = [label.lower() for label in there if label.lower() in load_labels()]
     return [
         name
-        for name, entry in table.items()
-        if not words & set().union(*(_words(text) for text in (name, *entry.parents, *entry.phrases)))
-        and not any(conflicts(name, label) for label in known)
+        for name, own in _vocabulary().items()
+        if not words & own and not any(conflicts(name, label) for label in known)
     ]
 
 
-def draw(foreign: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
+def draw(labels: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
     """Some of them, at most ``n``, none twice."""
-    return [str(label) for label in rng.permutation(foreign)[:n]]
+    return [str(label) for label in rng.permutation(labels)[:n]]
 
 
-def _words(text: str) -> set[str]:
+@cache
+def _vocabulary() -> dict[str, frozenset[str]]:
+    """Labels, and the words of their phrases and of what they are kinds of."""
+    return {
+        name: frozenset().union(*map(_words, (name, *entry.parents, *entry.phrases)))
+        for name, entry in load_labels().items()
+    }
+
+
+def _words(text: str) -> frozenset[str]:
     """Stems of its words, roughly: gun shot, gunshots and shooting begin alike."""
-    return {word[:4] for word in re.findall(r"[a-z]+", text.lower()) if len(word) > 2 and word not in _LITTLE}
+    words = re.findall(r"[a-z]+", text.lower())
+    return frozenset(word[:4] for word in words if len(word) > 2 and word not in _LITTLE)

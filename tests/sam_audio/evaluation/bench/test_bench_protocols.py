@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import bench_folders as made
 import numpy as np
 import pytest
 import soundfile
+from tiny_video import picture, write_video
 
 from judge.types import AXES, Judgement, Ranker
 from sam_audio.errors import UserError
 from sam_audio.evaluation.bench import audiosep, dcase, sam_audio_bench, speech
-from sam_audio.evaluation.bench.base import evaluate
+from sam_audio.evaluation.bench.base import Tools, evaluate
 from sam_audio.evaluation.bench.driver import benches, beside, find, published
 from sam_audio.evaluation.bench.measures import bss_eval, ca_sdri, capi_sdri, sdr, si_sdr, snr
 
@@ -37,8 +39,13 @@ def close(value, to=1e-3):
     return pytest.approx(value, abs=to)
 
 
-def test_every_benchmark_is_tested():
+def test_every_benchmark_is_tested_and_named_in_the_help_and_the_docs():
     assert set(LAYOUTS) == set(benches())
+    root = Path(__file__).parents[4]
+    for name in benches():
+        assert name in (root / "docs/cli.md").read_text(encoding="utf-8")
+    text = (root / "docs/benchmarks-field.md").read_text(encoding="utf-8")
+    assert all(name.removeprefix("audiosep") in text for name in benches())
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -351,6 +358,54 @@ def test_a_visual_setting_is_asked_for_by_the_mask_alone(tmp_path):
     )
     with pytest.raises(UserError, match="lies outside"):
         find("sam-audio-bench").items(tmp_path)
+
+
+def test_a_video_with_a_mask_is_separated_by_what_is_seen(tmp_path, separator):
+    """Text is not used: the stem is asked for by the picture under the mask."""
+    import cv2
+
+    frames = [picture(x=20 + i) for i in range(10)]
+    marked = np.zeros(frames[0].shape[:2], np.uint8)
+    marked[30:62, 20:52] = 255
+    audible = np.tile(made.sound(3, 48_000)[:, 0], 3)[:48_000]
+    (tmp_path / "clips").mkdir()
+    write_video(tmp_path / "clips/v1.mp4", frames, 10, audible)
+    assert cv2.imwrite(str(tmp_path / "v1.png"), marked)
+    row = {
+        "video_id": "v1",
+        "description": "a red square",
+        "paper_eval": ["speaker-visual"],
+        "mask": "v1.png",
+    }
+    made.text(tmp_path / "t.jsonl", json.dumps(row))
+    tools = Tools(separator)
+    tools.__dict__["judge"] = Same()
+    result = evaluate(find("sam-audio-bench"), tmp_path, tools)
+    assert result.unreadable == []
+    assert result.rows[0]["what"] == "speaker-visual" and result.rows[0]["overall"] == 3.0
+
+
+def test_scorers_are_rankers_of_plugins(separator, monkeypatch):
+    loaded = []
+
+    class Kind:
+        name = "pleasant"
+
+        def load(self, device):
+            loaded.append(device)
+            return Pleasant()
+
+    class Found:
+        def get(self, hook, name):
+            assert (hook, name) == ("rankers", "pleasant")
+            return Kind()
+
+    monkeypatch.setattr("sam_audio.extending.registry.registry", lambda: Found())
+    tools = Tools(separator, scorers=["pleasant"])
+    assert list(tools.scorers) == ["pleasant"] and loaded == ["cpu"]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="there is no ranker 'beauty'"):
+        _ = Tools(separator, scorers=["beauty"]).scorers
 
 
 # ---- the loop and the table -------------------------------------------------------------------------------

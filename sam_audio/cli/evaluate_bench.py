@@ -21,8 +21,7 @@ def bench(
         str,
         typer.Argument(
             metavar="NAME",
-            help="sam-audio-bench, audiosep-esc50, audiosep-audiocaps, audiosep-vggsound, audiosep-music, "
-            "audiosep-audioset, audiosep-clotho, musdb18hq, moisesdb, dnr, dcase2025, dcase2026, wham or librimix.",
+            help="Which benchmark.",
             show_default=False,
         ),
     ],
@@ -58,7 +57,9 @@ def bench(
 ) -> None:
     """Measure a separator as a published benchmark does, beside what others report on it.
 
-    Nothing is fetched. What is asked for, and how far that can be compared, is in docs/benchmarks-field.md.
+    NAME is sam-audio-bench, audiosep-esc50, audiosep-audiocaps, audiosep-vggsound, audiosep-music, audiosep-audioset,
+    audiosep-clotho, musdb18hq, moisesdb, dnr, dcase2025, dcase2026, wham or librimix. Nothing is fetched. What is
+    asked for, and how far that can be compared, is in docs/benchmarks-field.md.
     """
     from sam_audio.api import Separator
     from sam_audio.evaluation.bench.base import Tools, evaluate

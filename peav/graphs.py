@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from peav import threads
 from peav.checkpoints import CheckpointError
+
+Weights = TypeVar("Weights")  # arrays, or where they lie
 
 
 class Graph:
@@ -52,6 +54,6 @@ class Graph:
         return self._session.run(outputs, inputs, self._only_what_is_asked)
 
 
-def named(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def named(prefix: str, weights: Mapping[str, Weights]) -> dict[str, Weights]:
     """Weights under the names that they have in a larger network."""
-    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+    return {f"{prefix}.{name}": one for name, one in weights.items()}

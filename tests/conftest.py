@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import tiny
+from chromium import CHROMIUM
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +45,19 @@ def model(separator):
 @pytest.fixture(scope="session")
 def bank_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_bank(tmp_path_factory.mktemp("bank"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A Chromium that pages are opened in; Playwright allows one in a process."""
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
 
 
 class Finished(NamedTuple):

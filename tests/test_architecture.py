@@ -77,7 +77,7 @@ FLOORS = [
     ["sam_audio.training"],
     ["sam_audio.evaluation"],
     ["sam_audio.training.recipes"],
-    ["sam_audio.app"],
+    ["sam_audio.app", "sam_audio.web"],
     ["sam_audio.cli"],
     ["sam_audio"],  # its public names
 ]

@@ -49,14 +49,18 @@ def mel_filters() -> Array:
     return (1 - np.abs(band - centres)).clip(0).astype(np.float32)
 
 
+def mel_window() -> Array:
+    """Hann, periodic, (MEL_WINDOW,)."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW)).astype(np.float32)
+
+
 def log_mel(waveform: Array) -> Array:
     """YAMNet's features of a 48 kHz waveform; `peav.nano.audio.log_mel` is the same in torch.
 
     Shapes: waveform (B, n), n a multiple of MEL_HOP -> (B, n // MEL_HOP, N_MELS). Frame k starts at k * 10 ms.
     """
-    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW)).astype(np.float32)
     padded = np.pad(waveform, ((0, 0), (0, MEL_WINDOW - MEL_HOP)))
-    frames = sliding_window_view(padded, MEL_WINDOW, axis=-1)[:, ::MEL_HOP] * hann
+    frames = sliding_window_view(padded, MEL_WINDOW, axis=-1)[:, ::MEL_HOP] * mel_window()
     # a third: a frame holds three times the samples it would have at 16 kHz
     magnitude = np.abs(rfft(frames, MEL_N_FFT)[..., :_N_BINS]) / 3
     return np.log(magnitude @ mel_filters() + np.float32(LOG_OFFSET))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-_LONGEST_WORD = 100  # letters; what is longer is not known
+LONGEST_WORD = 100  # letters; what is longer is not known
 _CONTINUES = "##"
 _UNKNOWN = "[UNK]"
 _SPECIAL = re.compile(r"(\[PAD\]|\[UNK\])")
 # blocks of ideographs, each of which is a word
-_IDEOGRAPHS = (
+IDEOGRAPHS = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
     (0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
 )  # fmt: skip
@@ -68,7 +68,7 @@ class WordPiece:
 
     def _pieces(self, word: str) -> list[int]:
         """The longest pieces, from left to right; one unknown token if there are not enough of them."""
-        if len(word) > _LONGEST_WORD:
+        if len(word) > LONGEST_WORD:
             return [self.unknown]
         pieces, start = [], 0
         while start < len(word):
@@ -113,7 +113,7 @@ def _clean(char: str) -> str:
 
 
 def _is_ideograph(char: str) -> bool:
-    return len(char) == 1 and any(low <= ord(char) <= high for low, high in _IDEOGRAPHS)
+    return len(char) == 1 and any(low <= ord(char) <= high for low, high in IDEOGRAPHS)
 
 
 @lru_cache(4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Words:
         Raises:
             CheckpointError: they are missing or damaged.
         """
-        path = checkpoint.path.with_name(f"{checkpoint.path.stem}-tokenizer.json")
+        path = cls.path_beside(checkpoint.path)
         if not path.is_file():
             raise CheckpointError(f"{path} is missing: a text checkpoint needs its tokenizer beside it.")
         try:
@@ -42,6 +43,11 @@ class Words:
                 f"{path} is not a readable tokenizer: fetch the checkpoint again."
             ) from None
         return cls(wordpiece, checkpoints.sizes(checkpoint).get("longest", LONGEST))
+
+    @staticmethod
+    def path_beside(checkpoint: Path) -> Path:
+        """Where the tokenizer of a text tower's checkpoint lies."""
+        return checkpoint.with_name(f"{checkpoint.stem}-tokenizer.json")
 
     def reads(self, text: str) -> bool:
         """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""

@@ -72,6 +72,7 @@ OPTIONAL = (
     "batch",
     "catalogue",
     "serve",
+    "web",
 )  # modules that may be left out of an installation
 for _name in OPTIONAL:
     if find_spec(f"sam_audio.cli.{_name}") is not None:

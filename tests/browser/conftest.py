@@ -6,15 +6,12 @@ A plain ``pytest`` takes one of these tests, ``pytest -m browser`` all of them.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM
 from driving import WIDE, visit
 from editor_server import Server
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
 
 SMOKE = "test_a_span_selected_on_the_waveform"
 
@@ -37,16 +34,6 @@ def server(tmp_path_factory):
     one = Server(tmp_path_factory.mktemp("server"), "--max-upload", "20MB")
     yield one
     one.close()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ export async function separate(nano, recording, prompts, goesOn) {
     const n = Math.min(rows[0].length, mixture[0].length);
     const parts = prompts.map((_, stem) =>
       Array.from({ length: channels }, (_, c) => rows[stem * channels + c].subarray(0, n)));
-    parts.push(mixture.map((samples, c) => samples.slice(0, n).map((x, i) =>
-      x - parts.reduce((sum, part) => Math.fround(sum + part[c][i]), 0))));
+    parts.push(mixture.map((samples, c) => left(samples.subarray(0, n), parts.map((part) => part[c]))));
     parts.forEach((part, stem) => {
       writers[stem].write(part);
       peaks[stem].add(part);
@@ -45,4 +44,12 @@ export async function separate(nano, recording, prompts, goesOn) {
   const missing = Math.max(0, mixture[0].length - rows[0].length); // two conversions of rate may lose a sample
   settle(rows.map((row) => concatenated([row, new Float32Array(missing)])));
   return writers.map((writer, stem) => ({ blob: writer.finish(), peaks: peaks[stem].columns }));
+}
+
+// What stems leave of a mixture.
+function left(mixture, stems) {
+  const sum = new Float32Array(mixture.length);
+  for (const stem of stems) for (let i = 0; i < sum.length; i++) sum[i] += stem[i];
+  for (let i = 0; i < sum.length; i++) sum[i] = mixture[i] - sum[i];
+  return sum;
 }

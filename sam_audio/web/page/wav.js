@@ -67,7 +67,9 @@ export class WavWriter {
 
   write(block) {
     const samples = new Float32Array(block[0].length * this.channels);
-    block.forEach((channel, c) => channel.forEach((x, i) => (samples[i * this.channels + c] = x)));
+    block.forEach((channel, c) => {
+      for (let i = 0, at = c; i < channel.length; i++, at += this.channels) samples[at] = channel[i];
+    });
     this.parts.push(new Blob([samples])); // little-endian, as all that browsers run on
     this.bytes += samples.byteLength;
   }

@@ -96,19 +96,15 @@ def _ask(editor: Editor) -> None:
 
 def _corrections(editor: Editor) -> None:
     """What was asked for in words that the model does not know, and what may have been meant."""
-    for index, one in enumerate(editor.project.asks):
-        better = editor.meant(one.text) if one.text else None
-        if better is not None and better not in [other.text for other in editor.project.asks]:
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(
-                    f":material/spellcheck: {plain(one.text)} holds a word that the model does not know."
-                )
-                st.button(
-                    f"Ask for {plain(better)} instead",
-                    key=f"meant-{index}",
-                    on_click=act,
-                    args=(editor.do, project.instead, index, better),
-                )
+    for text, better in editor.corrections:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f":material/spellcheck: {plain(text)} holds a word that the model does not know.")
+            st.button(
+                f"Ask for {plain(better)} instead",
+                key=f"meant-{text}",
+                on_click=act,
+                args=(editor.do, project.instead, text, better),
+            )
 
 
 def _more(editor: Editor) -> None:

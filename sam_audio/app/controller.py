@@ -499,10 +499,15 @@ class Editor:
         task.stage = "Listening"
         return listen.what_is_in(current.path, locator, current.seconds, progress)
 
-    def meant(self, text: str) -> str | None:
-        """What a prompt with words that the model does not know may have meant; None also while it is not loaded."""
+    @property
+    def corrections(self) -> list[tuple[str, str]]:
+        """Prompts with words that the model does not know, and what they may have meant; as far as it is loaded."""
         separator = self.shared.loaded(self.project.model)
-        return None if separator is None else separator.model.meant(text)
+        texts = [ask.text for ask in self.project.asks]
+        if separator is None:
+            return []
+        likely = [(text, separator.model.meant(text)) for text in texts if text]
+        return [(text, better) for text, better in likely if better is not None and better not in texts]
 
     def sounds(self) -> dict[str, Sound]:
         """The mixture and all stems, to be played and drawn; of a take that is compared, as ``name|B``."""

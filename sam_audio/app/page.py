@@ -144,13 +144,15 @@ def _header(editor: Editor, stems: Stems | None) -> None:
         ):
             st.button(name, icon=icon, disabled=not steps, key=name.lower(), on_click=_step, args=(way,))
         if editor.takes:
-            with st.popover("Takes", icon=":material/history:"):
+            with st.popover("Takes", icon=":material/history:"), st.container(key="takes"):
                 takes(editor)
         with st.popover("Save", icon=":material/save:"):
             saving(editor)
         with st.popover("Open", icon=":material/folder_open:"):
             _sources(editor)
-    for warning in (*editor.troubles, *(stems.warnings if stems is not None else ())):
+    told = {f"{text}: did you mean {better}?" for text, better in editor.corrections}  # beside the field
+    made = [text for text in stems.warnings if text not in told] if stems is not None else []
+    for warning in (*editor.troubles, *made):
         st.warning(sentence(warning), icon=":material/warning:")
     if st.session_state.get("notice"):
         st.toast(sentence(st.session_state.pop("notice")))
@@ -171,6 +173,7 @@ input::placeholder { color: light-dark(#5f6875, #98a3b1) !important; opacity: 1 
 [data-testid="stMarkdownContainer"] code { /* words of visitors, see views.plain */
   all: unset; overflow-wrap: anywhere; }
 .st-key-title { flex: 1 1 auto; min-width: 0; gap: 0; }
+.st-key-takes { min-width: min(560px, 78vw); }
 a.download { display: inline-block; padding: 8px 18px; border-radius: 8px; font-weight: 600; text-decoration: none;
   background: light-dark(#0b5cad, #1b64b0); color: #fff !important; }
 a.download:hover { background: #094a8c; }

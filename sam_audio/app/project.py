@@ -195,12 +195,13 @@ def drop(project: Project, index: int) -> Project:
     return replace(project, asks=asks, faders={k: v for k, v in project.faders.items() if k != gone})
 
 
-def instead(project: Project, index: int, text: str) -> Project:
+def instead(project: Project, words: str, text: str) -> Project:
     """Asks for something else in place of a prompt's words; its clues are kept, its fader is forgotten.
 
     Raises:
         UserError: as `ask_for`.
     """
+    index = next(n for n, ask in enumerate(project.asks) if ask.text == words)
     gone, after = project.asks[index], project.asks[index + 1 :]
     fewer = drop(replace(project, asks=project.asks[: index + 1]), index)
     asked = ask_for(fewer, replace(gone, text=text))

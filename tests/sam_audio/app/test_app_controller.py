@@ -415,12 +415,14 @@ def test_presets_prepare_what_racks_say(editor):
 def test_other_words_take_the_place_of_a_prompt(editor):
     for text in ("gitar", "drums"):
         editor.do(project.ask_for, Ask(text, (("spans", ("0-1",)),)))
-    editor.do(project.instead, 0, "guitar")
+    editor.shared.separator("tiny")
+    assert editor.corrections == [("gitar", "guitar")]
+    editor.do(project.instead, "gitar", "guitar")
     assert [(ask.text, ask.clues) for ask in editor.project.asks] == [
         ("guitar", (("spans", ("0-1",)),)),
         ("drums", (("spans", ("0-1",)),)),
     ]
-    assert editor.meant("gitar") == "guitar" and editor.meant("guitar") is None
+    assert editor.corrections == []
 
 
 class Fake:

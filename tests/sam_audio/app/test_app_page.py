@@ -105,6 +105,8 @@ def test_words_that_the_model_does_not_know_are_told(app):
     editor = app.session_state.editor
     editor.do(project.ask_for, Ask("gitar"))
     until(app, lambda: any("instead" in one.label for one in app.button))
+    until(app, lambda: any(one.label == "Prepare the download" for one in app.button))
+    assert not any("did you mean" in one.value for one in app.warning)  # it is said in one place
     button(app, "Ask for ` guitar ` instead").click()
     app.run()
     assert editor.project.names == ["guitar"]

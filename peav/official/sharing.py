@@ -14,6 +14,7 @@ from torch import Tensor
 from peav.checkpoints import CheckpointError
 
 WEIGHTS = "model.safetensors"
+OTHER_WEIGHTS = ("checkpoint.pt", "model.safetensors.index.json")
 CARD = "README.md"
 
 
@@ -108,6 +109,13 @@ class SharedModel(Shared):
     card: ClassVar[Mapping[str, Any]]  # metadata
     purpose: ClassVar[str]  # of the model, one sentence for the card
     values: Mapping[str, Any] | None = None  # the config.json that it came with
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """See `Shared.save_pretrained`; a folder with weights in another form, which would be read first, is refused."""
+        for name in OTHER_WEIGHTS:
+            if (other := Path(folder).expanduser() / name).exists():
+                raise self.problem(f"{other} would be read in place of what is saved: name another folder.")
+        return super().save_pretrained(folder)
 
     def config_values(self) -> Mapping[str, Any]:
         """The content of its config.json."""

@@ -114,6 +114,10 @@ def test_sam_audio(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     folder = tiny_official.write(tmp_path / "from")
+    before = sorted(folder.iterdir())
+    with pytest.raises(ModelError, match="checkpoint.pt would be read in place of what is saved"):
+        SAMAudio.from_pretrained(folder, cache=False).save_pretrained(folder)
+    assert sorted(folder.iterdir()) == before
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="cannot be written"):
         SAMAudio.from_pretrained(folder, cache=False).save_pretrained(tmp_path / "file" / "to")

@@ -28,7 +28,7 @@ class Shared:
         raise NotImplementedError
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Writes what ``from_pretrained`` reads; what was there by the same names is replaced, each file at once.
+        """Writes what ``from_pretrained`` reads. Files of the same names are replaced, each at once; a card stays.
 
         Args:
             folder: made if need be.
@@ -45,7 +45,8 @@ class Shared:
             # beside the files, so that each takes its name at once
             with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as partial:
                 written = self.write(Path(partial))
-                return [path.replace(target / path.name) for path in written]
+                kept = CARD if (target / CARD).exists() else None
+                return [path.replace(target / path.name) for path in written if path.name != kept]
         except OSError as error:
             raise self.problem(
                 f"{target} cannot be written: {error.strerror or error}: name another folder."
@@ -111,7 +112,7 @@ class SharedModel(Shared):
     values: Mapping[str, Any] | None = None  # the config.json that it came with
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """See `Shared.save_pretrained`; a folder with weights in another form, which would be read first, is refused."""
+        """See `Shared.save_pretrained`; a folder with weights that would be read in their place is refused."""
         for name in OTHER_WEIGHTS:
             if (other := Path(folder).expanduser() / name).exists():
                 raise self.problem(f"{other} would be read in place of what is saved: name another folder.")

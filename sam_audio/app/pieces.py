@@ -6,6 +6,8 @@ They hold a token that nobody can guess; behind it is one `Sound`, or one file t
 from __future__ import annotations
 
 import asyncio
+import io
+import mimetypes
 import secrets
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ from starlette.routing import Route
 from sam_audio.app.media import picture_at
 from sam_audio.app.sounds import Sound, sound_of
 from sam_audio.errors import UserError
+from sam_audio.finding.media import VIDEO, kind_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -124,11 +127,17 @@ async def _spectrogram(request: Request) -> Response:
 
 
 async def _film(request: Request) -> Response:
-    """The file of a recording as it came, for a browser that plays its pictures; in ranges."""
+    """The file of a video as it came, for a browser that plays its pictures; in ranges.
+
+    It is called a video whatever its name says: nothing that visitors send is ever a page.
+    """
     sound = _found(request)
-    if sound is None or not sound.path.is_file():
+    if sound is None or kind_of(sound.path) != VIDEO or not sound.path.is_file():
         return _gone()
-    return FileResponse(sound.path, headers=_KEPT)
+    kind = mimetypes.guess_type(sound.path.name)[0] or ""
+    return FileResponse(
+        sound.path, media_type=kind if kind.startswith("video/") else "video/mp4", headers=_KEPT
+    )
 
 
 async def _picture(request: Request) -> Response:
@@ -145,8 +154,6 @@ async def _picture(request: Request) -> Response:
 
 
 def _jpeg(path: Path, time_s: float) -> bytes:
-    import io
-
     from PIL import Image
 
     content = io.BytesIO()

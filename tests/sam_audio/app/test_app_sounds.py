@@ -197,6 +197,11 @@ def test_films_come_in_ranges_and_as_pictures(client, tmp_path):
     assert sound.seconds == pytest.approx(2.0, abs=0.05)
     part = client.get(f"/sounds/{sound.token}/film", headers={"range": "bytes=10-19"})
     assert part.status_code == 206 and part.content == path.read_bytes()[10:20]
+    assert part.headers["content-type"] == "video/mp4"
+    written(tmp_path / "a.wav", noise(1.0))
+    page = (tmp_path / "a.wav").rename(tmp_path / "a.html")  # is no video, and never a page
+    sound_of_page = opened(page)
+    assert client.get(f"/sounds/{sound_of_page.token}/film").status_code == 404
     assert client.get(f"/sounds/{sound.token}/picture?at=1").content[:2] == b"\xff\xd8"
 
 

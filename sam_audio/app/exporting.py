@@ -24,6 +24,17 @@ MIX, STEMS, VIDEO, SESSION = (
 )
 
 
+def ready(editor: Editor) -> None:
+    """The mix of a preset, which is made as soon as it is separated: its download stands where it is seen at once."""
+    state = st.session_state
+    if editor.stems is not None and state.pop("export_when_done", False):
+        _prepare(editor, (editor.project, "mix", (), "wav", None))
+        state.by_itself = True
+    prepared, task = state.get("prepared") or (None, None)
+    if prepared is not None and state.get("by_itself") and prepared[0] == editor.project:
+        _download(task, "Writing the mix")
+
+
 def export(editor: Editor) -> None:
     """Chooses what leaves, and makes it."""
     state, stems = st.session_state, editor.stems
@@ -31,8 +42,6 @@ def export(editor: Editor) -> None:
         return
     found = editor.project.media
     assert found is not None
-    if state.pop("export_when_done", False):
-        _prepare(editor, (editor.project, "mix", (), "wav", None))
     with st.expander("Export", icon=":material/download:", expanded=True):
         offered = [MIX, STEMS, *([VIDEO] if found.picture is not None else []), SESSION]
         what = st.radio("What", offered, horizontal=True, key="what")
@@ -59,13 +68,14 @@ def export(editor: Editor) -> None:
         wanted = (editor.project, kind, tuple(chosen), format, depth)
         st.button("Prepare the download", key="export", on_click=_prepare, args=(editor, wanted))
         prepared, task = state.get("prepared") or (None, None)
-        if task is not None and prepared == wanted:
+        if task is not None and prepared == wanted and not state.get("by_itself"):
             _download(task, "Writing files")
 
 
 def _prepare(editor: Editor, wanted: tuple[Any, ...]) -> None:
     _, kind, chosen, format, depth = wanted
     st.session_state.problem = None
+    st.session_state.by_itself = False
     st.session_state.prepared = (wanted, editor.export(kind, list(chosen), format, depth))
 
 

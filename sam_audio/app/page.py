@@ -17,7 +17,7 @@ from sam_audio.app import views
 from sam_audio.app.acting import SHORT_S, problems, sentence, tried, visitor, watch
 from sam_audio.app.asking import asking, use
 from sam_audio.app.controller import Editor, Stems
-from sam_audio.app.exporting import export, saving
+from sam_audio.app.exporting import export, ready, saving
 from sam_audio.app.presets import presets
 from sam_audio.app.separating import separation, takes, tracks, tuning
 from sam_audio.app.views import plain
@@ -42,6 +42,7 @@ def main() -> None:
         problems()
         asking(editor)
         separation(editor)
+        ready(editor)
         tracks(editor)
         tuning(editor)
         export(editor)

@@ -31,7 +31,7 @@ def ready(editor: Editor) -> None:
         _prepare(editor, (editor.project, "mix", (), "wav", None))
         state.by_itself = True
     prepared, task = state.get("prepared") or (None, None)
-    if prepared is not None and state.get("by_itself") and prepared[0] == editor.project:
+    if prepared is not None and task is not None and state.get("by_itself") and prepared[0] == editor.project:
         _download(task, "Writing the mix")
 
 

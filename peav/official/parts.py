@@ -123,9 +123,8 @@ class PartedModel(SharedModel, nn.Module):
         Args:
             name_or_folder: a folder with config.json and model.safetensors, or a model on the Hugging Face hub,
                 e.g. "facebook/pe-av-small"; the owner may be left out.
-            revision: branch, tag or commit on the hub; by default that of the published models is
-                "perception_models"; their "main" has the files in the
-                layout of transformers, which give the same vectors.
+            revision: branch, tag or commit on the hub; by default "perception_models" of the published models, whose
+                "main" has the same weights in the layout of transformers, and the main one of others.
             device, device_map: where to compute, see `peav.devices.choose_device`; by default on the CPU.
             dtype: what to compute in, float32 by default; "auto" is what the device is fast in. The codec stays in
                 float32, and so do the results.

@@ -24,8 +24,10 @@ from sam_audio.separator.official.video import check_frames, mask_videos, on_lat
 class _Frames:
     """Between samples and latent frames, by upstream's names."""
 
-    hop_length: int
-    audio_sampling_rate: int
+    @property
+    def hop_length(self) -> int:
+        """Samples in a latent frame."""
+        raise NotImplementedError
 
     def feature_to_wav_idx(self, feature_idx: Any) -> Any:
         """The first sample of latent frames: numbers, tensors or arrays.
@@ -82,12 +84,11 @@ class SAMAudioBatch(_Frames):
         return replace(self, **tensors)
 
     @property
-    def hop_length(self) -> int:  # type: ignore[override]
-        """Samples in a latent frame."""
+    def hop_length(self) -> int:
         return self.hop
 
     @property
-    def audio_sampling_rate(self) -> int:  # type: ignore[override]
+    def audio_sampling_rate(self) -> int:
         """Of the sound, in Hz."""
         return self.sample_rate
 
@@ -101,9 +102,7 @@ class SAMAudioBatch(_Frames):
             raise PromptError(
                 f"there are anchors for {len(anchors)} recordings, not {len(self)}: give one list for each"
             )
-        read = (
-            None if anchors is None else [[read_anchor(anchor) for anchor in item or ()] for item in anchors]
-        )
+        read = _read_anchors(anchors)
         changed = self.with_anchors(read or [])
         for name, value in (
             ("anchors", read),
@@ -133,8 +132,7 @@ class SAMAudioProcessor(_Frames):
         self.audio_hop_length = audio_hop_length
 
     @property
-    def hop_length(self) -> int:  # type: ignore[override]
-        """Samples in a latent frame."""
+    def hop_length(self) -> int:
         return self.audio_hop_length
 
     @classmethod
@@ -253,3 +251,7 @@ class SAMAudioProcessor(_Frames):
             else on_latent_frames(check_frames(video), n)
             for video, n in zip(videos, sizes, strict=True)
         ]
+
+
+def _read_anchors(given: Sequence[Sequence[Any] | None] | None) -> list[list[AnchorLike]] | None:
+    return None if given is None else [[read_anchor(anchor) for anchor in item or ()] for item in given]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sam_audio.errors import ModelError
+from sam_audio.separator.official.text import no_progress_bars
 from sam_audio.types import Samples
 
 
@@ -36,7 +37,8 @@ class ClapEmbedder:
         from transformers import ClapModel, ClapProcessor
 
         try:
-            return cls(ClapModel.from_pretrained(name).to(device), ClapProcessor.from_pretrained(name))
+            with no_progress_bars():
+                return cls(ClapModel.from_pretrained(name).to(device), ClapProcessor.from_pretrained(name))
         except Exception as error:  # anything from network to tokenizer libraries
             first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise ModelError(f"the CLAP {name} cannot be loaded: {first}") from error

@@ -6,6 +6,8 @@ import hashlib
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,25 +134,34 @@ def _fingerprint(config: TextConfig, source: str | Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """In here transformers shows none while it loads a model."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _load_t5(config: TextConfig, source: str | Path, hub: HubOptions) -> tuple[Any, Any]:
     try:
         from transformers import AutoTokenizer, T5EncoderModel
-        from transformers.utils import logging
     except ImportError:
         raise MissingExtraError(
             "the text encoder needs transformers, which is not installed", "official"
         ) from None
-    shows_progress = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), **hub)
-        model = T5EncoderModel.from_pretrained(str(source), dtype=torch.float32, **hub)
+        with no_progress_bars():
+            tokenizer = AutoTokenizer.from_pretrained(str(source), **hub)
+            model = T5EncoderModel.from_pretrained(str(source), dtype=torch.float32, **hub)
     except Exception as error:  # anything from network to tokenizer libraries
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(f"the text encoder {source} cannot be loaded: {first}") from error
-    finally:
-        if shows_progress:
-            logging.enable_progress_bar()
     if model.config.d_model != config.dim:
         raise ModelError(
             f"the text encoder {source} is {model.config.d_model} wide, but the model asks for {config.dim}"

@@ -17,6 +17,7 @@ from sam_audio.errors import MissingExtraError
 from sam_audio.types import Samples
 
 _CLIP = 1e-10  # least mean power of AudioSep's SDR
+_INAUDIBLE = 1e-10
 _EPS = float(np.finfo(np.float32).eps)  # torchmetrics' for float32
 
 Labelled = tuple[str, Samples]  # a label and its sound (T,)
@@ -146,7 +147,9 @@ def bss_eval(estimates: Samples, references: Samples, sample_rate: int, window_s
 
     Stöter, Liutkus, Ito: The 2018 signal separation evaluation campaign.
 
-    Shapes: (N, T, C), (N, T, C).
+    An estimate that is silent throughout counts as one that cannot be heard: its SDR is 0 dB.
+
+    Shapes: (N, T, C), (N, T, C); no reference may be silent throughout.
 
     Raises:
         MissingExtraError: museval is not installed.
@@ -156,6 +159,8 @@ def bss_eval(estimates: Samples, references: Samples, sample_rate: int, window_s
     except ImportError:
         raise MissingExtraError("BSS Eval needs museval, which is not installed", "eval") from None
     window = round(window_s * sample_rate)
+    silent = ~np.any(estimates, axis=(1, 2), keepdims=True)
+    estimates = np.where(silent, np.float32(_INAUDIBLE), estimates)  # museval refuses silence
     found = museval.evaluate(references, estimates, win=window, hop=window, mode="v4", padding=True)
     # in museval's own order: sdr, isr, sir, sar
     return BssEval(*(np.asarray(measure) for measure in found))

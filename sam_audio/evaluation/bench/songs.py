@@ -49,30 +49,26 @@ class Songs(Bench):
         with self.opened(item) as (mixture, references, rate):
             asked = [name for name in references if name != OTHER]
             with tools.streamed(mixture, asked) as parts:
-                rows = list(range(len(asked))) + [len(asked)] * (OTHER in references)
-                true = np.stack(list(references.values()))
+                # a stem that is digital silence throughout has no ratio, and museval takes none
+                kept = [name for name, reference in references.items() if reference.any()]
+                true = np.stack([references[name] for name in kept])
+                rows = [len(asked) if name == OTHER else asked.index(name) for name in kept]
                 estimates = parts[rows, : true.shape[1]]
                 frames = bss_eval(estimates, true, rate)
                 return [
                     Scored(name, {"SDR": _median(values), "uSDR": snr(estimate, reference)})
                     for name, values, estimate, reference in zip(
-                        references, frames.sdr, estimates, true, strict=True
+                        kept, frames.sdr, estimates, true, strict=True
                     )
                 ]
 
     def rows(self, scored: Sequence[Scored]) -> list[Row]:
-        kinds = by_kind(scored)
-        rows: list[dict[str, Any]] = []
-        for what, measured in kinds.items():
-            medians = summary(what, [{"SDR": one["SDR"]} for one in measured], np.median)
-            means = summary(what, [{"uSDR": one["uSDR"]} for one in measured], np.mean)
-            rows.append({**medians, **means})
-        rows.append(
-            summary(
-                "average", [{k: r[k] for k in ("SDR", "uSDR") if r[k] is not None} for r in rows], np.mean
-            )
-        )
-        return list(rows)
+        rows: list[Row] = []
+        for what, measured in by_kind(scored).items():
+            medians, means = (summary(what, measured, average) for average in (np.median, np.mean))
+            rows.append({**medians, "uSDR": means["uSDR"]})
+        defined = [{k: v for k, v in row.items() if isinstance(v, float)} for row in rows]
+        return [*rows, summary("average", defined, np.mean)]
 
 
 def _median(values: Samples) -> float:

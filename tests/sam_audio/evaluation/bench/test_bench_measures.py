@@ -76,6 +76,13 @@ def test_bss_eval_is_musevals():
     assert found.sdr[:, 1:] == pytest.approx(10 * np.log10(1 / 0.04), abs=0.3)  # by hand, but for its filters
 
 
+def test_a_silent_estimate_is_no_error_for_bss_eval():
+    sources = rng.standard_normal((2, 2 * T, 1))
+    found = bss_eval(np.stack([sources[0], 0 * sources[1]]), sources, T).sdr
+    assert found[0].min() > 100
+    np.testing.assert_allclose(found[1], 0, atol=1e-4)
+
+
 # ---- DCASE ------------------------------------------------------------------------------------------------
 
 

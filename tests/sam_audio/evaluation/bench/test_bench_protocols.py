@@ -14,10 +14,10 @@ from tiny_video import picture, write_video
 
 from judge.types import AXES, Judgement, Ranker
 from sam_audio.errors import UserError
-from sam_audio.evaluation.bench import audiosep, dcase, sam_audio_bench, speech
+from sam_audio.evaluation.bench import audiosep, dcase, sam_audio_bench, songs, speech
 from sam_audio.evaluation.bench.base import Tools, evaluate
 from sam_audio.evaluation.bench.driver import benches, beside, find, published
-from sam_audio.evaluation.bench.measures import bss_eval, ca_sdri, capi_sdri, sdr, si_sdr, snr
+from sam_audio.evaluation.bench.measures import BssEval, bss_eval, ca_sdri, capi_sdri, sdr, si_sdr, snr
 
 LAYOUTS = {
     "sam-audio-bench": made.sam_audio_bench,
@@ -164,32 +164,60 @@ def test_audiosep_takes_any_rate_and_channel_count(tmp_path, separator):
     assert len(audiosep.read_mono(pair.mixture, 32_000)) == close(12_800 * 32_000 / 44_100, 1)
 
 
-def test_songs_are_measured_by_museval_in_medians(tmp_path, separator):
+@pytest.fixture
+def measured(monkeypatch):
+    """What museval is given of each song, in place of its filters, which take seconds: (estimates, references, rate).
+
+    Every window of a stem scores its number in the song, times that of the stem from 1, the last window nothing.
+    """
+    given = []
+
+    def windows(estimates, references, rate):
+        given.append((np.array(estimates), references, rate))
+        scores = np.arange(1.0, 4.0) * np.arange(1, len(references) + 1)[:, None] * len(given)
+        scores[:, -1] = np.nan
+        return BssEval(scores, scores, scores, scores)
+
+    monkeypatch.setattr(songs, "bss_eval", windows)
+    return given
+
+
+def test_songs_stream_and_are_measured_stem_by_stem(tmp_path, separator, measured):
     stems = made.musdb(tmp_path)
     gains = {"drums": 0.3, "bass": 0.2, "vocals": 0.1}
     result = evaluate(find("musdb18hq"), tmp_path, made.tools(separator, gains), limit=1)
     rows = {row["what"]: row for row in result.rows}
-    assert list(rows) == ["drums", "bass", "vocals", "other", "average"]
-    mixture, order = sum(stems.values()), ["drums", "bass", "vocals", "other"]
-    true = np.stack([stems[name] for name in order])
-    estimates = np.stack([gains.get(name, 0.4) * mixture for name in order])  # what is left is "other"
-    frames = bss_eval(estimates, true, 8_000).sdr
-    assert frames.shape == (4, 2)  # whole windows only
-    for name, values, estimate, reference in zip(order, frames, estimates, true, strict=True):
-        assert rows[name]["SDR"] == close(np.median(values), 1e-2)
-        assert rows[name]["uSDR"] == close(snr(estimate, reference))
-    assert rows["average"]["SDR"] == close(np.mean([rows[name]["SDR"] for name in order]))
+    order = ["drums", "bass", "vocals", "other"]
+    assert list(rows) == [*order, "average"]
+    ((estimates, true, rate),) = measured
+    assert (estimates.shape, true.shape, rate) == ((4, 20_000, 2), (4, 20_000, 2), 8_000)
+    mixture = sum(stems.values())
+    for name, estimate, reference in zip(order, estimates, true, strict=True):
+        np.testing.assert_array_equal(reference, stems[name])
+        expected = gains.get(name, 0.4) * mixture  # what is left is "other"
+        inner = slice(100, -100)  # it goes through 48 kHz and back
+        np.testing.assert_allclose(estimate[inner], expected[inner], atol=2e-3)
+        assert rows[name]["uSDR"] == close(snr(expected, reference))
+    assert [rows[name]["SDR"] for name in order] == [1.5, 3.0, 4.5, 6.0]  # medians of the windows that count
+    assert rows["average"]["SDR"] == close((1.5 + 3 + 4.5 + 6) / 4)
 
 
-def test_a_set_of_songs_is_the_median_over_songs(tmp_path, separator):
+def test_a_set_of_songs_is_the_median_over_songs(tmp_path, separator, measured):
     made.musdb(tmp_path)
-    tools = made.tools(separator)
-    each = [find("musdb18hq").measure(song, tools) for song in find("musdb18hq").items(tmp_path)]
-    rows = {row["what"]: row for row in evaluate(find("musdb18hq"), tmp_path, tools).rows}
-    both = [scored[0].measures for scored in each]
-    assert rows["drums"]["n"] == 2
-    assert rows["drums"]["SDR"] == close(np.median([one["SDR"] for one in both]))
-    assert rows["drums"]["uSDR"] == close(np.mean([one["uSDR"] for one in both]))
+    bench, tools = find("musdb18hq"), made.tools(separator)
+    rows = {row["what"]: row for row in evaluate(bench, tmp_path, tools).rows}
+    assert (rows["drums"]["n"], rows["drums"]["SDR"]) == (2, np.median([1.5, 3.0]))
+    each = [snr(estimates[0], true[0]) for estimates, true, _ in measured]
+    assert rows["drums"]["uSDR"] == close(np.mean(each))
+
+
+def test_a_stem_that_a_song_has_not_is_not_measured(tmp_path, separator, measured):
+    stems = made.musdb(tmp_path)
+    song = tmp_path / "test/A Band - Some Song"
+    made.write(song / "vocals.wav", 0 * stems["vocals"], 8_000)
+    rows = {r["what"]: r for r in evaluate(find("musdb18hq"), tmp_path, made.tools(separator)).rows}
+    assert len(measured[0][1]) == 3 and len(measured[1][1]) == 4
+    assert (rows["vocals"]["n"], rows["other"]["n"]) == (1, 2)
 
 
 def test_moisesdb_sums_tracks_and_measures_the_stems_that_a_song_has(tmp_path, separator):
@@ -198,6 +226,11 @@ def test_moisesdb_sums_tracks_and_measures_the_stems_that_a_song_has(tmp_path, s
     rows = {r["what"]: r for r in evaluate(find("moisesdb"), tmp_path, made.tools(separator, gains)).rows}
     assert list(rows) == ["vocals", "guitar", "other", "average"]
     mixture = sum(stems.values())
+    true = np.stack([stems["vocals"], stems["guitar"], stems["bowed_strings"]])
+    frames = bss_eval(np.stack([0.5 * mixture, 0.25 * mixture, 0.25 * mixture]), true, 8_000).sdr
+    assert [rows[name]["SDR"] for name in ("vocals", "guitar", "other")] == close(
+        np.median(frames, axis=1), 1e-2
+    )
     assert rows["guitar"]["uSDR"] == close(snr(0.25 * mixture, stems["guitar"]))
     assert rows["other"]["uSDR"] == close(snr(0.25 * mixture, stems["bowed_strings"]))
 

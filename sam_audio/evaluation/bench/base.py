@@ -131,7 +131,7 @@ class Bench(ABC):
 
     @abstractmethod
     def items(self, root: Path) -> list[Any]:
-        """What there is to measure, from annotations and names alone.
+        """What there is to measure, from annotations and names alone; files that are missing are told of later.
 
         Raises:
             UserError: the folder is of another layout.

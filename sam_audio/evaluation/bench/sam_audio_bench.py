@@ -99,11 +99,10 @@ class SamAudioBench(Bench):
                 clips += self._clips(
                     root, path, folder, {name: row[column] for name, column in columns.items()}
                 )
-        there = [clip for clip in clips if clip.path.is_file()]
-        if not there:
+        if not any(clip.path.is_file() for clip in clips):
             first = f", the first being {clips[0].path.name}" if clips else ""
             raise self.refusal(root, f" (none of its {len(clips)} clips is there{first})")
-        return there
+        return clips
 
     def _clips(self, root: Path, table: Path, folder: Folder, row: Mapping[str, Any]) -> Iterator[Clip]:
         settings = [row["settings"]] if isinstance(row["settings"], str) else list(row["settings"] or ())

@@ -351,6 +351,7 @@ def test_sam_audio_bench_judges_each_setting(table, tmp_path, separator, monkeyp
         ("sfx", False, ((0.1, 0.3, True),)),
         ("sfx-span", True, ((0.1, 0.3, True),)),
         ("instr-pro", False, ()),
+        ("sfx", False, ()),  # whose file is missing
     ]
     tools = made.tools(separator)
     asked, separate = [], tools.separator.separate
@@ -362,7 +363,10 @@ def test_sam_audio_bench_judges_each_setting(table, tmp_path, separator, monkeyp
     tools.separator.separate = noted
     tools.__dict__["judge"] = Same()
     tools.__dict__["scorers"] = {"pleasant": Pleasant()}
-    rows = {row["what"]: row for row in evaluate(bench, tmp_path, tools).rows}
+    result = evaluate(bench, tmp_path, tools)
+    rows = {row["what"]: row for row in result.rows}
+    assert len(result.unreadable) == 1 and "gone" in result.unreadable[0]
+    asked = [one for one in asked if one[0] != "gone"]
     assert [(name, str(prompt)) for name, prompt, *_ in asked] == [
         ("abc.wav", "Prompt('dog barking')"),
         ("abc.wav", "Prompt('dog barking', spans=['0.1-0.3'])"),
@@ -449,12 +453,15 @@ def test_items_are_limited_evenly_and_damaged_ones_left_out(tmp_path, separator)
     (tmp_path / "data/esc50/mixture-0.wav").write_bytes(b"RIFF")
     result = evaluate(find("audiosep-esc50"), tmp_path, made.tools(separator))
     assert result.rows[0]["n"] == 2
-    assert len(result.unreadable) == 1 and "mixture-0.wav" in result.unreadable[0]
+    assert [Path(text.split()[0]).name for text in result.unreadable] == [
+        "mixture-0.wav",
+        "mixture-7.wav",
+    ]  # damaged, missing
     seen = []
     evaluate(
         find("audiosep-esc50"), tmp_path, made.tools(separator), 2, lambda items: seen.extend(items) or items
     )
-    assert [pair.mixture.name for pair in seen] == ["mixture-0.wav", "mixture-1.wav"]
+    assert [pair.mixture.name for pair in seen] == ["mixture-0.wav", "mixture-2.wav"]
     with pytest.raises(UserError, match="is not a folder"):
         evaluate(find("dnr"), tmp_path / "nowhere", made.tools(separator))
 

@@ -9,11 +9,10 @@ export async function openRecording(file) {
   const wav = await openWav(file);
   if (wav) return { sampleRate: wav.sampleRate, channels: wav.channels, frames: wav.frames, file };
   const bytes = await file.arrayBuffer();
-  const sampleRate = rateOf(new Uint8Array(bytes));
-  // a context converts what it decodes to its own rate
-  const decoded = await new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
+  const context = contextOf(rateOf(new Uint8Array(bytes)));
+  const decoded = await context.decodeAudioData(bytes);
   const samples = Array.from({ length: decoded.numberOfChannels }, (_, n) => decoded.getChannelData(n));
-  return { sampleRate, channels: samples.length, frames: decoded.length, samples };
+  return { sampleRate: decoded.sampleRate, channels: samples.length, frames: decoded.length, samples };
 }
 
 // Of what openRecording gave, blocks of C channels.
@@ -24,17 +23,28 @@ export async function* blocksOf(recording) {
   }
 }
 
+// What decodes, and converts to its own rate.
+function contextOf(sampleRate) {
+  try {
+    return new OfflineAudioContext(1, 1, sampleRate);
+  } catch { // no rate that this browser has
+    return new OfflineAudioContext(1, 1, USUAL_HZ);
+  }
+}
+
 const USUAL_HZ = 48000;
 const MPEG_HZ = [44100, 48000, 32000];
+const AAC_HZ = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000];
 
-// The rate that a file says it has, in Hz: of flac, ogg, mp3, and mp4; else a usual one.
+// The rate that a file says it has, in Hz: of flac, ogg, mp4, webm and mkv, mp3 and aac; else a usual one.
 function rateOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const said = startsWith(bytes, "fLaC") ? view.getUint32(18) >>> 12
-    : startsWith(bytes, "OggS") ? rateOfOgg(view)
-    : startsWith(bytes.subarray(4), "ftyp") ? rateOfMp4(view)
-    : rateOfMpeg(view);
-  return said >= 8000 && said <= 96000 ? said : USUAL_HZ;
+  if (bytes.length < 64) return USUAL_HZ;
+  if (startsWith(bytes, "fLaC")) return view.getUint32(18) >>> 12;
+  if (startsWith(bytes, "OggS")) return rateOfOgg(view);
+  if (startsWith(bytes.subarray(4), "ftyp")) return rateOfMp4(view);
+  if (startsWith(bytes, "\x1aE\xdf\xa3")) return rateOfMatroska(view);
+  return rateOfMpeg(bytes);
 }
 
 function rateOfOgg(view) {
@@ -46,24 +56,30 @@ function rateOfOgg(view) {
 
 function rateOfMp4(view) {
   for (let at = 8; at + 32 < view.byteLength; at++) {
-    if (view.getUint32(at) === 0x6d703461) return view.getUint16(at + 28); // mp4a
+    const kind = view.getUint32(at);
+    if (kind === 0x6d703461 || kind === 0x616c6163) return view.getUint16(at + 28); // mp4a, alac
   }
   return USUAL_HZ;
 }
 
-function rateOfMpeg(view) {
-  const bytes = new Uint8Array(view.buffer);
-  let at = 0;
-  if (startsWith(bytes, "ID3")) {
-    at = 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9]);
-  }
-  for (const stop = Math.min(at + 65536, bytes.length - 4); at < stop; at++) {
-    const version = (bytes[at + 1] >> 3) & 3; // 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
-    const rate = (bytes[at + 2] >> 2) & 3;
-    if (bytes[at] !== 255 || bytes[at + 1] < 0xe0 || version === 1 || rate === 3) continue;
-    return MPEG_HZ[rate] / { 3: 1, 2: 2, 0: 4 }[version];
+// SamplingFrequency, among the first elements: a float of four or eight bytes.
+function rateOfMatroska(view) {
+  for (let at = 0; at < Math.min(65536, view.byteLength - 10); at++) {
+    if (view.getUint8(at) !== 0xb5) continue;
+    const size = view.getUint8(at + 1);
+    const rate = size === 0x84 ? view.getFloat32(at + 2) : size === 0x88 ? view.getFloat64(at + 2) : 0;
+    if (rate >= 8000 && Number.isInteger(rate)) return rate;
   }
   return USUAL_HZ;
+}
+
+function rateOfMpeg(bytes) {
+  const tagged = startsWith(bytes, "ID3");
+  const start = tagged ? 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9]) : 0;
+  const [sync, kind, rates] = bytes.subarray(start, start + 3);
+  if (sync !== 255 || kind < 0xe0) return USUAL_HZ;
+  if (!(kind & 6)) return AAC_HZ[(rates >> 2) & 15] ?? USUAL_HZ;
+  return (MPEG_HZ[(rates >> 2) & 3] ?? USUAL_HZ) / [4, 1, 2, 1][(kind >> 3) & 3]; // MPEG-2.5, none, 2 and 1
 }
 
 const startsWith = (bytes, text) => [...text].every((char, i) => bytes[i] === char.charCodeAt(0));

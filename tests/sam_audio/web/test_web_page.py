@@ -237,3 +237,19 @@ def test_wav_files_are_read_exactly(page, tmp_path, kind, subtype):
     )
     assert found[:2] == [22050, len(want)]
     assert np.array_equal(np.array(found[2], np.float32), want.T)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("a.flac", 96000), ("a.ogg", 22050), ("a.mp3", 16000), ("a.mp3", 44100)]
+)
+def test_what_is_decoded_keeps_its_rate(page, tmp_path, name, rate):
+    soundfile.write(tmp_path / name, np.random.default_rng(0).uniform(-0.1, 0.1, (rate // 4, 2)), rate)
+    page.locator("#file").set_input_files(tmp_path / name)
+    found = page.evaluate(
+        """async () => {
+          const { openRecording } = await import("./recording.js");
+          const { sampleRate, channels } = await openRecording(document.getElementById("file").files[0]);
+          return [sampleRate, channels];
+        }"""
+    )
+    assert found == [rate, 2]

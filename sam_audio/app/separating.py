@@ -74,9 +74,9 @@ def _heard_of_mixer(editor: Editor) -> None:
     state = st.session_state
     found = editor.project.media
     said = found and views.said_by_mixer((state.get(MIXER) or {}).get("state"), found)
-    if not said:
+    if not said or said.seq <= state.seq:  # it is told once
         return
-    state.seq = max(state.seq, said.seq)
+    state.seq = said.seq
     state.selection = said.selection
     if editor.stems is not None:
         editor.do(project.set_faders, said.faders)  # no action: the mixer also reports by itself

@@ -117,6 +117,12 @@ def state(page, what: str):
     return page.evaluate(f"() => {{ const mixer = {FIND}; return {what}; }}")
 
 
+def told(page) -> None:
+    """Waits until Python knows of the latest change in the mixer."""
+    until(page, f"() => {FIND}.data.seq === {FIND}.seq")
+    settle(page)
+
+
 def heard(page, what: str) -> None:
     """Waits until the mixer plays as loud as a condition on ``level`` says, a root mean square."""
     until(page, f"() => {{ const level = {FIND}.level(); return {what}; }}", within_s=20)

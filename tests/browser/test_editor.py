@@ -26,6 +26,7 @@ from driving import (
     settle,
     sounds,
     state,
+    told,
     track,
     until,
     upload,
@@ -79,10 +80,11 @@ def test_from_upload_to_a_reopened_session(page, server, chromium):
     button(page, "Pause").click()
     for name in ("Mute", "Solo"):
         button(page, f"{name} guitar").click()
+    told(page)
     page.get_by_label("Gain of guitar", exact=True).fill("-6")
-    settle(page)
+    told(page)
     page.get_by_label("Pan of drums", exact=True).fill("0.5")
-    settle(page)
+    told(page)
     assert state(page, "mixer.tracks.get('drums').fader.pan") == 0.5
 
     # undo and redo move the faders of the page
@@ -186,7 +188,7 @@ def test_a_span_selected_on_the_waveform(page):
     page.mouse.move(box["x"] + box["width"] * 2.6 / 5.5, box["y"] + 25, steps=4)
     page.mouse.up()
     page.get_by_text("It sounds there").wait_for()
-    settle(page)
+    told(page)
     low, high = state(page, "mixer.selection")
     assert abs(low - 1.4) < 0.05 and abs(high - 2.6) < 0.05
     accessible(page)
@@ -379,7 +381,7 @@ def test_a_video_plays_in_step_and_is_exported_with_the_mix(page, tmp_path):
     page.keyboard.press("Space")
     until(page, f"() => {FIND}.picture.film.paused")
     button(page, "Mute humming").click()
-    settle(page)
+    told(page)
     page.get_by_text("The video with this mix", exact=True).click()
     settle(page)
     button(page, "Prepare the download").click()

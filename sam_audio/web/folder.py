@@ -20,7 +20,7 @@ from sam_audio.errors import UserError
 from sam_audio.io.target import writing
 from sam_audio.separator.nano import bands, stream, synthesis
 from sam_audio.separator.nano.engine import WEIGHTS
-from sam_audio.separator.nano.onnx_engine import ANSWER, TRUNK
+from sam_audio.separator.nano.onnx_engine import ANSWER, TRUNK, shares
 from sam_audio.types import Samples
 from sam_audio.vocabulary import load_labels
 from sam_audio.web import runtime
@@ -87,13 +87,12 @@ def fill(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
 
 
-Weights = dict[
-    str, tuple[Path, str]
-]  # by their names in a graph: in which checkpoint they lie, under which name
+# by their names in a graph: in which checkpoint they lie, and under which name
+Weights = dict[str, tuple[Path, str]]
 
 
 def _graphs() -> dict[str, tuple[Path, Weights]]:
-    """Graphs and their weights, shared out as `OnnxEngine`, `AudioGraph` and `TextGraph` do."""
+    """The graphs by what the page calls them, with their weights."""
     network, tower, text = (
         {name: (one.path, name) for name in one.arrays}
         for one in (
@@ -103,11 +102,11 @@ def _graphs() -> dict[str, tuple[Path, Weights]]:
         )
     )
     logit = {name: tower.pop(name) for name in AudioGraph.LOGIT}
-    trunk = {name: network.pop(name) for name in list(network) if name.startswith("trunk.")}
+    of_trunk, of_answer = shares(network, logit)
     return {
         "audio": (AUDIO, named("tower", tower)),
-        "trunk": (TRUNK, named("network", trunk)),
-        "answer": (ANSWER, named("network", network) | named("tower", logit)),
+        "trunk": (TRUNK, of_trunk),
+        "answer": (ANSWER, of_answer),
         "text": (TEXT, named("tower", text)),
     }
 

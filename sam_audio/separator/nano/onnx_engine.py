@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from peav.checkpoints import Checkpoint, read_json
-from peav.graphs import Graph, named
+from peav.graphs import Graph, Weights, named
 from peav.nano.graphs import AudioGraph
 from peav.nano.sound import FRAME, FRAME_LEVEL, STEP_FRAMES, WINDOW, level_gain, log_mel
 from sam_audio.separator.nano.bands import HOP, MOST_GAIN, newest, padded_frames
@@ -47,11 +47,9 @@ class OnnxEngine:
     ) -> None:
         self._tower = tower
         self.weights: Path | None = network.path
-        of_trunk = {name: array for name, array in network.arrays.items() if name.startswith("trunk.")}
-        others = {name: array for name, array in network.arrays.items() if name not in of_trunk}
-        weights = named("network", of_trunk)
-        self._trunk = Graph(trunk, quantised(weights, trunk) if int8 else weights)
-        self.answer = Graph(answer, named("network", others) | named("tower", tower.logit))
+        of_trunk, of_answer = shares(network.arrays, tower.logit)
+        self._trunk = Graph(trunk, quantised(of_trunk, trunk) if int8 else of_trunk)
+        self.answer = Graph(answer, of_answer)
 
     def listen(self, sound: Samples, energies: Samples) -> OnnxHeard:
         seen, vectors = self._sensed(sound, energies)
@@ -108,6 +106,16 @@ class OnnxHeard:
             listen=np.full((1, 1, 1), question.listen, np.float32),
         )
         return found[0]
+
+
+def shares(
+    network: Mapping[str, Weights], logit: Mapping[str, Weights]
+) -> tuple[dict[str, Weights], dict[str, Weights]]:
+    """Which weights the graphs of trunk and answer take, under the names that they have there: of those of the
+    separator's checkpoint, and of the tower's for its logits."""
+    of_trunk = {name: one for name, one in network.items() if name.startswith("trunk.")}
+    others = {name: one for name, one in network.items() if name not in of_trunk}
+    return named("network", of_trunk), named("network", others) | named("tower", logit)
 
 
 def quantised(weights: Mapping[str, np.ndarray], graph: Path) -> dict[str, np.ndarray]:

@@ -124,5 +124,8 @@ async function fetched(name, progress) {
   }
 }
 
-const unpacked = (packed) =>
-  new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+// Of a gzip file its content, unless the browser has unpacked it already, because the server said what it is.
+async function unpacked(bytes) {
+  if (new Uint8Array(bytes)[0] !== 0x1f) return bytes;
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}

@@ -65,7 +65,7 @@ def digest(path: Path) -> str:
 
 
 def look(path: Path, name: str, copy: Path) -> tuple[Media, Sound]:
-    """What a file is, and its sound, which is not read yet: its length may be an estimate (`Sound.is_measured`).
+    """What a file is, and its sound, which is not read yet: its length may be an estimate.
 
     Args:
         copy: where a copy may be written that can be played from anywhere.

@@ -76,7 +76,6 @@ class Sound:
         self.rate = min(max(self.source_rate, low), high)
         seekable = format in _SEEKABLE and self.subtype.startswith(_PLAIN)
         self._in_place = seekable and frames is not None and self.rate == self.source_rate
-        self.is_measured = frames is not None
         seconds = frames / self.source_rate if frames is not None else seconds or 0.0
         self.frames = round(seconds * self.rate)
         self.is_drawn = False
@@ -124,7 +123,7 @@ class Sound:
                 if out is not None:
                     out.close()
             self.warnings = tuple(reader.warnings)
-        self.frames, self.is_drawn, self.is_measured = self._done, True, True
+        self.frames, self.is_drawn = self._done, True
         return self
 
     def _take(self, rest: Samples, block: Samples, out: io.BufferedWriter | None) -> Samples:

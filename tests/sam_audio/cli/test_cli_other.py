@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -152,19 +153,28 @@ def test_bash_completes_what_is_typed(cli, tmp_path, typed, completed):
     assert ran.stdout.split() == completed
 
 
-def test_the_log_says_more_when_it_is_asked_to(cli, tmp_path, monkeypatch):
+@pytest.fixture
+def own_logging():
+    """Leaves the logging of the other tests as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--log-level", "info", "separate"), ("separate", "--log-level", "info")], ids=" ".join
+)
+def test_the_log_says_more_when_it_is_asked_to(cli, tmp_path, monkeypatch, own_logging, arguments):
     monkeypatch.chdir(tmp_path)
-    assert "ONNX Runtime" not in cli("separate", EXAMPLE, "-p", "guitar", "--no-judge").err
-    for arguments in [("--log-level", "info", "separate"), ("separate", "--log-level", "info")]:
-        said = cli(
-            *arguments,
-            EXAMPLE,
-            "-p",
-            "guitar",
-            "--no-judge",
-            "--overwrite",
-            "--threads",
-            len(arguments[0]) % 2 + 1,
-        )
-        assert said.code == 0 and "nano-separator.safetensors runs in ONNX Runtime" in said.err
+    monkeypatch.setattr("sam_audio.separator.nano.loading._shipped", {})  # a copy in use is not loaded again
+    said = cli(*arguments, EXAMPLE, "-p", "guitar", "--no-judge")
+    assert said.code == 0 and "nano-separator.safetensors runs in ONNX Runtime" in said.err
+
+
+def test_the_log_has_few_levels_and_is_silent_by_default(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sam_audio.separator.nano.loading._shipped", {})
+    assert cli("separate", EXAMPLE, "-p", "guitar", "--no-judge").err == ""
     assert cli("--log-level", "loud", "models", "list").code == 2

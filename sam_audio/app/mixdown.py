@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,10 +14,9 @@ import numpy as np
 from sam_audio.app.project import Media
 from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.export.timeline import Track, session_of_files
+from sam_audio.export.video import Sound, with_sound
 from sam_audio.export.workstation import session_exporter
 from sam_audio.io import AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
-from sam_audio.io.containers import GUARD_OPTIONS
-from sam_audio.io.ffmpeg import find_ffmpeg
 from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.naming import RESIDUAL, slug
 from sam_audio.session import Fader
@@ -83,27 +81,17 @@ def write_video(media: Media, stems: Mapping[str, Path], faders: Mapping[str, Fa
     Raises:
         UserError: nothing would sound, or the pictures cannot be taken over.
     """
-    ffmpeg = find_ffmpeg()
-    if ffmpeg is None:
-        raise MissingExtraError("videos need ffmpeg, which was not found", "video", "install ffmpeg")
     sound = write_mix(media, stems, faders, out, "wav", "float32")
-    suffix = media.path.suffix.lower()
-    suffix, codec = (suffix, _VIDEO_CODECS[suffix]) if suffix in _VIDEO_CODECS else (".mkv", "flac")
-    path = out / f"{slug(Path(media.name).stem)}-mix{suffix}"
-    command = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", *GUARD_OPTIONS]
-    command += ["-i", f"file:{media.path.resolve()}", "-i", f"file:{sound.resolve()}"]
-    command += ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", codec, "-b:a", "256k"]
-    ran = subprocess.run([*command, f"file:{path.resolve()}"], capture_output=True, check=False)
-    sound.unlink()
-    if ran.returncode:
-        path.unlink(missing_ok=True)
+    try:
+        return with_sound(media.path, Sound(sound, "mix"), sound)
+    except MissingExtraError:
+        raise
+    except UserError:
         raise UserError(
             f"the pictures of {media.name} cannot be put under another sound: export the mix alone"
-        )
-    return path
-
-
-_VIDEO_CODECS = {".mp4": "aac", ".m4v": "aac", ".mov": "aac", ".mkv": "flac", ".webm": "libopus"}
+        ) from None
+    finally:
+        sound.unlink()
 
 
 def write_stems(

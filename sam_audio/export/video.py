@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sam_audio.errors import AudioReadError, MissingExtraError, UserError
 from sam_audio.extending.hookspecs import Exporter
 
 if TYPE_CHECKING:
     from sam_audio.io.containers import Contents, Track
-    from sam_audio.report import RenderReport, StemReport
+    from sam_audio.report import RenderReport
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"}  # others become mkv, which takes any pictures
 _AAC_CHANNELS = 8
@@ -91,7 +91,7 @@ def remux(report: RenderReport, overwrite: bool) -> list[Path]:
             target = FileTarget(path, overwrite, inputs)
             stack.callback(target.discard)
             targets.append(target)
-            lost = _mux(video, contents, plan, stem, target.part)
+            lost = _mux(video, contents, plan, Sound(Path(stem.path), stem.name), target.part)
             target.sync()
         publish_together(targets)
     if lost:
@@ -100,6 +100,29 @@ def remux(report: RenderReport, overwrite: bool) -> list[Path]:
             f"a {plan.suffix} file cannot hold what {video.name} has besides: {what} left out"
         )
     return paths
+
+
+class Sound(NamedTuple):
+    """A file that replaces a video's sound, and how it is called there."""
+
+    path: Path
+    title: str
+
+
+def with_sound(video: Path, sound: Sound, out: Path) -> Path:
+    """Writes a video with another sound in place of its own, which has to begin where that began.
+
+    Returns:
+        ``out`` with the suffix of what could be written.
+
+    Raises:
+        UserError: the video has no pictures or sound, or cannot be written.
+    """
+    contents = _contents(video)
+    plan = _plan(video, contents, contents.sound(None, video.name))
+    path = out.with_suffix(plan.suffix)
+    _mux(video, contents, plan, sound, path)
+    return path
 
 
 def _contents(video: Path) -> Contents:
@@ -148,7 +171,7 @@ def _encodes_opus() -> bool:
     return b" libopus " in listed
 
 
-def _mux(video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Path) -> list[Track]:
+def _mux(video: Path, contents: Contents, plan: _Plan, sound: Sound, out: Path) -> list[Track]:
     """Writes one video; returns the streams that its container cannot hold."""
     kinds = sorted({track.kind for track in contents.tracks} & set(_DISPENSABLE))
     unknown = [track for track in contents.tracks if track.codec == "none"]
@@ -156,7 +179,7 @@ def _mux(video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Pa
     choices = [left_out for count in range(len(kinds) + 1) for left_out in combinations(kinds, count)]
     for left_out in choices:
         lost = [track for track in contents.tracks if track in unknown or track.kind in left_out]
-        command = _command(video, contents, plan, stem, out, lost)
+        command = _command(video, contents, plan, sound, out, lost)
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if ran.returncode == 0:
             return lost
@@ -168,7 +191,7 @@ def _mux(video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Pa
 
 
 def _command(
-    video: Path, contents: Contents, plan: _Plan, stem: StemReport, out: Path, lost: Sequence[Track]
+    video: Path, contents: Contents, plan: _Plan, sound: Sound, out: Path, lost: Sequence[Track]
 ) -> list[str]:
     from sam_audio.io import open_audio
     from sam_audio.io.containers import GUARD_OPTIONS
@@ -180,11 +203,11 @@ def _command(
     # the pictures keep their distance from the container's start, where the stems begin
     command += [*GUARD_OPTIONS, "-fflags", "+genpts", "-itsoffset", f"{-contents.start_s:.6f}"]
     command += ["-i", f"file:{video.resolve()}"]
-    command += [*GUARD_OPTIONS, "-i", f"file:{Path(stem.path).resolve()}"]
+    command += [*GUARD_OPTIONS, "-i", f"file:{sound.path.resolve()}"]
     for one in maps:
         command += ["-map", one]
     command += ["-map_metadata", "0", "-map_chapters", "0", "-c", "copy", f"-c:{row}", *plan.encoder]
-    with open_audio(stem.path) as reader:
+    with open_audio(sound.path) as reader:
         channels, rate = reader.channels, reader.sample_rate
     rates = _AAC_RATES_HZ if plan.encoder[0] == "aac" else _OPUS_RATES_HZ
     rate = next((has for has in rates if has >= rate), rates[-1])
@@ -196,7 +219,7 @@ def _command(
     # players take the separated sound, whichever they took before
     command += [
         f"-metadata:s:{row}",
-        f"title={stem.name}",
+        f"title={sound.title}",
         "-disposition:a",
         "0",
         f"-disposition:{row}",

@@ -323,5 +323,5 @@ def test_list_and_plugins(tmp_path):
 
 def test_without_pedalboard_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
-    with pytest.raises(MissingExtraError, match=r"sam-audio\[daw\]"):
+    with pytest.raises(MissingExtraError, match=r"separate-by-prompt\[daw\]"):
         make_effect({"effect": "Reverb"})

@@ -57,6 +57,16 @@ def test_the_base_installation_is_light():
         assert extra == "torch" or any("separate-by-prompt[torch" in one for one in wanted)
 
 
+def test_on_the_package_index_no_link_leads_to_a_file_that_is_not_there():
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"]
+    text = (ROOT / "README.md").read_text()
+    assert "](docs/" in text and "![" in text
+    for one in hooks["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(one["pattern"], one["replacement"], text)
+    assert not re.search(r"\]\((?!https?:|#)", text)
+    assert "prompts (`docs/prompts.md`)" in text and "![" not in text
+
+
 @pytest.mark.network
 @pytest.mark.parametrize("extra", [None, *project()["optional-dependencies"]])
 def test_the_extras_resolve(extra):

@@ -263,7 +263,7 @@ def htdemucs_worker(recording: Path, threads: int) -> None:
 def hardware(threads: int) -> str:
     """One line on what the figures were measured with."""
     versions = f"Python {platform.python_version()}, torch {metadata.version('torch')}"
-    ours = f"sam-audio {metadata.version('sam-audio')}"
+    ours = f"sam-audio {metadata.version('separate-by-prompt')}"
     system = f"{platform.system()} {platform.machine()}"
     return (
         f"{date.today()}, {_cpu()}, {os.cpu_count()} cores, {threads} threads, {system}, {versions}, {ours}."

@@ -19,6 +19,16 @@ DTYPES = {
 }
 
 
+def available() -> dict[str, bool]:
+    """Kinds of devices, the fastest first, and whether they are there."""
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+
+
+def fastest() -> str:
+    """The fastest kind of device that is there."""
+    return next(kind for kind, is_there in available().items() if is_there)
+
+
 def choose_device(device: Device | None = None, device_map: DeviceMap = None) -> torch.device:
     """The one device that a model goes to.
 
@@ -39,8 +49,7 @@ def choose_device(device: Device | None = None, device_map: DeviceMap = None) ->
             raise ValueError("a model sits on one device: give device_map='auto' or {'': device}")
         device_map = next(iter(device_map.values()))
     if device_map == "auto":
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-        device_map = next(name for name, is_there in there.items() if is_there)
+        device_map = fastest()
     return torch.device("cpu" if device_map is None else device_map)
 
 

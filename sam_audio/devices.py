@@ -28,11 +28,10 @@ def choose_device(device: str) -> str:
     if kind == "auto" and not (may_have_gpu() and find_spec("torch")):
         return "cpu"
     with needing_extras(f"computing on {kind}"):
-        import torch
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        from peav.devices import available, fastest
     if kind == "auto":
-        return next(name for name, is_there in there.items() if is_there)
-    if not there[kind]:
+        return fastest()
+    if not available()[kind]:
         raise UserError(f"this machine has no {kind}: use device='cpu'")
     return device
 

@@ -172,7 +172,11 @@ class SeparationOptions:
         True, "Say how good the stems are, and what is not in the mix.", off="no_judge", panel=JUDGING
     )
     candidates: int = option(
-        1, "Separate in N ways; the judge keeps the best of each stem.", metavar="N", least=1, panel=JUDGING
+        1,
+        "Separate in N ways; the judge keeps the best of each stem. Official models, and plugins that have several.",
+        metavar="N",
+        least=1,
+        panel=JUDGING,
     )
 
     def check(self) -> None:

@@ -28,7 +28,7 @@ from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.options import SeparationOptions
 from sam_audio.plan import Output, Plan
 from sam_audio.report import RenderReport, StemReport
-from sam_audio.selection.candidates import candidates, choose, passes_of, share_of
+from sam_audio.selection.candidates import candidates, choose, share_of
 from sam_audio.selection.judging import StemJudge
 from sam_audio.separation import Quantiser, Readable, Sink, run
 from sam_audio.separator.base import SeparationModel
@@ -138,7 +138,7 @@ def separate_into(
         for stem, tried in zip(report.asked, choice.rated, strict=True):
             stem.candidates = tried
         stream = choice.open(conditions, recording.channels, options.strength)
-        progress = share_of(progress, passes_of(ways), passes_of(ways) + 1)
+        progress = share_of(progress, len(ways), len(ways) + 1)
     levels = Levels(len(conditions) + 1)
     listener = None if judge is None else StemJudge(judge, conditions)
     told = None if progress is None else Told(progress, recording.frames)

@@ -42,6 +42,14 @@ def model(separator):
     return separator.model
 
 
+@pytest.fixture
+def nano_with_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nano declares variants, as models do that have candidates: the strengths 1, 0.7 and 1.4."""
+    from sam_audio.separator.nano.model import NanoSeparator
+
+    monkeypatch.setattr(NanoSeparator, "variants", tiny.strengths)
+
+
 @pytest.fixture(scope="session")
 def bank_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_bank(tmp_path_factory.mktemp("bank"))

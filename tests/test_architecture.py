@@ -235,8 +235,6 @@ def run_without(*command: object) -> subprocess.CompletedProcess[str]:
             "birds",
             "--span",
             "0-2",
-            "--candidates",
-            "2",
             "-o",
             "out",
         ),

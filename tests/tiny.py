@@ -12,6 +12,7 @@ import torch
 from peav import checkpoints
 from sam_audio.io.arrays import ArrayRecording
 from sam_audio.separation import run
+from sam_audio.separator.base import SeparationModel, Variant
 from sam_audio.separator.nano.bands import N_BANDS
 from sam_audio.separator.nano.network import MaskNetwork, NetworkConfig, Response
 from sam_audio.sinks import Memory
@@ -116,6 +117,28 @@ def constant_mask(model, logit):
         yield
     finally:
         model.engine.network.respond = original
+
+
+class Bent(SeparationModel):
+    """A model at so many times the strength asked for."""
+
+    def __init__(self, model: SeparationModel, factor: float) -> None:
+        self.name, self.sample_rate, self.takes = model.name, model.sample_rate, model.takes
+        self.model, self.factor = model, factor
+
+    def encode(self, texts):
+        return self.model.encode(texts)
+
+    def open(self, conditions, channels, strength=1.0):
+        return self.model.open(conditions, channels, strength * self.factor)
+
+
+def strengths(model: SeparationModel, n: int) -> list[Variant]:
+    """Variants of a model that differ by strength."""
+    return [
+        Variant(f"strength x{factor:g}", model if factor == 1 else Bent(model, factor))
+        for factor in (1.0, 0.7, 1.4)[:n]
+    ]
 
 
 def separated(model, conditions, samples, rate=48_000, sinks=(), **more):

@@ -171,7 +171,7 @@ def candidates_of(
         mixed = sources.sum(axis=0)
         prompts = [p for p in mixture.prompts if p.members]
         for call in [[prompt] for prompt in prompts] if alone else [prompts]:
-            tried = [separate_prompts(model, mixed, [p.label for p in call], way) for way in ways]
+            tried = [separate_prompts(way.model, mixed, [p.label for p in call]) for way in ways]
             for row, prompt in enumerate(call):
                 target = sources[prompt.members].sum(axis=0)
                 yield [Item(mixed, stems[row], target, prompt.label) for stems in tried]

@@ -21,7 +21,6 @@ import torch
 
 from judge.metrics import level_db, si_sdr
 from judge.rank import FRAME_S, sounding
-from sam_audio.selection.candidates import Candidate
 from sam_audio.separator.base import SeparationModel, SeparationStream
 from sam_audio.separator.nano.spectra import istft, power, stft, to_bands, to_bins
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
@@ -209,14 +208,9 @@ def _sounding(target: np.ndarray) -> list[Span]:
     return [Span(float(start), float(end)) for start, end in edges]
 
 
-def separate_prompts(
-    model: SeparationModel, mixed: np.ndarray, prompts: list[str], way: Candidate | None = None
-) -> np.ndarray:
-    """All prompts at once, in one of several ways if that is given; mono (T,) at 48 kHz -> (N, T)."""
-    conditions = model.encode(prompts)
-    return _through(
-        model.open(conditions, 1) if way is None else way.run.open(conditions, 1, [way.boldness]), mixed
-    )
+def separate_prompts(model: SeparationModel, mixed: np.ndarray, prompts: list[str]) -> np.ndarray:
+    """All prompts at once; mono (T,) at 48 kHz -> (N, T)."""
+    return _through(model.open(model.encode(prompts), channels=1), mixed)
 
 
 def separate_conditions(model: SeparationModel, mixed: np.ndarray, conditions: list[Condition]) -> np.ndarray:

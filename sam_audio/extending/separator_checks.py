@@ -53,7 +53,6 @@ def _check_separates(model: SeparationModel, texts: Sequence[str], seconds: floa
         whole = _stems(model.open(conditions, channels), noise, noise.shape[-1])
         _check_stems(model, whole, (len(texts), *noise.shape))
         _check_blocks(model, conditions, noise, whole)
-        _check_strengths(model, conditions, noise)
         _check_sum(model, conditions, channels, seconds)
     for length in (0, 1, 100):
         few = _noise(2, length)
@@ -86,15 +85,6 @@ def _check_blocks(
         f"{model.name}: the output depends on how the recording is cut, or on another stream"
     )
     assert np.array_equal(noise, before), f"{model.name}: a stream changes the samples it is given"
-
-
-def _check_strengths(model: SeparationModel, conditions: list[Condition], noise: Samples) -> None:
-    strengths, size = [1.0, 0.5], noise.shape[-1]
-    together = _stems(model.open_bent(conditions, len(noise), strengths), noise, size)
-    alone = [_stems(model.open(conditions, len(noise), strength), noise, size) for strength in strengths]
-    assert np.allclose(together, np.concatenate(alone), atol=1e-5), (
-        f"{model.name}: open_bent() gives other stems than open() with each strength"
-    )
 
 
 def _check_sum(model: SeparationModel, conditions: list[Condition], channels: int, seconds: float) -> None:

@@ -1,8 +1,7 @@
 """Several ways to separate one recording, of which the Judge keeps the best for each stem.
 
-Candidates differ by the variants that a model declares (nano: with and without predicted spans; official models:
-the noise they start from), by how boldly they cut, and by small shifts in time. Those that differ by strength only
-come from one pass of the networks.
+Candidates are the variants that a model declares: of the official ones the noise that they start from. Nano declares
+none: among other strengths, speeds and shifts no judge chose better than the first (docs/experiments.md).
 
 The recording is read more than once. First every candidate is separated and judged window by window, and only the
 running means are kept; then what was chosen is separated again, this time into files. Keeping all candidates until
@@ -14,100 +13,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, product
+from dataclasses import dataclass
 
 from judge.rank import Ranker
 from judge.types import Judge, Judgement, StemPrompt
-from sam_audio.conditioning.priors import MovedPrior
 from sam_audio.errors import UserError
 from sam_audio.extending.hookspecs import PostProcessor
 from sam_audio.report import Rated
 from sam_audio.selection.judging import StemJudge, judge_prompt
 from sam_audio.separation import Readable, run
-from sam_audio.separator.base import Beside, Picked, SeparationModel, SeparationStream, Shifted
+from sam_audio.separator.base import Beside, Picked, SeparationModel, SeparationStream, Variant
 from sam_audio.sinks import Told
-from sam_audio.types import Anchor, Condition, Progress, Samples, Span
-
-STRENGTHS = (1.0, 0.7, 1.4)  # times the strength asked for
-MAX_STRENGTH = 2.0
-SHIFTS_S = (0.0, 0.010, 0.005, 0.015)  # within the 20 ms from one frame of nano to the next
+from sam_audio.types import Condition, Progress, Samples, Span
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One run of a model's networks over a recording.
-
-    Args:
-        label: of the variant, for reports.
-        model: what separates.
-        shift_s: by how much the recording is delayed for the model, and its stems brought forward again.
-    """
-
-    label: str
-    model: SeparationModel
-    shift_s: float = 0.0
-
-    def open(
-        self, conditions: list[Condition], channels: int, strengths: Sequence[float]
-    ) -> SeparationStream:
-        """Starts on a recording with S strengths: a stream of S * N stems."""
-        if not self.shift_s:
-            return self.model.open_bent(conditions, channels, strengths)
-        later = [_later(condition, self.shift_s) for condition in conditions]
-        n_samples = round(self.shift_s * self.model.sample_rate)
-        return Shifted(self.model.open_bent(later, channels, strengths), channels, n_samples)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to separate: a pass, and how boldly its masks are bent.
-
-    Args:
-        run: of the networks.
-        boldness: times the strength.
-    """
-
-    run: Pass
-    boldness: float = 1.0
-
-    @property
-    def label(self) -> str:
-        """For reports, ``strength x0.7, shift 10 ms``."""
-        bends, shift_s = self.run.model.bends, self.run.shift_s
-        parts = [
-            f"strength x{self.boldness:g}" if bends else "",
-            self.run.label,
-            f"shift {shift_s * 1000:g} ms" if shift_s else "",
-        ]
-        return ", ".join(filter(None, parts))
-
-    def strength(self, asked: float) -> float:
-        return min(asked * self.boldness, MAX_STRENGTH)
-
-
-def candidates(model: SeparationModel, n: int) -> list[Candidate]:
-    """``n`` ways to separate with a model, the first of them as it does by itself; those of one pass follow each other.
+def candidates(model: SeparationModel, n: int) -> list[Variant]:
+    """``n`` ways to separate with a model, the first of them as it does by itself.
 
     Raises:
         UserError: it has not that many.
     """
-    passes = [
-        Pass(label, variant, shift_s) for shift_s, (label, variant) in product(SHIFTS_S, model.variants(n))
-    ]
-    strengths = STRENGTHS if model.bends else STRENGTHS[:1]
-    ways = [Candidate(one, boldness) for one, boldness in product(passes, strengths)]
+    ways = model.variants(max(n, 2))
+    if n > 1 == len(ways):
+        raise UserError(f"{model.name} separates in one way only: ask for one candidate")
     if not 1 <= n <= len(ways):
         raise UserError(f"{n} candidates cannot be made: use 1 to {len(ways)}")
     return ways[:n]
-
-
-def _later(condition: Condition, shift_s: float) -> Condition:
-    anchors = tuple(
-        Anchor(Span(a.span.start_s + shift_s, a.span.end_s + shift_s), a.present) for a in condition.anchors
-    )
-    masks = tuple(MovedPrior(prior, -shift_s) for prior in condition.masks)
-    return replace(condition, anchors=anchors, masks=masks)
 
 
 # ---- choosing ------------------------------------------------------------------------------------------
@@ -126,27 +57,21 @@ class Choice:
         rated: for each stem all candidates, in order.
     """
 
-    ways: Sequence[Candidate]
+    ways: Sequence[Variant]
     chosen: Sequence[int]
     rated: list[list[Rated]]
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
-        """Starts on a recording; the conditions are the N that were chosen for. Only passes that are needed run."""
-        used = [self.ways[k] for k in sorted(set(self.chosen))]
-        streams: list[SeparationStream] = []
-        rows: dict[Candidate, int] = {}
-        for one, some in groupby(used, lambda way: way.run):
-            bent = list(some)
-            first = len(rows)
-            rows |= {way: first + i for i, way in enumerate(bent)}
-            streams.append(one.open(conditions, channels, [way.strength(strength) for way in bent]))
+        """Starts on a recording; the conditions are the N that were chosen for. Only candidates that won run."""
+        used = sorted(set(self.chosen))
+        streams = [self.ways[k].model.open(conditions, channels, strength) for k in used]
         stream = streams[0] if len(streams) == 1 else Beside(streams)
         n = len(conditions)
-        return Picked(stream, [rows[self.ways[k]] * n + row for row, k in enumerate(self.chosen)])
+        return Picked(stream, [used.index(k) * n + row for row, k in enumerate(self.chosen)])
 
 
 def choose(
-    ways: Sequence[Candidate],
+    ways: Sequence[Variant],
     conditions: list[Condition],
     recording: Readable,
     judge: Judge | None,
@@ -159,9 +84,9 @@ def choose(
     """Separates a recording in K ways, and chooses one for each of N stems.
 
     Args:
-        ways: the candidates, those of one pass beside each other; the recording is read once for every pass.
+        ways: the candidates.
         conditions: N prompts; a stem that cannot be judged, being known by its spans only, gets the first candidate.
-        recording: is read once for every pass.
+        recording: is read once for every candidate.
         judge: its overall score decides, unless there is a ranker; one of the two there must be.
         strength: how boldly to cut.
         ranker: decides instead; it scores windows of a candidate, and the scores are averaged.
@@ -175,40 +100,30 @@ def choose(
         raise UserError(
             "candidates are chosen by a judge, and there is none: name a ranker, or ask for one candidate"
         )
-    n, n_passes = len(conditions), passes_of(ways)
-    judged: list[list[Judgement | None]] = []  # (K, N)
+    judged: list[Sequence[Judgement | None]] = []  # (K, N)
     scored: list[list[float | None]] = []
-    for done, (one, some) in enumerate(groupby(ways, lambda way: way.run)):
-        strengths = [way.strength(strength) for way in some]
-        asked = conditions * len(strengths)
-        listeners = [] if judge is None else [StemJudge(judge, asked)]
+    for done, way in enumerate(ways):
+        listeners = [] if judge is None else [StemJudge(judge, conditions)]
         if ranker is not None:
-            listeners.append(StemJudge(_RankerAsJudge(ranker, judge, asked), asked))
-        told = share_of(progress, done, n_passes + 1)
+            listeners.append(StemJudge(_RankerAsJudge(ranker, judge, conditions), conditions))
+        told = share_of(progress, done, len(ways) + 1)
         run(
-            one.model,
-            asked,
+            way.model,
+            conditions,
             recording,
             [*listeners, *([] if told is None else [Told(told, recording.frames)])],
-            stream=one.open(conditions, recording.channels, strengths),
+            strength=strength,
             post=post,
         )
         answers = [listener.finish() for listener in listeners]
-        for first in range(0, len(asked), n):
-            rows = slice(first, first + n)
-            judged.append([None] * n if judge is None else answers[0][rows])
-            scored.append([None if answer is None else answer.overall for answer in answers[-1][rows]])
-    chosen = [_best([scores[row] for scores in scored]) for row in range(n)]
+        judged.append([None] * len(conditions) if judge is None else answers[0])
+        scored.append([None if answer is None else answer.overall for answer in answers[-1]])
+    chosen = [_best([scores[row] for scores in scored]) for row in range(len(conditions))]
     rated = [
         [Rated(way.label, scored[k][row], judged[k][row], k == best) for k, way in enumerate(ways)]
         for row, best in enumerate(chosen)
     ]
     return Choice(ways, chosen, rated)
-
-
-def passes_of(ways: Sequence[Candidate]) -> int:
-    """How often the networks run over a recording for these candidates."""
-    return sum(1 for _ in groupby(ways, lambda way: way.run))
 
 
 def share_of(progress: Progress | None, part: int, parts: int) -> Progress | None:

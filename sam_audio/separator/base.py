@@ -54,7 +54,6 @@ class SeparationModel(ABC):
         name: how reports and messages call it.
         sample_rate: of the sound it takes and gives, in Hz.
         takes: the fields of :class:`sam_audio.types.Condition`, beside the text, that it understands.
-        bends: whether another strength is worth trying as a candidate.
         options: how it separates, a dataclass of its family (see `sam_audio.separator.family.SeparatorType`).
         block_samples: samples to feed at a time where every millisecond counts; None for any number.
     """
@@ -62,7 +61,6 @@ class SeparationModel(ABC):
     name: str
     sample_rate: int
     takes: frozenset[str] = frozenset({"anchors"})
-    bends: bool = True
     options: Any = NoOptions()
     block_samples: int | None = None
 
@@ -73,16 +71,6 @@ class SeparationModel(ABC):
     @abstractmethod
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> SeparationStream:
         """Starts on a new recording at ``sample_rate`` Hz. Thread-safe: streams share only weights."""
-
-    def open_bent(
-        self, conditions: list[Condition], channels: int, strengths: Sequence[float]
-    ) -> SeparationStream:
-        """Starts on a new recording with S strengths at once: one stream of S * N stems, all of the first strength
-        first.
-
-        Models whose strength only bends what they have made anyway need not run S times.
-        """
-        return Beside([self.open(conditions, channels, strength) for strength in strengths])
 
     def reads(self, text: str) -> bool:
         """Whether it knows any word of a text."""
@@ -170,26 +158,3 @@ class Picked(SeparationStream):
 
     def overhear(self, engine: Any, vectors: Samples) -> Any:
         return self._stream.overhear(engine, vectors)
-
-
-class Shifted(SeparationStream):
-    """A stream that hears the recording later, and whose stems are brought forward again."""
-
-    def __init__(self, stream: SeparationStream, channels: int, n_samples: int) -> None:
-        self._stream = stream
-        self._silence = np.zeros((channels, n_samples), np.float32)
-        self._owed = n_samples  # of the stems, before the recording begins
-
-    def push(self, samples: Samples) -> Samples:
-        if self._silence.shape[-1] and samples.shape[-1]:
-            samples = np.concatenate([self._silence, samples], axis=-1)
-            self._silence = self._silence[:, :0]
-        return self._later(self._stream.push(samples))
-
-    def finish(self) -> Samples:
-        return self._later(self._stream.finish())
-
-    def _later(self, stems: Samples) -> Samples:
-        dropped = min(self._owed, stems.shape[-1])
-        self._owed -= dropped
-        return stems[..., dropped:]

@@ -281,6 +281,7 @@ class Quietest(Ranker):
         return np.array([-float(np.abs(samples).mean()) for samples in candidates])
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_hook_rankers(installed, run):
     loaded = []
     installed(point("r", rankers=[thing("quiet", load=lambda device: loaded.append(device) or Quietest())]))
@@ -295,6 +296,7 @@ def test_hook_rankers(installed, run):
     assert (code, err.count("\n")) == (2, 1) and "similarity, activity, quiet" in err
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_a_ranker_that_cannot_be_loaded_ends_the_run(installed, run):
     """Rather than leaving it to the judge to choose, from the second recording on."""
 

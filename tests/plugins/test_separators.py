@@ -89,11 +89,11 @@ def test_its_option_is_one_of_the_command_line_of_jobs_and_of_python(toy, mix, r
 
 def test_it_has_candidates_and_works_live(toy, mix, run_command):
     done = run_command(
-        *("separate", mix, "-p", "low", "--model", "split", "--candidates", "6", "--ranker", "activity"),
+        *("separate", mix, "-p", "low", "--model", "split", "--candidates", "2", "--ranker", "activity"),
         *("--no-judge", "--json"),
     )
     tried = json.loads(done.out)["files"][0]["stems"][0]["candidates"]
-    assert [one["candidate"] for one in tried][::3] == ["strength x1", "strength x1, higher border"]
+    assert [one["candidate"] for one in tried] == ["", "higher border"]
     pytest.importorskip("pedalboard")
     from sam_audio.host import Rack
 

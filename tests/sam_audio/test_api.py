@@ -289,6 +289,7 @@ def test_the_report_holds_scores(judging):
     assert report.stem("dog").candidates == []
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_files_and_arrays_are_judged_alike(judging, tmp_path):
     mixture = tiny.noise(2, 1.3, 44_100)
     soundfile.write(tmp_path / "mix.wav", mixture.T, 44_100, "FLOAT")
@@ -297,6 +298,7 @@ def test_files_and_arrays_are_judged_alike(judging, tmp_path):
     assert from_file.stems == from_array.stems
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_judging_may_be_left_out(judging, tiny_weights):
     mixture = tiny.noise(1, 0.3)
     assert judging.separate(mixture, ["dog"], sample_rate=48_000, judge=False).report.judge is None
@@ -307,6 +309,7 @@ def test_judging_may_be_left_out(judging, tiny_weights):
         none.separate(mixture, ["dog"], sample_rate=48_000, candidates=2)
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_the_best_candidate_is_kept(judging):
     mixture = tiny.noise(2, 1.0)
     plain = judging.separate(mixture, ["dog", "rain"], sample_rate=48_000)
@@ -341,6 +344,7 @@ def test_without_weights_the_default_is_no_judge(tiny_weights, monkeypatch):
         Separator(tiny_weights, device="cpu", judge="no.safetensors").judge  # noqa: B018
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_render_judges_with_the_separators_judge(judging, tmp_path):
     soundfile.write(tmp_path / "mix.wav", tiny.noise(1, 0.5).T, 48_000)
     report = judging.render(

@@ -384,6 +384,7 @@ def test_judging_keeps_one_window(judged, tmp_path):
     assert [n for n, _ in judge.heard] == [48_000] * 20
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 @pytest.mark.parametrize("prefers", ["much", "little"])
 def test_the_best_candidate_is_written(model, judged, mix, prefers, tmp_path):
     judge = FakeJudge(lambda share: 5 * share if prefers == "much" else -share)
@@ -403,6 +404,7 @@ def test_one_candidate_is_no_choice(judged):
     assert judged().stems[0].candidates == []
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_candidates_from_a_pipe_and_an_excerpt(judged, mix, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(mix.read_bytes())))
     report = judged(source="-", candidates=2, start_s=0.1, duration_s=0.3, depth="float32")
@@ -410,20 +412,23 @@ def test_candidates_from_a_pipe_and_an_excerpt(judged, mix, monkeypatch):
     np.testing.assert_allclose(total, read(mix)[:, 4_800:19_200], atol=1e-6)
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_candidates_can_be_ranked_otherwise(judged):
     quiet = JudgeRanker(FakeJudge(lambda share: -share))
     report = judged(candidates=3, ranker=quiet)
     assert [one.candidate for one in report.stems[0].candidates if one.chosen] == ["strength x1.4"]
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_progress_counts_all_candidates(judged, mix):
     seen = []
     judged(candidates=2, progress=lambda done, total: seen.append((done, total)))
     frames = read(mix).shape[-1]
-    assert {total for _, total in seen} == {2 * frames}  # both come from one pass, and are separated again
-    assert seen == sorted(seen) and seen[-1][0] == 2 * frames
+    assert {total for _, total in seen} == {3 * frames}  # the one that is chosen is separated again
+    assert seen == sorted(seen) and seen[-1][0] == 3 * frames
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_existing_files_are_found_before_candidates_are_made(judged):
     judged()
     judge = FakeJudge()
@@ -432,12 +437,13 @@ def test_existing_files_are_found_before_candidates_are_made(judged):
     assert judge.heard == []
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"candidates": 0}, "too few"),
         ({"candidates": 2, "judge": False}, "chosen by a judge"),
-        ({"candidates": 99}, "use 1 to 24"),
+        ({"candidates": 99}, "use 1 to 3"),
     ],
 )
 def test_candidates_that_cannot_be(model, mix, tmp_path, options, says):
@@ -447,6 +453,7 @@ def test_candidates_that_cannot_be(model, mix, tmp_path, options, says):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("nano_with_variants")
 def test_candidates_need_a_judge(go, tmp_path):
     with pytest.raises(UserError, match="there is none"):
         go(candidates=2)

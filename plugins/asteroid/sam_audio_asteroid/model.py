@@ -31,7 +31,6 @@ class BlindSeparator(SeparationModel):
     """
 
     takes = frozenset({"vector"})
-    bends = False
 
     def __init__(self, name: str, network: nn.Module, sample_rate: int, device: str = "cpu") -> None:
         from sam_audio.conditioning.embedding import load_embedder

@@ -102,7 +102,7 @@ class LiveStream(NanoStream):
         strength: float,
         options: LiveOptions,
     ) -> None:
-        super().__init__(window, conditions, channels, [strength])
+        super().__init__(window, conditions, channels, strength)
         self.options = options
         self._settled = 0  # frames of self._spectrum that have become sound
 

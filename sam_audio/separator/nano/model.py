@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from peav.nano.graphs import TextGraph
 from sam_audio.errors import as_model_error
-from sam_audio.separator.base import SeparationModel, Variant
+from sam_audio.separator.base import SeparationModel
 from sam_audio.separator.nano.bands import SAMPLE_RATE
 from sam_audio.separator.nano.engine import WEIGHTS, Engine
 from sam_audio.separator.nano.live import LiveModel
@@ -56,11 +54,7 @@ class NanoSeparator(SeparationModel):
         return meant(text, self.text_tower.words.knows)
 
     def open(self, conditions: list[Condition], channels: int, strength: float = 1.0) -> NanoStream:
-        return self.open_bent(conditions, channels, [strength])
-
-    def open_bent(self, conditions: list[Condition], channels: int, strengths: Sequence[float]) -> NanoStream:
-        """One pass of the networks, whatever the number of strengths."""
-        return NanoStream(self.window(conditions), conditions, channels, strengths)
+        return NanoStream(self.window(conditions), conditions, channels, strength)
 
     def window(self, conditions: list[Condition]) -> Window:
         """What makes the masks of one recording."""
@@ -72,15 +66,6 @@ class NanoSeparator(SeparationModel):
 
     def emitted(self, pushed: int) -> int:
         return emitted(pushed)
-
-    def variants(self, n: int) -> list[Variant]:
-        """As it is, and with predicted spans if it is without, or the other way round."""
-        listens = self.options.predict_spans
-        label = "no predicted spans" if listens else "predicted spans"
-        return [
-            Variant("", self),
-            Variant(label, self.with_options(replace(self.options, predict_spans=not listens))),
-        ]
 
     def with_options(self, options: NanoOptions) -> NanoSeparator:
         return self._twin(options=options)

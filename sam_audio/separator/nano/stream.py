@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,14 @@ class NanoStream(SeparationStream):
         window: makes the masks of each window.
         conditions: N prompts.
         channels: C.
-        strengths: how boldly to cut, S times: the stems of the first strength come first.
+        strength: how boldly to cut.
     """
 
     def __init__(
-        self, window: Window, conditions: list[Condition], channels: int, strengths: Sequence[float] = (1.0,)
+        self, window: Window, conditions: list[Condition], channels: int, strength: float = 1.0
     ) -> None:
         self.conditions = conditions
-        self.strengths = list(strengths)
+        self.strength = strength
         self.channels = channels
         self._window = window
         self._has_priors = any(condition.masks for condition in conditions)
@@ -79,7 +78,7 @@ class NanoStream(SeparationStream):
 
     def _joined(self, blocks: list[Samples]) -> Samples:
         if not blocks:
-            return np.zeros((len(self.strengths) * len(self.conditions), self.channels, 0), np.float32)
+            return np.zeros((len(self.conditions), self.channels, 0), np.float32)
         joined = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=-1)
         self._emitted += joined.shape[-1]
         return joined
@@ -112,22 +111,20 @@ class NanoStream(SeparationStream):
         return self._window.masks(self._sound, self._spectrum[:, :n_frames], self._first_frame)
 
     def _synthesise(self, masks: Samples, start: int) -> Samples:
-        """The sound that masks (N, N_BANDS, t) leave of the frames from ``start`` on, (S * N, C, t * HOP)."""
+        """The sound that masks (N, N_BANDS, t) leave of the frames from ``start`` on, (N, C, t * HOP)."""
         spectrum = self._spectrum[:, start : start + masks.shape[-1]]
-        gains = [self._bent(masks, spectrum, self._first_frame + start, s) for s in self.strengths]
-        rows = gains[0] if len(gains) == 1 else np.concatenate(gains)
-        return self._synthesis.push(rows * spectrum)
+        return self._synthesis.push(self._gains(masks, spectrum, self._first_frame + start) * spectrum)
 
-    def _bent(self, masks: Samples, spectrum: Spectrum, first_frame: int, strength: float) -> Samples:
+    def _gains(self, masks: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
         """Shapes: masks (N, N_BANDS, t), spectrum (C, t, N_BINS) -> (N, C or 1, t, N_BINS)."""
         if not self._has_priors:
-            return to_bins(share_out(masks, strength))[:, None]
+            return to_bins(share_out(masks, self.strength))[:, None]
         grid = Grid(SAMPLE_RATE, HOP, N_BINS, first_frame, masks.shape[-1])
         gains = to_bins(masks)[:, None].repeat(self.channels, axis=1)
         for gain, condition in zip(gains, self.conditions, strict=True):
             for prior in condition.masks:
                 gain *= np.swapaxes(prior.gains(np.swapaxes(spectrum, 1, 2), grid), 1, 2).clip(0, 1)
-        return share_out(gains, strength)
+        return share_out(gains, self.strength)
 
     def _forget(self, n_frames: int) -> None:
         """Lets go of the first frames that are held."""

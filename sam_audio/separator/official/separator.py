@@ -58,7 +58,6 @@ class OfficialSeparator(SeparationModel):
     """
 
     takes = frozenset({"anchors", "video"})
-    bends = False  # candidates differ by their noise, which says more
 
     def __init__(self, model: SAMAudio, name: str, options: OfficialOptions | None = None):
         self.model = model

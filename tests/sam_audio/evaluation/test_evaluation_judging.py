@@ -30,7 +30,7 @@ from sam_audio.evaluation.judging import (
     read_sound,
     score,
 )
-from sam_audio.separator.base import SeparationModel
+from sam_audio.separator.base import SeparationModel, Variant
 
 RATE = 16_000
 
@@ -207,6 +207,9 @@ class Sharing(SeparationModel):
     def open(self, conditions, channels, strength=1.0):
         self.gains = np.full((len(conditions), 1, 1), strength / len(conditions), np.float32)
         return self
+
+    def variants(self, n):
+        return [Variant("", self), Variant("again", self)]
 
     def push(self, samples):
         return self.gains * samples[None]

@@ -15,9 +15,8 @@ from judge.rank import JudgeRanker, SoundActivityRanker
 from sam_audio.errors import UserError
 from sam_audio.io.arrays import ArrayRecording
 from sam_audio.selection import candidates as module
-from sam_audio.selection.candidates import Candidate, Choice, Pass, candidates, choose
-from sam_audio.separator.base import SeparationModel, SeparationStream
-from sam_audio.separator.nano.options import NanoOptions
+from sam_audio.selection.candidates import Choice, candidates, choose
+from sam_audio.separator.base import SeparationModel, SeparationStream, Variant
 from sam_audio.separator.official.options import OfficialOptions
 from sam_audio.separator.official.separator import OfficialSeparator
 from sam_audio.types import Anchor, Condition, Span
@@ -47,9 +46,9 @@ class GainStream(SeparationStream):
 class GainModel(SeparationModel):
     sample_rate = 48_000
 
-    def __init__(self, gain: float, delay: int = 0):
+    def __init__(self, gain: float, delay: int = 0, others: int = 0):
         self.name = f"gain {gain}"
-        self.gain, self.delay, self.opened = gain, delay, []
+        self.gain, self.delay, self.others, self.opened = gain, delay, others, []
 
     def encode(self, prompts):
         return [Condition(prompt, VECTOR, text=prompt) for prompt in prompts]
@@ -58,9 +57,13 @@ class GainModel(SeparationModel):
         self.opened.append((list(conditions), strength))
         return GainStream([self.gain / (n + 1) for n in range(len(conditions))], self.delay)
 
+    def variants(self, n):
+        others = [GainModel(self.gain / 2**k, self.delay) for k in range(1, self.others + 1)]
+        return [Variant("", self), *(Variant(other.name, other) for other in others)][:n]
 
-def way(gain: float, delay: int = 0, shift_s: float = 0.0) -> Candidate:
-    return Candidate(Pass(f"gain {gain}", GainModel(gain, delay), shift_s))
+
+def way(gain: float, delay: int = 0) -> Variant:
+    return Variant(f"gain {gain}", GainModel(gain, delay))
 
 
 def recording(samples: np.ndarray, rate: int = 48_000) -> ArrayRecording:
@@ -68,14 +71,11 @@ def recording(samples: np.ndarray, rate: int = 48_000) -> ArrayRecording:
 
 
 def separated(model, conditions, samples, rate: int = 48_000, strength: float = 1.0) -> np.ndarray:
-    """By a model, a candidate, or a choice."""
+    """By a model or a choice."""
     if isinstance(model, SeparationModel):
         return tiny.separated(model, conditions, samples, rate, strength=strength)
-    if isinstance(model, Candidate):
-        stream = model.run.open(conditions, len(samples), [model.strength(strength)])
-        return tiny.separated(model.run.model, conditions, samples, rate, stream=stream)
     stream = model.open(conditions, len(samples), strength)
-    return tiny.separated(model.ways[0].run.model, conditions, samples, rate, stream=stream)
+    return tiny.separated(model.ways[0].model, conditions, samples, rate, stream=stream)
 
 
 def test_doctests():
@@ -85,29 +85,10 @@ def test_doctests():
 # ---- which there are -----------------------------------------------------------------------------------
 
 
-def test_nano_has_strengths_spans_and_shifts(model):
-    ways = candidates(model, 24)
-    assert [way.label for way in ways[:8]] == [
-        "strength x1",
-        "strength x0.7",
-        "strength x1.4",
-        "strength x1, no predicted spans",
-        "strength x0.7, no predicted spans",
-        "strength x1.4, no predicted spans",
-        "strength x1, shift 10 ms",
-        "strength x0.7, shift 10 ms",
-    ]
-    assert len({way.label for way in ways}) == 24
-    assert ways[0].run.model is model and model.options.predict_spans
-    other = ways[3].run.model
-    assert not other.options.predict_spans and other.engine is model.engine
-    assert ways[0].run is ways[2].run and ways[3].run is ways[5].run  # one pass for all strengths
-
-
-def test_spans_are_predicted_where_they_were_left_out(model):
-    listening = model.with_options(NanoOptions(predict_spans=False))
-    way = candidates(listening, 4)[3]
-    assert way.label == "strength x1, predicted spans" and way.run.model.options.predict_spans
+def test_nano_has_one_way(model):
+    assert [way.model for way in candidates(model, 1)] == [model]
+    with pytest.raises(UserError, match="separates in one way only: ask for one candidate"):
+        candidates(model, 2)
 
 
 def test_official_models_have_noises(tmp_path):
@@ -116,7 +97,7 @@ def test_official_models_have_noises(tmp_path):
     )
     ways = candidates(official, 40)
     assert [way.label for way in ways[:3]] == ["seed 5", "seed 6", "seed 7"]
-    assert [way.run.model.options.seed for way in ways] == list(range(5, 45))
+    assert [way.model.options.seed for way in ways] == list(range(5, 45))
     assert official.options.seed == 5
 
 
@@ -127,7 +108,7 @@ def test_noises_make_other_stems_and_one_choice(tmp_path):
     mixture = tiny.noise(1, 0.5, official.sample_rate)
     conditions = official.encode(["dog"])
     ways = candidates(official, 2)
-    stems = [separated(way, conditions, mixture, official.sample_rate)[0] for way in ways]
+    stems = [separated(way.model, conditions, mixture, official.sample_rate)[0] for way in ways]
     np.testing.assert_array_equal(stems[0], separated(official, conditions, mixture, official.sample_rate)[0])
     assert np.abs(stems[0] - stems[1]).max() > 1e-5
     choice = choose(ways, conditions, recording(mixture, rate=official.sample_rate), FakeJudge())
@@ -137,72 +118,10 @@ def test_noises_make_other_stems_and_one_choice(tmp_path):
     assert choice.rated[0][0].scores.present == 0.9  # asked by its words
 
 
-def test_other_models_have_strengths_and_shifts():
-    assert len(candidates(GainModel(1), 12)) == 12
-
-
-@pytest.mark.parametrize("n", [0, -1, 13])
-def test_too_many_or_too_few(n):
-    with pytest.raises(UserError, match="use 1 to 12"):
-        candidates(GainModel(1), n)
-
-
-# ---- what they do --------------------------------------------------------------------------------------
-
-
-def test_the_first_candidate_is_the_model_itself(model):
-    mixture = tiny.noise(2, 1.0)
-    conditions = model.encode(["dog", "rain"])
-    first = candidates(model, 2)[0]
-    np.testing.assert_array_equal(
-        separated(first, conditions, mixture), separated(model, conditions, mixture)
-    )
-
-
-@pytest.mark.parametrize(("strength", "expected"), [(1.0, [1.0, 0.7, 1.4]), (1.8, [1.8, 1.26, 2.0])])
-def test_strengths_stay_within_limits(strength, expected):
-    gain = GainModel(1)
-    for way in candidates(gain, 3):
-        way.run.open([A], 1, [way.strength(strength)])
-    assert [s for _, s in gain.opened] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("delay", [0, 100, 10_000, 200_000])
-def test_a_shift_moves_what_the_model_hears_and_not_the_stems(delay):
-    gain = GainModel(0.5, delay)
-    way = Candidate(Pass("shifted", gain, 0.010))
-    spoken = Condition("a", VECTOR, text="a", anchors=(Anchor(Span(1.0, 2.0)), Anchor(Span(3.0, 4.0), False)))
-    mixture = tiny.noise(2, 1.0)
-    np.testing.assert_array_equal(separated(way, [spoken], mixture)[0], 0.5 * mixture)
-    anchors = gain.opened[0][0][0].anchors
-    assert [(a.span.start_s, a.span.end_s, a.present) for a in anchors] == [
-        (1.01, 2.01, True),
-        (3.01, 4.01, False),
-    ]
-
-
-def test_a_shift_changes_masks_a_little(model):
-    mixture = tiny.noise(1, 1.0)
-    conditions = model.encode(["dog"])
-    plain, shifted = (
-        separated(Candidate(Pass("", model, shift)), conditions, mixture)[0] for shift in (0.0, 0.01)
-    )
-    difference = np.abs(plain - shifted).max()
-    assert 1e-6 < difference < 0.5 * np.abs(mixture).max()
-
-
-def test_priors_are_told_of_a_shift():
-    class Remembers:
-        def gains(self, spectrum, grid):
-            self.start_s = grid.start_s
-            return np.ones((1, 1, 1), np.float32)
-
-    from sam_audio.types import Grid
-
-    prior, gain = Remembers(), GainModel(1)
-    Pass("", gain, 0.01).open([Condition("a", None, masks=(prior,))], 1, [1.0])
-    gain.opened[0][0][0].masks[0].gains(np.zeros((1, 1, 1)), Grid(48_000, 960, 1025, 0, 1, 3.0))
-    assert prior.start_s == pytest.approx(2.99)
+@pytest.mark.parametrize(("n", "says"), [(0, "use 1 to"), (-1, "use 1 to"), (4, "use 1 to 3")])
+def test_too_many_or_too_few(n, says):
+    with pytest.raises(UserError, match=says):
+        candidates(GainModel(1, others=2), n)
 
 
 # ---- choosing ------------------------------------------------------------------------------------------
@@ -215,8 +134,8 @@ def test_each_stem_gets_its_best():
     mixture = tiny.noise(2, 3.0)
     choice = choose(ways, [A, B], recording(mixture), judge)
     assert [[one.candidate for one in tried if one.chosen] for tried in choice.rated] == [
-        ["strength x1, gain 0.4"],
-        ["strength x1, gain 0.8"],
+        ["gain 0.4"],
+        ["gain 0.8"],
     ]
     assert [one.score for one in choice.rated[0]] == pytest.approx([4.7, 5.0, 4.6], abs=1e-3)
     assert choice.rated[0][1].scores.recall == 2.0
@@ -224,7 +143,7 @@ def test_each_stem_gets_its_best():
     np.testing.assert_allclose(parts[0], 0.4 * mixture, atol=1e-6)
     np.testing.assert_allclose(parts[1], 0.8 / 2 * mixture, atol=1e-6)
     np.testing.assert_allclose(parts.sum(axis=0), mixture, atol=1e-6)
-    assert len(ways[0].run.model.opened) == 1  # what was not chosen is not computed again
+    assert len(ways[0].model.opened) == 1  # what was not chosen is not computed again
 
 
 def test_one_winner_needs_one_stream():
@@ -232,18 +151,19 @@ def test_one_winner_needs_one_stream():
     choice = choose(ways, [A, B], recording(tiny.noise(1, 1.0)), FakeJudge())
     assert choice.chosen == [1, 1]
     choice.open([A, B], 1)
-    assert [len(way.run.model.opened) for way in ways] == [1, 2]
+    assert [len(way.model.opened) for way in ways] == [1, 2]
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_chosen_stems_and_residual_sum_to_the_mixture(model, rate):
+    """Two networks that wait for different times."""
     mixture = tiny.noise(2, 1.1, rate)
     conditions = model.encode(["dog", "rain", "speech"])
-    choice = Choice(candidates(model, 7), [0, 6, 3], [])
+    choice = Choice([Variant("", model), way(0.3, 100)], [0, 1, 0], [])
     parts = separated(choice, conditions, mixture, rate)
     np.testing.assert_allclose(parts.sum(axis=0), mixture, atol=1e-6)
     for n, k in enumerate(choice.chosen):
-        alone = separated(choice.ways[k], conditions, mixture, rate)[n]
+        alone = separated(choice.ways[k].model, conditions, mixture, rate)[n]
         np.testing.assert_allclose(parts[n], alone, atol=1e-6)
 
 
@@ -300,32 +220,14 @@ def test_candidates_are_separated_one_after_another():
             stream.finish = finished
             return stream
 
-    ways = [Candidate(Pass("", Counted(g))) for g in (0.1, 0.2, 0.3)]
+    ways = [Variant("", Counted(g)) for g in (0.1, 0.2, 0.3)]
     choose(ways, [A], recording(tiny.noise(1, 2.0)), FakeJudge())
     assert (most, len(alive)) == (1, 0)
 
 
-def test_strengths_of_one_pass_run_the_networks_once(model, monkeypatch):
-    windows, listen = [], model.engine.listen
-    monkeypatch.setattr(model.engine, "listen", lambda *given: windows.append(given) or listen(*given))
-    conditions, mixture = model.encode(["dog"]), tiny.noise(1, 1.0)
-    choose(candidates(model, 3), conditions, recording(mixture), FakeJudge())
-    assert len(windows) == 1
-
-
-def test_strengths_at_once_are_those_one_by_one(model):
-    mixture, conditions = tiny.noise(2, 17.0), model.encode(["dog", "rain"])
-    strengths = [1.0, 0.4, 1.7]
-    together = model.open_bent(conditions, 2, strengths)
-    parts = tiny.separated(model, conditions * 3, mixture, stream=together)
-    for n, strength in enumerate(strengths):
-        alone = separated(model, conditions, mixture, strength=strength)
-        np.testing.assert_array_equal(parts[2 * n : 2 * n + 2], alone[:2])
-
-
 def test_somebody_has_to_choose():
     with pytest.raises(UserError, match="judge"):
-        choose(candidates(GainModel(1), 2), [A], recording(tiny.noise(1, 0.1)), None)
+        choose(candidates(GainModel(1, others=1), 2), [A], recording(tiny.noise(1, 0.1)), None)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -341,9 +243,8 @@ def test_progress_goes_on_through_all_passes(known):
     n = samples.shape[-1]
     source = recording(samples)
     source = source if known else Unknown(source.blocks)
-    ways = candidates(GainModel(1), 4)
+    ways = candidates(GainModel(1, others=1), 2)
     choose(ways, [A], source, FakeJudge(), progress=lambda done, total: seen.append((done, total)))
-    assert module.passes_of(ways) == 2
     assert {total for _, total in seen} == {3 * n if known else None}
     if known:
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)

@@ -107,6 +107,7 @@ class _Report(Document):
     level_db: dict[str, float] = {}
     scores: dict[str, _Scores] = {}
     in_mixture: dict[str, bool | None] = {}
+    spans: dict[str, list[tuple[float, float]]] = {}
 
 
 class _File(Document, kw_only=True):

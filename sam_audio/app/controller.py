@@ -23,15 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakSet
 
+import numpy as np
+
 from sam_audio.app import listen, media, mixdown, project
 from sam_audio.app.project import Ask, History, Media, Project
-from sam_audio.app.sounds import Sound
+from sam_audio.app.sounds import HEARD, Sound
 from sam_audio.app.work import CANCELLED, FAILED, Queue, Task
 from sam_audio.errors import UserError
 from sam_audio.extending.registry import registry
+from sam_audio.finding.spans import find_spans
 from sam_audio.naming import RESIDUAL, slug
 from sam_audio.options import OptionField, options_of
 from sam_audio.separator import family_of
+from sam_audio.separator.base import Sounding
 from sam_audio.session import (
     FILE,
     SavedSession,
@@ -41,6 +45,7 @@ from sam_audio.session import (
     unpack_session,
     write_session,
 )
+from sam_audio.types import Span
 
 if TYPE_CHECKING:
     from sam_audio.api import Separator
@@ -174,6 +179,7 @@ class Stems:
         level_db: against the mixture.
         scores: of the judge by stem: overall, recall, precision, faithfulness (1..5); empty without one.
         in_mixture: whether the sound is there at all; None where nobody can tell.
+        spans: when it sounds by the model's own opinion; only of stems of which it has one.
         warnings: sentences for people.
         seconds: how long it took.
     """
@@ -182,6 +188,7 @@ class Stems:
     level_db: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     in_mixture: Mapping[str, bool | None] = field(default_factory=dict)
+    spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -460,6 +467,7 @@ class Editor:
             {name: stem.level_db for name, stem in everything.items()},
             {name: asdict(stem.scores) for name, stem in made.items() if stem.scores is not None},
             {name: stem.in_mixture for name, stem in made.items()},
+            _spans(current.names, separator.model.sounding(kept, len(made)), report.seconds),
             tuple(text for text in warnings if text not in found.warnings),
             report.elapsed_s,
         )
@@ -514,19 +522,22 @@ class Editor:
         current = self.project.media
         if current is None:
             return {}
-        tracks = {MIXTURE: (current.sha256, current.path)}
+        tracks: dict[str, tuple[str, Path, tuple[Span, ...] | None]] = {
+            MIXTURE: (current.sha256, current.path, None)
+        }
         taken = ((self.project.key, self.stems, ""), (self.compared, self.other, BESIDE))
         for key, stems, mark in taken:
             for name, path in (stems.files if stems is not None else {}).items():
-                tracks[f"{name}{mark}"] = f"{key}{name}", path
-        wanted = {content for content, _ in tracks.values()}
+                spans = stems.spans.get(name) if stems is not None else None
+                tracks[f"{name}{mark}"] = f"{key}{name}", path, spans
+        wanted = {content for content, *_ in tracks.values()}
         for content in [one for one in self._sounds if one not in wanted]:
             self._sounds.pop(content)[1].cancel()
         return {name: self._sound(*track) for name, track in tracks.items()}
 
-    def _sound(self, content: str, path: Path) -> Sound:
+    def _sound(self, content: str, path: Path, spans: tuple[Span, ...] | None) -> Sound:
         if content not in self._sounds:
-            sound = Sound(path, self._copy())
+            sound = Sound(path, self._copy(), known_spans=spans)
             self._sounds[content] = sound, self.shared.drawing.put(sound.draw)
         return self._sounds[content][0]
 
@@ -582,6 +593,8 @@ class Editor:
         if not name.strip():
             raise UserError("the session needs a name: type one")
         report = {key: getattr(stems, key) for key in _TOLD} if stems is not None else {}
+        if stems is not None:
+            report["spans"] = {n: [(s.start_s, s.end_s) for s in spans] for n, spans in stems.spans.items()}
         return SavedSession(
             name.strip(),
             current.media.path,
@@ -639,6 +652,18 @@ def _called(path: Path, name: str) -> Iterator[None]:
         raise UserError(media.called(str(error), path, name)) from None
 
 
+def _spans(names: list[str], found: Sounding | None, seconds: float) -> dict[str, tuple[Span, ...]]:
+    """When the stems of these names sound, as far as the model has an opinion."""
+    if found is None:
+        return {}
+    rows = zip(names, found.activity, strict=True)
+    return {
+        name: tuple(find_spans(row, found.frame_rate, HEARD, seconds))
+        for name, row in rows
+        if not np.isnan(row).any()
+    }
+
+
 def _told(report: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """What a session's report says about stems, as far as it is what `Stems` holds: files may say anything."""
 
@@ -648,14 +673,26 @@ def _told(report: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     def scores(value: Any) -> bool:
         return isinstance(value, Mapping) and all(number(value.get(axis)) for axis in AXES)
 
-    right = {"level_db": number, "scores": scores, "in_mixture": lambda value: value in (True, False, None)}
-    return {
+    def spans(value: Any) -> bool:
+        return all(0 <= start < end for start, end in value)
+
+    right = {
+        "level_db": number,
+        "scores": scores,
+        "in_mixture": lambda value: value in (True, False, None),
+        "spans": spans,
+    }
+    told: dict[str, Any] = {
         key: {
             name: value for name, value in table.items() if name in (*names, RESIDUAL) and right[key](value)
         }
-        for key in _TOLD
+        for key in right
         if isinstance(table := report.get(key), Mapping)
     }
+    told["spans"] = {
+        name: tuple(Span(*one) for one in spans) for name, spans in told.get("spans", {}).items()
+    }
+    return told
 
 
 _TOLD = ("level_db", "scores", "in_mixture")

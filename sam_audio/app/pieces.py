@@ -68,7 +68,7 @@ def _gone() -> Response:
 
 
 async def _about(request: Request) -> Response:
-    """How long a sound is, how much of it is drawn, and when it sounds."""
+    """How long a sound is, how much of it is drawn, and when it sounds, by a model's opinion or by its level."""
     sound = _found(request)
     if sound is None:
         return _gone()
@@ -77,6 +77,7 @@ async def _about(request: Request) -> Response:
         "rate": sound.rate,
         "frames": sound.frames,
         "share": sound.share,
+        "by": "model" if sound.known_spans is not None else "level",
         "spans": [[round(s.start_s, 3), round(s.end_s, 3)] for s in spans],
     }
     return JSONResponse(told, headers=_PASSING)

@@ -13,6 +13,7 @@ import io
 import secrets
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -53,6 +54,7 @@ class Sound:
         path: of the sound.
         copy: where a copy may be written.
         seconds: how long it is where its header does not tell.
+        known_spans: when it sounds, if whoever made it has an opinion.
 
     Attributes:
         token: its name in addresses.
@@ -65,14 +67,20 @@ class Sound:
         AudioReadError, MissingExtraError: as `sam_audio.io.open_audio`.
     """
 
-    def __init__(self, path: Path, copy: Path, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        copy: Path,
+        seconds: float | None = None,
+        known_spans: Sequence[Span] | None = None,
+    ) -> None:
         with open_audio(path) as reader:
             self.source_rate, self.channels = reader.sample_rate, reader.channels
             self.subtype, self.layout = reader.subtype, reader.layout
             self.warnings = tuple(reader.warnings)
             frames, format = reader.frames, reader.format
         low, high = _PLAYED_HZ
-        self.path, self._copy = path, copy
+        self.path, self._copy, self.known_spans = path, copy, known_spans
         self.rate = min(max(self.source_rate, low), high)
         seekable = format in _SEEKABLE and self.subtype.startswith(_PLAIN)
         self._in_place = seekable and frames is not None and self.rate == self.source_rate
@@ -169,8 +177,11 @@ class Sound:
             peaks = bytes(self._peaks[number * TILE * each : (number + 1) * TILE * each])
         return _pooled(np.frombuffer(peaks, np.uint8), each).tobytes()
 
-    def spans(self) -> list[Span]:
-        """When a stem sounds, by how loud it is: its loud passages and what leads to and from them."""
+    def spans(self) -> Sequence[Span]:
+        """When a stem sounds: as it is known, else by how loud it is, its loud passages and what leads to and from
+        them."""
+        if self.known_spans is not None:
+            return self.known_spans
         each = max(1, round(0.05 * self.rate / PEAK_SAMPLES))
         with self._lock:
             peaks = bytes(self._peaks)
@@ -178,7 +189,7 @@ class Sound:
         if not len(level) or (loud := float(np.percentile(level, 99.5))) < 0.003:  # -50 dB: nothing to hear
             return []
         rate_hz = self.rate / (each * PEAK_SAMPLES)
-        return find_spans(np.minimum(level / loud, 1.0), rate_hz, _SOUNDING, self.seconds)
+        return find_spans(np.minimum(level / loud, 1.0), rate_hz, _LOUD, self.seconds)
 
     def spectrogram(self, start_s: float, end_s: float, columns: int) -> bytes:
         """A stretch as a PNG, ``columns`` wide: low frequencies at the bottom, each octave equally high.
@@ -227,7 +238,10 @@ class Sound:
         return np.nan_to_num(np.pad(samples, ((0, 0), (before, 0))), copy=False)
 
 
-_SOUNDING = SpanOptions(threshold=0.18, release=0.06, min_duration_s=0.15, merge_gap_s=0.4)
+_LOUD = SpanOptions(threshold=0.18, release=0.06, min_duration_s=0.15, merge_gap_s=0.4)
+HEARD = SpanOptions(
+    threshold=0.3, release=0.15, min_duration_s=0.15, merge_gap_s=0.4
+)  # of what a model hears
 _WINDOW = 2048
 _LOOKS = 3  # moments of a column, at most
 _ROWS = 128

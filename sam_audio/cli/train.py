@@ -162,12 +162,13 @@ def locator(
     scenes: Annotated[int, typer.Option("-n", min=1, help="Made scenes of 10 s.")] = 200,
 ) -> None:
     """Weigh the nano separator and PE-A-Frame nano against each other, for sam-audio locate."""
-    from sam_audio.finding.locate import CALIBRATION, Calibration, NanoLocator
+    from sam_audio.finding.locate import NanoLocator
     from sam_audio.separator.nano.model import NanoSeparator
+    from sam_audio.separator.nano.timekeeping import Calibration
     from sam_audio.training.data.prepare import prepare
     from sam_audio.training.recipes import locator as training
 
-    listening = NanoLocator(NanoSeparator(), Calibration.load(CALIBRATION))
+    listening = NanoLocator(NanoSeparator(), Calibration.load())
     calibration = training.fit(listening, prepare(data_dir), scenes)
     training.export(calibration, export)
     typer.echo(f"{calibration}")

@@ -47,6 +47,14 @@ class Variant(NamedTuple):
     model: SeparationModel
 
 
+class Sounding(NamedTuple):
+    """How likely each of N prompts sounds in each frame: activity (N, T) in 0..1, rows of NaN where nothing is known,
+    and the rate of the frames in Hz."""
+
+    activity: Samples
+    frame_rate: float
+
+
 class SeparationModel(ABC):
     """A model that can separate. The embedded and the official family both derive from this.
 
@@ -114,6 +122,11 @@ class SeparationModel(ABC):
         """The same model, which keeps in a file what its networks made of one recording, so that another strength runs
         none of them; models that let go of nothing of that kind are as they are, and separate again."""
         return self
+
+    def sounding(self, file: Path, n_prompts: int) -> Sounding | None:
+        """When the N prompts of a recording sound, from what was heard when it was separated and :meth:`remembering`
+        kept in the file; None for models that have no opinion of that."""
+        return None
 
 
 class Beside(SeparationStream):

@@ -276,6 +276,9 @@ def test_tracks_show_when_they_sound_and_of_what(page):
     span.click()
     until(page, f"() => {FIND}.playing && {FIND}.loop")
     low, high = state(page, "mixer.selection")
+    lane = "mixer.tracks.get('bird singing').pieces"
+    assert state(page, f"{lane}.by") == "model" and [low, high] == state(page, f"{lane}.spans")[0]
+    assert state(page, "mixer.tracks.get('residual').pieces.by") == "level"
     until(page, f"() => {FIND}.position() > {low} && {FIND}.position() < {high}")
     button(page, "Pause").click()
     button(page, "Solo bird singing").click()

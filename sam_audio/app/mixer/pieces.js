@@ -21,7 +21,7 @@ class Pieces {
         const answer = await fetch(`${this.base}about`);
         if (!answer.ok) return;
         const told = await answer.json();
-        Object.assign(this, { share: told.share, spans: told.spans, seconds: told.frames / told.rate });
+        Object.assign(this, { share: told.share, spans: told.spans, by: told.by, seconds: told.frames / told.rate });
         this.changed();
       } catch { /* the connection is lost: it may come back */ }
       if (this.share < 1) await pause(LOOK_AGAIN_MS);

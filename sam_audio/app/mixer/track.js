@@ -2,6 +2,7 @@
 
 const WAIT_MS = 250; // after the view has changed, before a spectrogram is asked for
 const MOST_COLUMNS = 1000;
+const BY = { model: "When it sounds, as the model hears it. A click loops it.", level: "When it sounds, by its level. A click loops it." };
 
 class Track {
   constructor(mixer, given) {
@@ -148,6 +149,7 @@ class Track {
 
   drawPresence() { // spans as buttons: those in view that are wide enough to be seen
     const [low, high] = this.mixer.view;
+    this.presence.title = BY[this.pieces.by] ?? "";
     this.presence.hidden = this.isMixture || this.given.absent || !this.pieces.spans.length;
     const seen = this.pieces.spans.filter(([a, b]) => b > low && a < high).slice(0, 200);
     const drawn = JSON.stringify([seen, low, high]);

@@ -12,7 +12,7 @@ import numpy as np
 from sam_audio.separator.nano.bands import HOP, N_BANDS, SAMPLE_RATE
 from sam_audio.separator.nano.engine import Engine, Heard, Question, Vectors
 from sam_audio.separator.nano.overhearing import Overheard
-from sam_audio.separator.nano.synthesis import Spectrum, band_energies, hedged
+from sam_audio.separator.nano.synthesis import Spectrum, band_energies, faded, hedged
 from sam_audio.types import Condition, Samples
 
 
@@ -28,6 +28,11 @@ class Window:
             first_frame: counted from the start of the recording.
         """
         raise NotImplementedError
+
+    def evidence(self) -> Samples | None:
+        """Of when the N prompts sound in the last window, (2, N, T / 2): see :class:`timekeeping.Evidence`. NaN for
+        prompts that are no point of the joint space; None where nothing can tell."""
+        return None
 
     def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
         """See :meth:`sam_audio.separator.base.SeparationStream.overhear`."""
@@ -60,7 +65,19 @@ class Listening(Window):
         if self._overheard is not None:
             heard = AskedOnce(heard)
             self._overheard.hear(heard)
-        return self._masker.masks(heard, energies, first_frame)
+        self._heard, self._question = heard, self._masker.question_at(first_frame, energies.shape[-1])
+        return self._masker.masks(heard, energies, self._question)
+
+    def evidence(self) -> Samples | None:
+        separated = self._heard.when(self._question)
+        if separated is None:
+            return None
+        vectors, known = self._question.vectors, self._question.known
+        resembles = self._engine.resemblance(self._heard.vectors.frames, vectors)
+        n_frames = min(separated.shape[1], resembles.shape[1])
+        both = np.stack([separated[:, :n_frames], resembles[:, :n_frames]])
+        both[:, ~known] = np.nan
+        return both[:, : self._masker.n_prompts]
 
     def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
         if _hear_alike(engine, self._engine):
@@ -73,18 +90,24 @@ class Listening(Window):
 
 
 class Written(Window):
-    """Another's masks, kept in a file, which appears under its name when it is complete."""
+    """Another's masks, kept in a file, which appears under its name when it is complete; beside it in another file,
+    of which `evidence_of` is the name, what tells when the prompts sound."""
 
     def __init__(self, inner: Window, file: Path) -> None:
         self._inner, self._path = inner, file
         self._part: BinaryIO | None = None
+        self._times: BinaryIO | None = None
+        self._evidence: Samples | None = None  # of the newest window, not settled
 
     def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
         masks = self._inner.masks(sound, spectrum, first_frame)
         if self._part is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._part = self._path.with_suffix(".part").open("wb")
+            self._times = evidence_of(self._path).open("wb")
         self._part.write(masks.tobytes())
+        more = self._inner.evidence()
+        self._evidence = None if more is None else faded(self._evidence, more)
         return masks
 
     def overhear(self, engine: Any, vectors: Samples) -> Overheard | None:
@@ -92,11 +115,21 @@ class Written(Window):
 
     def settle(self, n_frames: int, last: bool) -> None:
         self._inner.settle(n_frames, last)
+        if self._evidence is not None and self._times is not None:
+            n = self._evidence.shape[-1] if last else n_frames // 2
+            self._times.write(np.moveaxis(self._evidence[..., :n], -1, 0).astype(np.float32).tobytes())
+            self._evidence = self._evidence[..., n:]
 
     def finish(self) -> None:
-        if self._part is not None:
+        if self._part is not None and self._times is not None:
+            self._times.close()
             self._part.close()
             os.replace(self._part.name, self._path)
+
+
+def evidence_of(file: Path) -> Path:
+    """Where `Written` keeps what tells when the prompts sound, (T, 2, N) float32, beside a file of masks."""
+    return file.with_suffix(".when")
 
 
 class Replayed(Window):
@@ -161,10 +194,17 @@ class Masker:
         known = [c.vector is not None for c in self._asked]
         self.question = Question(np.array(vectors, np.float32), np.array(known), listen=listen)
 
-    def masks(self, heard: Heard, energies: Samples, first_frame: int) -> Samples:
-        """Masks in a window that begins at a frame of the recording, (N, N_BANDS, T): hedged, and without what is not
-        wanted."""
-        question = replace(self.question, spans=self._spans(first_frame, energies.shape[-1]))
+    @property
+    def n_prompts(self) -> int:
+        """N: the first rows of the question are theirs, the others are not wanted."""
+        return len(self._conditions)
+
+    def question_at(self, first_frame: int, n_frames: int) -> Question:
+        """What is asked of a window of T frames that begins at a frame of the recording."""
+        return replace(self.question, spans=self._spans(first_frame, n_frames))
+
+    def masks(self, heard: Heard, energies: Samples, question: Question) -> Samples:
+        """Masks in a window, (N, N_BANDS, T), of `question_at`: hedged, and without what is not wanted."""
         masks = heard.masks(question)
         masks[self._unknown] = 0
         n = len(self._conditions)

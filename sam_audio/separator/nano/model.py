@@ -6,16 +6,20 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from peav.nano.graphs import TextGraph
+from peav.nano.sound import FRAME
 from sam_audio.errors import as_model_error
-from sam_audio.separator.base import SeparationModel
+from sam_audio.separator.base import SeparationModel, Sounding
 from sam_audio.separator.nano.bands import SAMPLE_RATE
 from sam_audio.separator.nano.engine import WEIGHTS, Engine
 from sam_audio.separator.nano.live import LiveModel
 from sam_audio.separator.nano.loading import load_engine
-from sam_audio.separator.nano.masker import Listening, Replayed, Window, Written
+from sam_audio.separator.nano.masker import Listening, Replayed, Window, Written, evidence_of
 from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.nano.stream import NanoStream, emitted
+from sam_audio.separator.nano.timekeeping import Calibration, Evidence
 from sam_audio.types import Condition
 from sam_audio.vocabulary import meant
 
@@ -76,6 +80,17 @@ class NanoSeparator(SeparationModel):
     def remembering(self, file: Path) -> NanoSeparator:
         """Masks are written to the file, or, when it is complete, taken from there."""
         return self._twin(_memory=file)
+
+    def sounding(self, file: Path, n_prompts: int) -> Sounding | None:
+        kept = evidence_of(file)
+        evidence = np.fromfile(kept, np.float32) if kept.is_file() else np.zeros(0, np.float32)
+        if not evidence.size:
+            return None
+        rows = np.moveaxis(evidence.reshape(-1, 2, n_prompts), 0, -1)  # (2, N, T)
+        weigh = Calibration.load().probability
+        # one by one: the facts of hours are large
+        activity = [weigh(Evidence(*rows[:, n : n + 1])) for n in range(n_prompts)]
+        return Sounding(np.concatenate(activity), SAMPLE_RATE / FRAME)
 
     def _twin(self, **changes: Any) -> NanoSeparator:
         """The same networks with other attributes."""

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.evaluation.scenes import SECONDS, Scene, active_spans, scenes
-from sam_audio.finding.locate import CHUNK_SAMPLES, FRAME, SAMPLE_RATE, Calibration, NanoLocator, facts
+from sam_audio.finding.locate import CHUNK_SAMPLES, FRAME, SAMPLE_RATE, NanoLocator
+from sam_audio.separator.nano.timekeeping import Calibration, facts
 from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.labels import absent_ok, load_labels
 from sam_audio.training.data.mixing import Mixer

@@ -23,7 +23,9 @@ from sam_audio.errors import UserError
 from sam_audio.export.workstation import session_exporters
 from sam_audio.io import AudioWriter, open_audio
 from sam_audio.io.tags import Metadata, read_metadata
+from sam_audio.separator.base import Sounding
 from sam_audio.session import Fader
+from sam_audio.types import Span
 
 RATE = 16_000
 TAGS = Metadata({"title": ("Song",), "artist": ("Somebody",)})
@@ -174,6 +176,8 @@ SESSION = {
         {"level_db": {"guitar": "loud", "stranger": 1}, "scores": {"guitar": {"overall": 1}}},
         {"scores": {"guitar": 3}, "in_mixture": {"guitar": "maybe"}},
         {"scores": {"guitar": dict.fromkeys(views.AXES)}, "in_mixture": []},
+        {"spans": {"guitar": [[3, 1]], "stranger": [[0, 1]]}},
+        {"spans": {"guitar": [[0, 1, 2]]}},
     ],
 )
 def test_reports_of_sessions_say_what_they_can(shared, tmp_path, report):
@@ -182,7 +186,7 @@ def test_reports_of_sessions_say_what_they_can(shared, tmp_path, report):
     assert task.state in (DONE, FAILED) and "wrong inside" not in task.problem
     if task.state == DONE:
         editor.loaded(task)
-        assert views.verdict("guitar", editor.stems) == ("", "", False)
+        assert views.verdict("guitar", editor.stems) == ("", "", False) and editor.stems.spans == {}
 
 
 def test_a_model_that_is_not_offered_gives_way(shared, tmp_path):
@@ -300,6 +304,24 @@ def test_finished_work_is_not_done_again(editor, separator, monkeypatch):
     assert editor.stems is first
     editor.do(project.set_faders, {"guitar": {"gain_db": -6}})
     assert editor.separation() is None and len(runs) == 2
+
+
+def test_lanes_follow_the_opinion_of_the_model(editor, monkeypatch):
+    """And not how loud the stem is; it is kept in sessions. What the model says nothing of goes by its level."""
+    activity = np.full((2, 50), 0.01, np.float32)
+    activity[0, 10:20], activity[1] = 0.9, np.nan
+    model = type(editor.shared.separator("tiny").model)
+    monkeypatch.setattr(model, "sounding", lambda *_: Sounding(activity, 25.0))
+    separated(editor, "guitar", "drums")
+    sounds = editor.sounds()
+    for _, drawing in editor._sounds.values():
+        drawing.wait(20)
+    assert sounds["guitar"].spans() == editor.stems.spans["guitar"] == (Span(0.4, 0.8),)
+    assert sounds["drums"].known_spans is None and sounds["residual"].known_spans is None
+    assert sounds["residual"].spans()  # noise all through
+    saved = editor.save("Lanes")
+    other = loaded(Editor(editor.shared), saved)
+    assert other.stems.spans == editor.stems.spans
 
 
 def test_another_strength_needs_no_network(editor, separator, monkeypatch):

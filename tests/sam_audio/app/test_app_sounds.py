@@ -20,6 +20,7 @@ from sam_audio.app.pieces import Download, routes  # noqa: E402
 from sam_audio.app.sounds import PEAK_SAMPLES, TILE, Sound, playable, sound_of  # noqa: E402
 from sam_audio.app.work import CANCELLED, Task  # noqa: E402
 from sam_audio.errors import AudioReadError  # noqa: E402
+from sam_audio.types import Span  # noqa: E402
 
 RATE = 16_000
 
@@ -111,6 +112,8 @@ def test_spans_are_when_it_sounds(tmp_path):
     np.testing.assert_allclose(found, [(1, 3), (6, 8)], atol=0.15)
     written(tmp_path / "silent.wav", np.zeros((2, RATE)))
     assert opened(tmp_path / "silent.wav").spans() == []
+    told = Sound(tmp_path / "a.wav", tmp_path / "copy.pcm", known_spans=[Span(2.0, 4.0)])
+    assert told.spans() == [Span(2.0, 4.0)]  # somebody knows better than the level
 
 
 def test_a_spectrogram_shows_a_tone_where_it_is(tmp_path):
@@ -168,6 +171,7 @@ def test_pieces_by_their_addresses(client, tmp_path):
     base = f"/sounds/{sound.token}"
     about = client.get(f"{base}/about").json()
     assert (about["share"], about["frames"], about["rate"]) == (1.0, 6 * RATE, RATE) and about["spans"]
+    assert about["by"] == "level"
     assert client.get(f"{base}/block/1").content == sound.block(1)
     tile = client.get(f"{base}/peaks/0/0")
     assert tile.content == sound.tile(0, 0) and tile.headers["x-share"] == "1.0000"

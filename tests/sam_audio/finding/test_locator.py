@@ -16,15 +16,12 @@ from sam_audio.errors import AudioReadError, ModelError
 from sam_audio.finding.locate import (
     CHUNK_SAMPLES,
     CONTEXT_SAMPLES,
-    N_FACTS,
-    Calibration,
-    Evidence,
     NanoLocator,
-    facts,
     load_locator,
 )
 from sam_audio.separator.nano.model import NanoSeparator
 from sam_audio.separator.nano.network import MaskNetwork
+from sam_audio.separator.nano.timekeeping import N_FACTS, Calibration, Evidence, facts
 
 SEPARATOR_ALONE = Calibration((1.0, *[0.0] * (N_FACTS - 1)), 0.0)
 EXAMPLES = Path(__file__).parents[3] / "examples"

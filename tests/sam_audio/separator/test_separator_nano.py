@@ -475,3 +475,25 @@ def test_hedging_does_not_depend_on_the_level_and_leaves_silence():
         rtol=0.05,
         atol=0,
     )
+
+
+def test_when_prompts_sound_is_kept_beside_the_masks(model, long_sound, tmp_path):
+    kept = tmp_path / "masks.f32"
+    assert model.remembering(kept).sounding(kept, 2) is None  # nothing was separated yet
+    marked = Condition("marked", None, anchors=(Anchor(Span(1.0, 2.0), True),))
+    conditions = [*model.encode(["guitar"]), marked]
+    separate(model.remembering(kept), long_sound, conditions=conditions, blocks=[30 * RATE, 10 * RATE + 1])
+    activity, rate = found = model.sounding(kept, 2)
+    assert rate == 25 and abs(activity.shape[1] - 40 * 25) <= 2
+    assert (activity[0] > 0).all() and (activity[0] < 1).all()
+    assert np.isnan(activity[1]).all()  # no words: nothing that it could be compared with
+    # what is heard in a window counts until the next begins
+    sound = np.pad(long_sound, ((0, 0), (N_FFT // 2, 0)))
+    spectrum = spectra(sound)[:, :WINDOW_FRAMES]
+    heard = model.engine.listen(long_sound, band_energies(spectrum))
+    logits = heard.when(alone(conditions[0].vector[None]))[0]
+    settled = (WINDOW_FRAMES - OVERLAP_FRAMES) // 2
+    evidence = np.fromfile(kept.with_suffix(".when"), np.float32).reshape(-1, 2, 2)
+    assert np.corrcoef(evidence[:settled, 0, 0], logits[:settled])[0, 1] > 0.9
+    separate(model.remembering(kept), long_sound, conditions=conditions, strength=1.5)  # runs no network
+    np.testing.assert_array_equal(model.sounding(kept, 2).activity, found.activity)

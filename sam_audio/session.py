@@ -77,6 +77,7 @@ class SavedSession:
         stems: files by name, the residual last; empty if they were not kept.
         report: what was said about the stems.
         options: of the model, by the names of their fields.
+        rack: the ready-made rack whose effects go on the mix; empty for none.
     """
 
     name: str
@@ -89,6 +90,7 @@ class SavedSession:
     stems: Mapping[str, Path] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    rack: str = ""
 
     def asked(self) -> tuple[str | Prompt, ...]:
         """The prompts as `sam_audio.separate` takes them."""
@@ -125,6 +127,7 @@ class _File(Document, kw_only=True):
     mixer: dict[str, Any]
     stems: dict[str, str]
     report: dict[str, Any] | None = None
+    rack: str = ""
 
 
 def write_session(
@@ -223,6 +226,7 @@ def _filled(folder: Path, session: SavedSession, with_stems: bool) -> dict[str, 
         "mixer": {name: asdict(fader) for name, fader in session.faders.items()},
         "stems": {name: kept(path, f"stems/{path.stem}") for name, path in stems.items()},
         "report": dict(session.report),
+        "rack": session.rack,
     }
 
 
@@ -265,6 +269,7 @@ def read_session(folder: str | Path) -> SavedSession:
         },
         stems={name: _inside(folder, stem) for name, stem in saved.stems.items()},
         report=saved.report or {},
+        rack=saved.rack,
     )
 
 

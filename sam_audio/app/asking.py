@@ -117,7 +117,7 @@ def _more(editor: Editor) -> None:
                 st.button(
                     one.title,
                     key=f"use-{one.name}",
-                    help=one.does,
+                    help=one.about,
                     width="stretch",
                     on_click=use,
                     args=(editor, one.name),

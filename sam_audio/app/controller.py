@@ -8,6 +8,7 @@ undoing and redoing, does no work twice.
 from __future__ import annotations
 
 import atexit
+import math
 import secrets
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from weakref import WeakSet
 import numpy as np
 
 from sam_audio.app import listen, media, mixdown, project
+from sam_audio.app.presets import applied, presets
 from sam_audio.app.project import Ask, History, Media, Project
 from sam_audio.app.sounds import HEARD, Sound
 from sam_audio.app.work import CANCELLED, FAILED, Queue, Task
@@ -58,6 +60,7 @@ MOST_MODELS = 2
 LEFT_S = 75.0  # a visitor whose connection was lost is expected back: streamlit keeps their page for 60 s
 PAUSED_S = 3.0  # and meanwhile others' work goes first
 SWEEP_S = 1.0
+PACE_S = 0.1  # between two looks at how far that is
 LOOK_S = 2.0  # a recording that is drawn that soon is shown when it is
 
 
@@ -275,9 +278,12 @@ class Editor:
 
         def work(task: Task[Any]) -> Project | Opened:
             try:
-                path = media.receive(source, name, folder, self.shared.settings.most_bytes)
+                task.begin("Taking in the file")
+                path = media.receive(source, name, folder, self.shared.settings.most_bytes, task.progress)
                 with _called(path, name):
-                    return self._opened_zip(path) if media.is_zip(path) else self._looked_at(path, name)
+                    if media.is_zip(path):
+                        return self._opened_zip(path, task)
+                    return self._looked_at(path, name, task)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -287,8 +293,8 @@ class Editor:
     def open_file(self, path: Path) -> Task[Any]:
         """Looks at a recording, or opens a session folder; a problem with it is the task's."""
         if (path / FILE).is_file():
-            return self.shared.reading.put(lambda task: self._opened(path))
-        return self.shared.reading.put(lambda task: self._looked_at(path, path.name))
+            return self.shared.reading.put(lambda task: self._opened(path, task))
+        return self.shared.reading.put(lambda task: self._looked_at(path, path.name, task))
 
     def open_example(self) -> Task[Any]:
         """A short recording that comes with the package: a band."""
@@ -297,13 +303,18 @@ class Editor:
     def _new_folder(self, kind: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.folder))
 
-    def _looked_at(self, path: Path, name: str) -> Project:
-        return project.load(self.project, self._look(path, name))
+    def _looked_at(self, path: Path, name: str, task: Task[Any]) -> Project:
+        return project.load(self.project, self._look(path, name, task))
 
-    def _look(self, path: Path, name: str) -> Media:
+    def _look(self, path: Path, name: str, task: Task[Any]) -> Media:
         """What a recording is. A short one is read through before it is shown, a long one while it plays already."""
-        found, sound = media.look(path, name, self._copy())
-        drawing = self.shared.drawing.put(sound.draw).wait(LOOK_S if sound.frames else None)
+        task.begin("Reading the file")
+        found, sound = media.look(path, name, self._copy(), task.progress)
+        task.begin("Drawing the waveform")
+        drawing = self.shared.drawing.put(sound.draw)
+        end_s = time.monotonic() + LOOK_S if sound.frames else math.inf
+        while not drawing.wait(PACE_S).over and time.monotonic() < end_s:
+            task.share = drawing.share
         if drawing.state == FAILED:
             raise UserError(drawing.problem)
         self._sounds[found.sha256] = sound, drawing
@@ -313,16 +324,17 @@ class Editor:
         """Where a sound may keep what it plays; nothing is written before it does."""
         return self.folder / f"played-{secrets.token_hex(8)}.pcm"
 
-    def _opened_zip(self, archive: Path) -> Opened:
+    def _opened_zip(self, archive: Path, task: Task[Any]) -> Opened:
+        task.begin("Unpacking the session")
         limit = 8 * self.shared.settings.most_bytes
         folder = unpack_session(archive, archive.with_suffix(""), limit)
         archive.unlink()
-        return self._opened(folder)
+        return self._opened(folder, task)
 
-    def _opened(self, folder: Path) -> Opened:
+    def _opened(self, folder: Path, task: Task[Any]) -> Opened:
         saved = read_session(folder)
-        found = self._look(saved.mixture, saved.title)
-        opened = project.restore(found, saved, list(self.shared.settings.models))
+        found = self._look(saved.mixture, saved.title, task)
+        opened = project.restore(found, saved, list(self.shared.settings.models), presets())
         # stems of another model, or of other prompts, would pass for what this project gives
         kept = opened.model == saved.model and set(saved.stems) == {*opened.names, RESIDUAL}
         if kept and opened.key is not None:
@@ -442,9 +454,9 @@ class Editor:
         found = current.media
         assert found is not None
         kept = self.folder / "masks" / f"{replace(current, strength=1.0).key}.f32"
-        task.stage = "Loading the model"
+        task.begin("Loading the model")
         separator = self.shared.separator(current.model)
-        task.stage = "Separating"
+        task.begin("Separating")
         if current.options:
             separator = separator.with_options(dict(current.options))
         separator = separator.remembering(kept)
@@ -502,9 +514,9 @@ class Editor:
             while self.shared.separations.length and not task.unwanted:  # what was asked for comes first
                 time.sleep(0.1)
 
-        task.stage = "Loading the model"
+        task.begin("Loading the model")
         locator = self.shared.locator()
-        task.stage = "Listening"
+        task.begin("Listening")
         return listen.what_is_in(current.path, locator, current.seconds, progress)
 
     @property
@@ -557,20 +569,20 @@ class Editor:
         """Writes files for download.
 
         Args:
-            what: ``mix`` (as it is heard), ``video`` (the same under its pictures), ``stems`` (those ``chosen``), or a
-                session's exporter by name.
+            what: ``mix`` (as it is heard, with the effects of its preset), ``video`` (the same under its pictures),
+                ``stems`` (those ``chosen``), or a session's exporter by name.
             format, depth: of the sound; for workstations it is always float32 wav.
         """
         current, stems = self.project, self.stems
         assert current.media is not None and stems is not None
         found, files = current.media, stems.files
-        out = self._new_folder("export")
+        out, rack = self._new_folder("export"), applied(current)
 
         def work(task: Task[Path]) -> Path:
             if what == "video":
-                made = mixdown.write_video(found, files, current.faders, out)
+                made = mixdown.write_video(found, files, current.faders, out, rack)
             elif what == "mix":
-                made = mixdown.write_mix(found, files, current.faders, out, format, depth)
+                made = mixdown.write_mix(found, files, current.faders, out, format, depth, rack)
             elif what == "stems":
                 paths = mixdown.write_stems(found, files, chosen, out, format, depth)
                 title = slug(Path(found.name).stem)
@@ -606,6 +618,7 @@ class Editor:
             dict(stems.files) if stems is not None else {},
             report,
             dict(current.options),
+            applied(current),
         )
 
     def save(self, name: str) -> Path:

@@ -8,10 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from sam_audio.app import views
+from sam_audio.app import project, views
 from sam_audio.app.acting import SHORT_S, sentence, tried, watch
 from sam_audio.app.controller import Editor
 from sam_audio.app.pieces import Download
+from sam_audio.app.presets import can_apply_effects, presets
 from sam_audio.app.work import DONE, Task
 from sam_audio.export.workstation import session_exporters
 from sam_audio.naming import RESIDUAL, slug
@@ -27,12 +28,39 @@ MIX, STEMS, VIDEO, SESSION = (
 def ready(editor: Editor) -> None:
     """The mix of a preset, which is made as soon as it is separated: its download stands where it is seen at once."""
     state = st.session_state
+    if editor.stems is not None:
+        _effects(editor)
     if editor.stems is not None and state.pop("export_when_done", False):
         _prepare(editor, (editor.project, "mix", (), "wav", None))
         state.by_itself = True
     prepared, task = state.get("prepared") or (None, None)
     if prepared is not None and task is not None and state.get("by_itself") and prepared[0] == editor.project:
         _download(task, "Writing the mix")
+
+
+def _effects(editor: Editor) -> None:
+    """Those of the preset, and whether exports get them."""
+    state, current = st.session_state, editor.project
+    preset = presets().get(current.rack)
+    if preset is None or not preset.effects:
+        return
+    able = can_apply_effects()
+    on = st.toggle(
+        f"Effects of {preset.title}: {', '.join(preset.effects)}",
+        current.effects and able,
+        key=f"effects-{state.turn}-{current.effects}",
+        disabled=not able,
+    )
+    if able:
+        st.caption(
+            "In downloads of the mix and of the video. What plays here is without them, and so are stems."
+        )
+    else:
+        st.caption('They need pedalboard: pip install "separate-by-prompt[daw]".')
+    if able and on != current.effects:
+        state.export_when_done = bool(state.get("by_itself"))
+        tried(editor.do, project.set_effects, on)
+        st.rerun()
 
 
 def export(editor: Editor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +16,25 @@ from sam_audio.app.sounds import Sound
 from sam_audio.errors import AudioReadError, UserError
 from sam_audio.finding.media import VIDEO, kind_of
 from sam_audio.io.containers import open_video
+from sam_audio.types import Progress
 
 _CHUNK = 1 << 20
 
 
-def receive(source: BinaryIO, name: str, folder: Path, most_bytes: int) -> Path:
+def receive(
+    source: BinaryIO, name: str, folder: Path, most_bytes: int, progress: Progress | None = None
+) -> Path:
     """Copies what was sent into a folder, under a name of our own: of the sender's only the extension is kept.
+
+    Args:
+        progress: called with bytes done and bytes in all.
 
     Raises:
         UserError: there are more than ``most_bytes``.
     """
     path = folder / f"{folder.name}{extension(name)}"
-    size = 0
+    size, total = 0, source.seek(0, os.SEEK_END)
+    source.seek(0)
     with path.open("wb") as copy:
         while chunk := source.read(_CHUNK):
             size += len(chunk)
@@ -36,6 +44,8 @@ def receive(source: BinaryIO, name: str, folder: Path, most_bytes: int) -> Path:
                     "sam-audio app FILE, or cut it first"
                 )
             copy.write(chunk)
+            if progress is not None:
+                progress(size, total)
     return path
 
 
@@ -55,26 +65,31 @@ def is_zip(path: Path) -> bool:
         return path.suffix.lower() == ".zip" or file.read(4) == b"PK\x03\x04"
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file's content, in hexadecimal."""
+def digest(path: Path, progress: Progress | None = None) -> str:
+    """sha256 of a file's content, in hexadecimal; ``progress`` is called with bytes done and bytes in all."""
     sha = hashlib.sha256()
+    size, total = 0, path.stat().st_size
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             sha.update(chunk)
+            size += len(chunk)
+            if progress is not None:
+                progress(size, total)
     return sha.hexdigest()
 
 
-def look(path: Path, name: str, copy: Path) -> tuple[Media, Sound]:
+def look(path: Path, name: str, copy: Path, progress: Progress | None = None) -> tuple[Media, Sound]:
     """What a file is, and its sound, which is not read yet: its length may be an estimate.
 
     Args:
         copy: where a copy may be written that can be played from anywhere.
+        progress: called with bytes read and bytes in all.
 
     Raises:
         AudioReadError: it cannot be separated; the sentence says why.
     """
     sound = Sound(path, copy, _seconds(path))
-    found = Media(path, name, digest(path), sound.source_rate, sound.channels, 0, sound.subtype)
+    found = Media(path, name, digest(path, progress), sound.source_rate, sound.channels, 0, sound.subtype)
     return measured(replace(found, picture=picture_size(path), layout=sound.layout), sound), sound
 
 

@@ -16,6 +16,8 @@ from sam_audio.errors import MissingExtraError, UserError
 from sam_audio.export.timeline import Track, session_of_files
 from sam_audio.export.video import Sound, with_sound
 from sam_audio.export.workstation import session_exporter
+from sam_audio.host.files import find_rack, load_desk
+from sam_audio.host.rack import MASTER, Mixing
 from sam_audio.io import AudioWriter, OutputSpec, WriterGroup, open_audio, quantise, resolve_output
 from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.naming import RESIDUAL, slug
@@ -56,11 +58,16 @@ def write_mix(
     out: Path,
     format: str = "wav",
     depth: str | None = None,
+    rack: str = "",
 ) -> Path:
     """Writes what the mixer plays; it may exceed full scale, which integer formats clip.
 
+    Args:
+        rack: the ready-made rack whose effects it gets; the faders stay those of the mixer.
+
     Raises:
         UserError: nothing would sound, or the format cannot hold it.
+        MissingExtraError: the rack needs what is not installed.
     """
     faders = {name: faders.get(name, Fader()) for name in stems}
     if not heard(faders):
@@ -70,18 +77,40 @@ def write_mix(
     spec = _spec(media, format, depth, channels)
     path = out / f"{slug(Path(media.name).stem)}-mix{spec.extension}"
     with _writer(path, media, spec, channels, "mix", _metadata(media)) as writer:
-        for parts in _blocks(stems):
-            writer.write(mixed(parts, faders, channels))
+        if rack:
+            blocks = _through_rack(stems, faders, channels, media.sample_rate, rack)
+        else:
+            blocks = (mixed(parts, faders, channels) for parts in _blocks(stems))
+        for block in blocks:
+            writer.write(block)
     return path
 
 
-def write_video(media: Media, stems: Mapping[str, Path], faders: Mapping[str, Fader], out: Path) -> Path:
+def _through_rack(
+    stems: Mapping[str, Path], faders: Mapping[str, Fader], channels: int, sample_rate: int, rack: str
+) -> Iterator[Samples]:
+    """The mix with the chains and buses of a rack, (C, n) block by block."""
+    desk = load_desk(find_rack(rack), list(stems))
+    for name, fader in faders.items():
+        strip = desk[name]
+        strip.gain_db, strip.mute, strip.solo = fader.gain_db, fader.mute, fader.solo
+        strip.pan = fader.pan if channels == 2 else 0.0
+    mixing = Mixing(desk, sample_rate, channels)
+    for parts in _blocks(stems):
+        wide = [np.broadcast_to(part, (channels, part.shape[-1])) for part in parts.values()]
+        yield mixing.push(np.stack(wide))[MASTER]
+    yield mixing.push(np.zeros((len(stems), channels, 0), np.float32), last=True)[MASTER]
+
+
+def write_video(
+    media: Media, stems: Mapping[str, Path], faders: Mapping[str, Fader], out: Path, rack: str = ""
+) -> Path:
     """Writes the recording's pictures, as they are, with what the mixer plays as their sound.
 
     Raises:
         UserError: nothing would sound, or the pictures cannot be taken over.
     """
-    sound = write_mix(media, stems, faders, out, "wav", "float32")
+    sound = write_mix(media, stems, faders, out, "wav", "float32", rack)
     try:
         return with_sound(media.path, Sound(sound, "mix"), sound)
     except MissingExtraError:

@@ -87,7 +87,7 @@ def _welcome(editor: Editor) -> None:
     )
     st.session_state.preset = choices.get(chosen) if chosen else None
     if chosen:
-        st.caption(presets()[choices[chosen]].does)
+        st.caption(presets()[choices[chosen]].about)
     _sources(editor)
     st.button(
         "Try an example",

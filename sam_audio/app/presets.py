@@ -1,15 +1,20 @@
-"""What many people want of a recording: ready-made racks, as far as the mixer has what they are made of.
+"""What many people want of a recording: ready-made racks.
 
-Prompts, strength and faders are taken over; effects are left to ``sam-audio rack run``.
+Prompts, strength and faders are taken over by the mixer. Effects are applied to what is exported (see
+`sam_audio.app.mixdown`): what plays in a browser comes from its own faders, without them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from sam_audio.app.project import Ask, Project, ask_for, set_faders, set_strength
+from sam_audio.errors import MissingExtraError
+from sam_audio.host.effects import load_pedalboard
 from sam_audio.host.files import READY_MADE, SUFFIX, parse_rack, rack_name
 
 
@@ -24,6 +29,7 @@ class Preset:
         prompts: what is asked for.
         strength: how boldly to cut, 0..2.
         faders: by stem: gain_db, pan, mute and solo.
+        effects: what its chains hold, in words.
     """
 
     name: str
@@ -32,6 +38,12 @@ class Preset:
     prompts: tuple[str, ...]
     strength: float
     faders: Mapping[str, Mapping[str, float | bool]]
+    effects: tuple[str, ...]
+
+    @property
+    def about(self) -> str:
+        """What it does, with its effects."""
+        return f"{self.does} Effects: {', '.join(self.effects)}." if self.effects else self.does
 
 
 _TITLES = {
@@ -60,9 +72,37 @@ def presets() -> dict[str, Preset]:
                 stem: {key: strip[key] for key in _FADER if key in strip}
                 for stem, strip in racks[name].get("strips", {}).items()
             },
+            _effects(racks[name]),
         )
         for name in ordered
     }
+
+
+def _effects(rack: Mapping[str, Any]) -> tuple[str, ...]:
+    """The kinds of effects in all chains of a rack, each once: ``HighpassFilter`` is a highpass filter."""
+    strips = [
+        *rack.get("strips", {}).values(),
+        *rack.get("buses", {}).values(),
+        rack.get("master", {}),
+    ]
+    names = [str(one["effect"]) for strip in strips for one in strip.get("chain", []) if "effect" in one]
+    return tuple(dict.fromkeys(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in names))
+
+
+@cache
+def can_apply_effects() -> bool:
+    """Whether pedalboard is installed, which effects need."""
+    try:
+        load_pedalboard()
+    except MissingExtraError:
+        return False
+    return True
+
+
+def applied(project: Project) -> str:
+    """The rack whose effects exports of a project's mix get; empty for none."""
+    preset = presets().get(project.rack)
+    return project.rack if preset and preset.effects and project.effects and can_apply_effects() else ""
 
 
 def prepare(project: Project, preset: Preset) -> Project:
@@ -71,7 +111,8 @@ def prepare(project: Project, preset: Preset) -> Project:
     Raises:
         UserError: as the actions of `project`.
     """
-    prepared = set_strength(replace(project, asks=(), faders={}), preset.strength)
+    prepared = replace(project, asks=(), faders={}, rack=preset.name, effects=True)
+    prepared = set_strength(prepared, preset.strength)
     for text in preset.prompts:
         prepared = ask_for(prepared, Ask(text))
     return set_faders(prepared, preset.faders)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,8 @@ class Project:
     strength: float = 1.0
     options: tuple[tuple[str, Any], ...] = ()  # of the model, as far as they are not its defaults
     faders: Mapping[str, Fader] = field(default_factory=dict)
+    rack: str = ""  # the preset that it was prepared by
+    effects: bool = True  # whether exports get those of the preset
 
     @property
     def names(self) -> list[str]:
@@ -154,11 +156,12 @@ def load(project: Project, media: Media) -> Project:
     return Project(media, model=project.model, strength=project.strength, options=project.options)
 
 
-def restore(media: Media, saved: SavedSession, offered: Sequence[str]) -> Project:
+def restore(media: Media, saved: SavedSession, offered: Sequence[str], racks: Container[str]) -> Project:
     """Takes the steps that a saved session names, so that it holds nothing that could not be done by hand.
 
     Args:
         offered: models; another one than these gives way to the first.
+        racks: that presets are made of; another one is left out.
 
     Raises:
         UserError: a step cannot be taken.
@@ -169,7 +172,8 @@ def restore(media: Media, saved: SavedSession, offered: Sequence[str]) -> Projec
         opened = replace(opened, options=tuple(sorted(saved.options.items())))
     for prompt in saved.prompts:
         opened = ask_for(opened, Ask.of(prompt))
-    return set_faders(opened, {name: vars(fader) for name, fader in saved.faders.items()})
+    opened = set_faders(opened, {name: vars(fader) for name, fader in saved.faders.items()})
+    return replace(opened, rack=saved.rack) if saved.rack in racks else opened
 
 
 def ask_for(project: Project, ask: Ask) -> Project:
@@ -252,6 +256,11 @@ def set_faders(project: Project, faders: Mapping[str, Mapping[str, Any]]) -> Pro
             heard[name] = Fader(round(gain, 1), round(pan, 2), mute, solo)
     changed = {**project.faders, **heard}
     return replace(project, faders={k: v for k, v in changed.items() if v != Fader()})
+
+
+def set_effects(project: Project, on: bool) -> Project:
+    """Whether exports of the mix get the effects of the preset."""
+    return replace(project, effects=on)
 
 
 def _within(value: Any, low: float, high: float) -> float:

@@ -60,6 +60,10 @@ class Task(Generic[T]):
         if total:
             self.share = min(done / total, 1.0)
 
+    def begin(self, stage: str) -> None:
+        """For the work itself: says what it does now, none of which is done yet."""
+        self.stage, self.share = stage, 0.0
+
     def wait(self, timeout_s: float | None = None) -> Task[T]:
         self._over.wait(timeout_s)
         return self

@@ -13,6 +13,7 @@ mute = true
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sam_audio.documents import Document, parse_toml, read_text, structured
 from sam_audio.errors import UserError
 from sam_audio.host.automation import Automation
 from sam_audio.host.chains import make_effect
-from sam_audio.host.rack import MASTER, Rack, Strip
+from sam_audio.host.rack import MASTER, Desk, Rack, Strip
 
 READY_MADE = Path(__file__).parent / "racks"
 SUFFIX = ".rack.toml"
@@ -86,18 +87,40 @@ def load_rack(path: Path, **options: Any) -> Rack:
     Raises:
         UserError: the file cannot be read, or says something that a rack cannot do.
     """
-    content = structured(parse_rack(path), _File, path.name)
-    # built first: what is wrong with an effect is told before a model is loaded
-    strips = {
-        name: _strip(values, f"{path.name}, {name}", path.parent)
-        for name, values in {**content.strips, **content.buses, MASTER: content.master}.items()
-    }
+    content, strips = _read(path)
     rack = Rack(content.prompts, buses=tuple(content.buses), strength=content.strength, **options)
+    _place(strips, rack)
+    return rack
+
+
+def load_desk(path: Path, stems: Sequence[str]) -> Desk:
+    """The mixer of a rack, for stems that are separated already. Those that it does not know have empty strips, and
+    what it says of others is left out.
+
+    Raises:
+        UserError: as of :func:`load_rack`.
+    """
+    content, strips = _read(path)
+    desk = Desk(stems, tuple(content.buses))
+    _place({name: strip for name, strip in strips.items() if name in desk}, desk)
+    return desk
+
+
+def _read(path: Path) -> tuple[_File, dict[str, Strip]]:
+    """What a rack file says, and its strips, buses and master. They are built first: what is wrong with an effect is
+    told before a model is loaded."""
+    content = structured(parse_rack(path), _File, path.name)
+    said = {**content.strips, **content.buses, MASTER: content.master}
+    return content, {
+        name: _strip(values, f"{path.name}, {name}", path.parent) for name, values in said.items()
+    }
+
+
+def _place(strips: Mapping[str, Strip], desk: Desk) -> None:
     for name, strip in strips.items():
-        place = rack[name]
+        place = desk[name]
         for field in fields(strip):
             setattr(place, field.name, getattr(strip, field.name))
-    return rack
 
 
 def _strip(values: Any, where: str, folder: Path) -> Strip:

@@ -63,7 +63,86 @@ class Strip:
             raise UserError(f"a pan of {self.pan:g} for {name} is out of range: use -1 (left) to 1 (right)")
 
 
-class Rack:
+class Desk:
+    """The mixer of a rack: a strip for each stem, buses, and the master.
+
+    Args:
+        stems: their names, which the strips have.
+        buses: names of buses. A bus may feed the master, or a bus named after it.
+
+    Attributes:
+        strips: by name, in the order of the stems.
+        buses: by name.
+        master: the last strip.
+
+    Raises:
+        UserError: two strips would have one name.
+    """
+
+    def __init__(self, stems: Sequence[str], buses: Sequence[str] = ()):
+        self.strips = {name: Strip() for name in stems}
+        taken = {*self.strips, MASTER}
+        for bus in buses:
+            if bus in taken:
+                raise UserError(f"two strips would be called {bus}: give the bus another name")
+            taken.add(bus)
+        self.buses = {bus: Strip() for bus in buses}
+        self.master = Strip()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name()
+
+    def __getitem__(self, name: str) -> Strip:
+        """A strip, a bus, or the master.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        strips = self._by_name()
+        if name not in strips:
+            raise UserError(f"the rack has no strip {name}: use {', '.join(strips)}")
+        return strips[name]
+
+    def _by_name(self) -> dict[str, Strip]:
+        return {**self.strips, **self.buses, MASTER: self.master}
+
+    def audible(self, name: str) -> bool:
+        """Whether a stem's strip is heard, after every solo and mute on its way."""
+        strip = self[name]
+        soloed = [n for n, s in self._all() if s.solo]
+        path = [name]
+        while path[-1] != MASTER:
+            path.append(self[path[-1]].bus)
+        on_the_way = set(path) & set(soloed)
+        return not strip.mute and (not soloed or name not in self.strips or bool(on_the_way))
+
+    def _all(self) -> list[tuple[str, Strip]]:
+        """Every strip, each before the one it feeds; checked."""
+        order = [*self.strips.items(), *self.buses.items(), (MASTER, self.master)]
+        seen: set[str] = set()
+        plugins: dict[int, str] = {}
+        for name, strip in order:
+            strip.check(name)
+            seen.add(name)
+            known = {*self.buses, MASTER}
+            if name != MASTER and strip.bus not in known:
+                raise UserError(
+                    f"{name} goes to {strip.bus}, which is no bus: use {', '.join(sorted(known))}"
+                )
+            if name != MASTER and strip.bus in seen:
+                raise UserError(
+                    f"bus {name} goes back to {strip.bus}: a bus feeds a later bus, or the master"
+                )
+            for plugin in strip.chain:
+                if id(plugin) in plugins:
+                    raise UserError(
+                        f"one plugin stands in {plugins[id(plugin)]} and in {name}: make two of it"
+                    )
+                plugins[id(plugin)] = name
+        return order
+
+
+class Rack(Desk):
     """The separator and a mixer.
 
     Args:
@@ -104,31 +183,12 @@ class Rack:
         if not 0 <= strength <= 2:
             raise UserError(f"a strength of {strength:g} is out of range: use 0 to 2, 1 is neutral")
         self.strength = strength
-        names = distinct(self.prompts, taken=[RESIDUAL])
-        self.strips = {name: Strip() for name in [*names, RESIDUAL]}
-        taken = {*self.strips, MASTER}
-        for bus in buses:
-            if bus in taken:
-                raise UserError(f"two strips would be called {bus}: give the bus another name")
-            taken.add(bus)
-        self.buses = {bus: Strip() for bus in buses}
-        self.master = Strip()
+        super().__init__([*distinct(self.prompts, taken=[RESIDUAL]), RESIDUAL], buses)
         for name, chain in (chains or {}).items():
             self[name].chain = list(chain)
         self.model = _load(model, device, live)
         self._conditions = self.model.encode(self.prompts)
         self._running: _Running | None = None
-
-    def __getitem__(self, name: str) -> Strip:
-        """A strip, a bus, or the master.
-
-        Raises:
-            UserError: there is none of that name.
-        """
-        strips = {**self.strips, **self.buses, MASTER: self.master}
-        if name not in strips:
-            raise UserError(f"the rack has no strip {name}: use {', '.join(strips)}")
-        return strips[name]
 
     @property
     def latency_samples(self) -> int:
@@ -212,41 +272,6 @@ class Rack:
             yield flow.push(block)
         yield flow.finish()
 
-    def audible(self, name: str) -> bool:
-        """Whether a stem's strip is heard, after every solo and mute on its way."""
-        strip = self[name]
-        soloed = [n for n, s in self._all() if s.solo]
-        path = [name]
-        while path[-1] != MASTER:
-            path.append(self[path[-1]].bus)
-        on_the_way = set(path) & set(soloed)
-        return not strip.mute and (not soloed or name not in self.strips or bool(on_the_way))
-
-    def _all(self) -> list[tuple[str, Strip]]:
-        """Every strip, each before the one it feeds; checked."""
-        order = [*self.strips.items(), *self.buses.items(), (MASTER, self.master)]
-        seen: set[str] = set()
-        plugins: dict[int, str] = {}
-        for name, strip in order:
-            strip.check(name)
-            seen.add(name)
-            known = {*self.buses, MASTER}
-            if name != MASTER and strip.bus not in known:
-                raise UserError(
-                    f"{name} goes to {strip.bus}, which is no bus: use {', '.join(sorted(known))}"
-                )
-            if name != MASTER and strip.bus in seen:
-                raise UserError(
-                    f"bus {name} goes back to {strip.bus}: a bus feeds a later bus, or the master"
-                )
-            for plugin in strip.chain:
-                if id(plugin) in plugins:
-                    raise UserError(
-                        f"one plugin stands in {plugins[id(plugin)]} and in {name}: make two of it"
-                    )
-                plugins[id(plugin)] = name
-        return order
-
 
 class _Line:
     """A strip at work: chain, then fader."""
@@ -289,25 +314,43 @@ class _Flow:
     """A recording on its way through the rack: pieces in, aligned pieces out, however late."""
 
     def __init__(self, rack: Rack, sample_rate: int, channels: int):
-        self.rack, self.channels = rack, channels
-        order = rack._all()
+        self._mixing = Mixing(rack, sample_rate, channels)
         self._stage = Separation(rack.model, rack._conditions, sample_rate, channels, rack.strength)
-        self._lines = {name: _Line(strip, name, sample_rate, channels) for name, strip in order}
-        self._feeds: dict[str, dict[str, SampleQueue]] = {name: {} for name in (*rack.buses, MASTER)}
-        self._goes = {name: strip.bus for name, strip in order if name != MASTER}  # fixed while it runs
-        for name, bus in self._goes.items():
-            if name in rack.strips or self._feeds[name]:
-                self._feeds[bus][name] = SampleQueue((channels,))
 
     def push(self, samples: Samples) -> dict[str, Samples]:
-        return self._through(self._stage.push(samples).parts, last=False)
+        return self._mixing.push(self._stage.push(samples).parts)
 
     def finish(self) -> dict[str, Samples]:
-        return self._through(self._stage.finish().parts, last=True)
+        return self._mixing.push(self._stage.finish().parts, last=True)
 
-    def _through(self, stems: Samples, last: bool) -> dict[str, Samples]:
+
+class Mixing:
+    """The stems of one recording on their way through a desk, in step with each other.
+
+    Args:
+        desk: its strips, chains and ways are taken as they are now; faders may move meanwhile.
+        sample_rate: in Hz.
+        channels: C, of every stem.
+
+    Raises:
+        UserError: strips or automations that cannot work.
+    """
+
+    def __init__(self, desk: Desk, sample_rate: int, channels: int):
+        self.desk = desk
+        order = desk._all()
+        self._lines = {name: _Line(strip, name, sample_rate, channels) for name, strip in order}
+        self._feeds: dict[str, dict[str, SampleQueue]] = {name: {} for name in (*desk.buses, MASTER)}
+        self._goes = {name: strip.bus for name, strip in order if name != MASTER}  # fixed while it runs
+        for name, bus in self._goes.items():
+            if name in desk.strips or self._feeds[name]:
+                self._feeds[bus][name] = SampleQueue((channels,))
+
+    def push(self, stems: Samples, last: bool = False) -> dict[str, Samples]:
+        """The next samples of every stem, (N, C, n), the ``last`` of which may be none; what comes out of every strip
+        and bus, and as ``master`` the mix, (C, m) each with its own m."""
         out: dict[str, Samples] = {}
-        for name, samples in zip(self.rack.strips, stems, strict=True):
+        for name, samples in zip(self.desk.strips, stems, strict=True):
             out[name] = self._line(name, samples, last)
         for name, feeds in self._feeds.items():
             if feeds:
@@ -317,7 +360,7 @@ class _Flow:
         return out
 
     def _line(self, name: str, samples: Samples, last: bool) -> Samples:
-        line, audible = self._lines[name], self.rack.audible(name)
+        line, audible = self._lines[name], self.desk.audible(name)
         out = line.push(samples, audible)
         if last:
             out = np.concatenate([out, line.finish(audible)], axis=-1)

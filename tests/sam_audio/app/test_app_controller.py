@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import stat
+import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,14 +15,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from sam_audio.app import controller, mixdown, project, views
+from sam_audio.app import controller, media, mixdown, project, views
 from sam_audio.app.controller import MIXTURE, Editor, Settings, Shared
 from sam_audio.app.listen import Found, Label, _distinct, labels, what_is_in
-from sam_audio.app.presets import prepare, presets
+from sam_audio.app.presets import applied, can_apply_effects, prepare, presets
 from sam_audio.app.project import Ask
+from sam_audio.app.sounds import Sound
 from sam_audio.app.work import CANCELLED, DONE, FAILED, Queue, Task
 from sam_audio.errors import UserError
 from sam_audio.export.workstation import session_exporters
+from sam_audio.host.files import find_rack, load_rack
 from sam_audio.io import AudioWriter, open_audio
 from sam_audio.io.tags import Metadata, read_metadata
 from sam_audio.separator.base import Sounding
@@ -98,6 +102,37 @@ def test_bad_uploads_are_one_sentence(shared, name, content, says):
     assert task.state == FAILED and says in task.problem and "\n" not in task.problem
     assert str(editor.folder) not in task.problem
     assert editor.project.media is None
+
+
+def test_loading_says_how_far_it_is(shared, tmp_path, monkeypatch):
+    """By bytes while a file is taken in and read, by samples while it is drawn."""
+    told, gate = [], threading.Event()
+    progress, draw = Task.progress, Sound.draw
+
+    def tell(task, done, total):
+        progress(task, done, total)
+        told.append((task.stage, task.share))
+
+    def draw_slowly(sound, task):
+        task.progress(1, 4)
+        gate.wait(20)
+        return draw(sound, task)
+
+    monkeypatch.setattr(media, "_CHUNK", 1 << 15)
+    monkeypatch.setattr(controller, "LOOK_S", 20.0)
+    monkeypatch.setattr(Task, "progress", tell)
+    monkeypatch.setattr(Sound, "draw", draw_slowly)
+    content = recording(tmp_path / "mix.wav").read_bytes()
+    task = Editor(shared).upload(io.BytesIO(content), "mix.wav")
+    end_s = time.monotonic() + 20
+    while (task.stage, task.share) != ("Drawing the waveform", 0.25):
+        assert time.monotonic() < end_s, (task.stage, task.share, task.problem)
+        time.sleep(0.01)
+    gate.set()
+    assert task.wait(20).state == DONE, task.problem
+    for stage in ("Taking in the file", "Reading the file"):
+        shares = [share for name, share in told if name == stage]
+        assert shares == sorted(shares) and 0 < shares[0] < 0.3 and shares[-1] == 1
 
 
 @pytest.mark.parametrize(
@@ -432,6 +467,52 @@ def test_presets_prepare_what_racks_say(editor):
     for preset in presets().values():
         editor.do(prepare, preset)
         assert preset.does and editor.project.names == list(preset.prompts)
+
+
+@pytest.mark.parametrize("name", ["podcast", "remix"])
+def test_a_preset_exports_what_its_rack_gives(editor, separator, name):
+    """The same as `sam-audio rack run`, as long as no fader is moved; without effects it is what the mixer plays."""
+    pytest.importorskip("pedalboard")
+    editor.do(prepare, presets()[name])
+    separated(editor)
+    assert "limiter" in presets()[name].about and applied(editor.project) == name
+    wet = read(editor.export("mix", [], "wav", "float32").wait(20).result)
+    mixture = read(editor.project.media.path)
+    rack = load_rack(find_rack(name), model=separator.model)
+    np.testing.assert_allclose(wet, rack(mixture, RATE), atol=1e-6)
+    editor.do(project.set_effects, False)
+    dry = read(editor.export("mix", [], "wav", "float32").wait(20).result)
+    stems = {key: read(path) for key, path in editor.stems.files.items()}
+    faders = {key: editor.project.fader(key) for key in stems}
+    np.testing.assert_allclose(dry, mixdown.mixed(stems, faders, 2), atol=1e-6)
+    assert np.abs(wet - dry).max() > 0.01
+    editor.undo()
+    reopened = loaded(Editor(editor.shared), editor.save("With effects"))
+    assert applied(reopened.project) == name
+    separated(editor, "guitar")  # a track that the rack knows nothing of
+    editor.do(project.set_faders, {"residual": {"mute": True}, "guitar": {"pan": 1.0, "solo": True}})
+    alone = read(editor.export("mix", [], "wav", "float32").wait(20).result)
+    assert not alone[0].any() and alone[1].any()
+
+
+def test_mono_through_a_rack_can_be_panned(shared, tmp_path):
+    pytest.importorskip("pedalboard")
+    editor = loaded(Editor(shared), recording(tmp_path / "mono.wav", channels=1))
+    editor.do(prepare, presets()["podcast"])
+    editor.do(project.set_faders, {"residual": {"pan": -1.0}})
+    separated(editor)
+    task = editor.export("mix", [], "wav", "float32").wait(20)
+    assert task.state == DONE, task.problem
+    assert read(task.result).shape[0] == 2
+
+
+def test_effects_wait_for_what_they_need(editor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pedalboard", None)
+    can_apply_effects.cache_clear()
+    editor.do(prepare, presets()["karaoke"])
+    assert applied(separated(editor).project) == ""
+    assert editor.export("mix", [], "wav", None).wait(20).state == DONE
+    can_apply_effects.cache_clear()
 
 
 def test_other_words_take_the_place_of_a_prompt(editor):

@@ -15,6 +15,7 @@ pytest.importorskip("streamlit")
 from sam_audio.app import page, project, views  # noqa: E402
 from sam_audio.app.acting import SETTINGS, sentence  # noqa: E402
 from sam_audio.app.controller import Settings, Stems  # noqa: E402
+from sam_audio.app.presets import can_apply_effects  # noqa: E402
 from sam_audio.app.project import Ask, Media  # noqa: E402
 
 MEDIA = Media(Path("a.wav"), "a.wav", "0" * 64, 1000, 2, 10_000)
@@ -98,6 +99,12 @@ def test_a_preset_is_one_click(app):
     editor = app.session_state.editor
     assert editor.project.names == ["singing voice"] and editor.project.fader("singing voice").mute
     until(app, lambda: app.session_state["prepared"] is not None)  # the mix is made by itself
+    first = app.session_state["prepared"]
+    effects = next(one for one in app.toggle if one.label == "Effects of Karaoke: limiter")
+    assert effects.value is can_apply_effects()
+    if effects.value:
+        effects.set_value(False)
+        until(app, lambda: not editor.project.effects and app.session_state["prepared"] != first)  # anew
 
 
 def test_words_that_the_model_does_not_know_are_told(app):

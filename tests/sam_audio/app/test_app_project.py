@@ -157,10 +157,12 @@ def test_sessions_are_taken_up_step_by_step():
         "take", Path("mixture.wav"), "a.wav", ("guitar", {"text": "drums", "spans": ["0-1"]}), "gone", 1.5,
         {"guitar": Fader(float("inf"), -9.0), "stranger": Fader(1.0)},
     )  # fmt: skip
-    opened = restore(MEDIA, saved, ["nano"])
+    opened = restore(MEDIA, saved, ["nano"], ["karaoke"])
     assert opened.names == ["guitar", "drums"] and opened.strength == 1.5
     assert opened.model == "nano"  # that of the session is not offered
     assert opened.faders == {"guitar": Fader(12.0, -1.0)}
+    known = replace(saved, rack="karaoke")
+    assert [restore(MEDIA, known, ["nano"], racks).rack for racks in (["karaoke"], [])] == ["karaoke", ""]
     for wrong in (
         {"strength": 3.0},
         {"strength": float("nan")},
@@ -170,7 +172,7 @@ def test_sessions_are_taken_up_step_by_step():
         {"prompts": tuple(map(str, range(MOST_PROMPTS + 1)))},
     ):
         with pytest.raises(UserError):
-            restore(MEDIA, replace(saved, **wrong), ["nano"])
+            restore(MEDIA, replace(saved, **wrong), ["nano"], [])
 
 
 def test_undo_and_redo(project):

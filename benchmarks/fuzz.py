@@ -454,7 +454,7 @@ def _feed_safetensors(folder: Path, data: bytes) -> None:
 
 
 def _open_tensors(path: Path) -> None:
-    from peav.official.hub import TensorFile
+    from peav.hub import TensorFile
 
     file = TensorFile.open(path)
     file.read(file.shapes)

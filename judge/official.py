@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from judge.types import AXES, Judge, Judgement, StemPrompt
+from peav import hub
 from peav.checkpoints import CheckpointError
 from peav.devices import Device, DeviceMap, choose_device, choose_dtype
-from peav.official import hub
 from peav.official.audio import frame_mask
 from peav.official.codec import (
     CodecConfig,
@@ -34,9 +34,9 @@ from peav.official.codec import (
 )
 from peav.official.parts import check, check_mask, unset
 from peav.official.processing import Inputs, Processor
-from peav.official.sharing import SharedModel
 from peav.official.text import TextConfig, TextTower
 from peav.official.transformer import Tower, TowerConfig
+from peav.sharing import SharedModel
 from sam_audio.errors import AudioReadError, ModelError, PromptError, as_model_error
 from sam_audio.types import Samples
 

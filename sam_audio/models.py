@@ -144,7 +144,7 @@ def _entry(model: Published) -> dict[str, Any]:
 
 def downloaded(model: Published, revision: str | None = None) -> Path | None:
     """The folder in the hub's cache that holds all of a model's files, or None."""
-    from peav.official.hub import cached
+    from peav.hub import cached
 
     found = [cached(model.name, choices, revision or model.revision) for choices in model.files]
     return found[0].parent if found[0] is not None and all(found) else None

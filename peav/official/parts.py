@@ -17,16 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from peav import hub
 from peav.checkpoints import CheckpointError
 from peav.devices import Device, DeviceMap, choose_device, choose_dtype
-from peav.official import hub, naming
+from peav.official import naming
 from peav.official.audio import AudioEncoder, frame_mask
 from peav.official.codec import CodecEncoder, from_pe_names
 from peav.official.config import CONFIGS, PEAudioFrameConfig, PEAudioVideoConfig
 from peav.official.linear import Linear
-from peav.official.sharing import SharedModel
 from peav.official.text import TextTower
 from peav.official.transformer import TowerOutput
+from peav.sharing import SharedModel
 
 Config = PEAudioVideoConfig | PEAudioFrameConfig
 Builders = Mapping[str, Callable[[], nn.Module]]

@@ -13,13 +13,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from peav import hub
 from peav.checkpoints import CheckpointError
-from peav.official import hub
 from peav.official.codec import reflect_pad
 from peav.official.config import PEAudioFrameConfig, PEAudioVideoConfig
-from peav.official.sharing import Shared, write_json
 from peav.official.video import FIXED_FRAMES, sample_frames
 from peav.official.vision import to_pixels
+from peav.sharing import Shared, write_json
 
 LONGEST_TEXT = 512  # tokens; what follows is cut off
 

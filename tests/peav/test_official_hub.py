@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peav.checkpoints import CheckpointError
-from peav.official import PEAudioFrame, PEAudioFrameProcessor, PEAudioVideo, hub
-from peav.official.hub import TensorFile
+from peav.hub import TensorFile
+from peav import hub
+from peav.official import PEAudioFrame, PEAudioFrameProcessor, PEAudioVideo
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from judge.official import SAMAudioJudgeModel, SAMAudioJudgeProcessor
 from peav import PEAudioFrame, PEAudioFrameProcessor, PEAudioVideo
 from peav.checkpoints import CheckpointError
-from peav.official.hub import TensorFile
+from peav.hub import TensorFile
 from sam_audio.errors import ModelError
 from sam_audio.separator.official.model import SAMAudio
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from peav import hub
 from peav.checkpoints import CheckpointError
-from peav.official import hub
 from peav.official.codec import CodecEncoder
 from peav.official.config import CONFIGS
 from peav.official.parts import unset

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from peav.hub import HubOptions
 from peav.official.codec import CodecConfig
-from peav.official.hub import HubOptions
 from sam_audio.errors import AudioReadError, PromptError
 from sam_audio.separator.official.anchors import AnchorLike, check_anchors, lay_out, read_anchor
 from sam_audio.separator.official.config import read_config

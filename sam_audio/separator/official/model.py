@@ -21,12 +21,12 @@ from torch.nn import functional as F
 
 from peav.checkpoints import read_json
 from peav.devices import Device, DeviceMap, choose_device, choose_dtype
+from peav.hub import HubOptions, TensorFile
 from peav.official.codec import Codec, unfold_weight_norm
 from peav.official.codec_decoder import MESSAGE_BITS
-from peav.official.hub import HubOptions, TensorFile
 from peav.official.parts import unset
-from peav.official.sharing import SharedModel
 from peav.official.vision import FRAMES_AT_ONCE, VisionTower, to_pixels
+from peav.sharing import SharedModel
 from sam_audio import paths
 from sam_audio.errors import AudioReadError, ModelError, PromptError, UserError, as_model_error
 from sam_audio.separator.official import ranking

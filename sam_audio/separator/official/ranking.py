@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from peav.official.hub import HubOptions
+from peav.hub import HubOptions
 from sam_audio.errors import ModelError, UserError
 from sam_audio.separator.official.source import beside
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from sam_audio.errors import as_model_error
 
 if TYPE_CHECKING:
-    from peav.official.hub import HubOptions
+    from peav.hub import HubOptions
 
 WEIGHTS = ("checkpoint.pt", "model.safetensors", "model.safetensors.index.json")
 
@@ -19,7 +19,7 @@ def config_path(name: str | Path, revision: str | None = None, **options: Unpack
     Raises:
         ModelError: there is no such folder or repository, or it cannot be had; the message says what to do.
     """
-    from peav.official.hub import find
+    from peav.hub import find
 
     with as_model_error():
         return find(name, "config.json", revision, **options)
@@ -27,7 +27,7 @@ def config_path(name: str | Path, revision: str | None = None, **options: Unpack
 
 def weights_path(name: str | Path, revision: str | None = None, **options: Unpack[HubOptions]) -> Path:
     """The weights of a model; else as `config_path`."""
-    from peav.official.hub import find
+    from peav.hub import find
 
     with as_model_error():
         return find(name, WEIGHTS, revision, **options)

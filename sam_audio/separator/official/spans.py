@@ -12,7 +12,7 @@ from torch import Tensor
 from sam_audio.errors import as_model_error
 
 if TYPE_CHECKING:
-    from peav.official.hub import HubOptions
+    from peav.hub import HubOptions
 
 
 class SpanPredictor(Protocol):

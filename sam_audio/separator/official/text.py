@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from peav.official.hub import HubOptions
+from peav.hub import HubOptions
 from sam_audio.errors import MissingExtraError, ModelError, PromptError
 from sam_audio.separator.official.config import TextConfig
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from peav.hub import TensorFile
 from peav.official.codec import fold_weight_norm, unfolded_shapes
-from peav.official.hub import TensorFile
 from peav.official.parts import unset
 from peav.official.vision import VisionConfig, VisionTower
 from sam_audio.errors import ModelError, as_model_error

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from peav import hub
 from peav.joint import JointConfig, JointEncoder, JointSizes, pair_vectors
 from peav.losses import PairLoss, needed
-from peav.official import hub
 from peav.official.config import CONFIGS, PEAudioVideoConfig
 from peav.official.model import PEAudioVideo
 from peav.official.transformer import Block

@@ -14,7 +14,8 @@ import parity
 import pytest
 import tiny_official
 
-from peav.official import PEAudioFrame, PEAudioVideo, hub
+from peav import hub
+from peav.official import PEAudioFrame, PEAudioVideo
 from sam_audio import models as catalogue
 from sam_audio.separator.official.about import DTYPES, about
 

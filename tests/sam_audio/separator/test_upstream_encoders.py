@@ -109,7 +109,7 @@ def test_models_of_16_frames_repeat_those_of_a_short_file(tmp_path):
 
 
 def test_published_sizes_with_random_weights_need_no_network(monkeypatch):
-    monkeypatch.setattr("peav.official.hub.find", pytest.fail)
+    monkeypatch.setattr("peav.hub.find", pytest.fail)
     built = []
     monkeypatch.setattr(PEAudioFrame, "load", lambda self: built.append(self.config.audio.hidden_size))
     model = PEAudioFrame.from_config("pe-a-frame-base")

@@ -223,7 +223,7 @@ def test_the_hub_is_asked_as_told(script, monkeypatch):
         asked.append((revision, options))
         raise sam_audio.errors.ModelError("asked")
 
-    monkeypatch.setattr("peav.official.hub.find", find)
+    monkeypatch.setattr("peav.hub.find", find)
     options = {"token": "secret", "cache_dir": "there", "local_files_only": True}
     for kind in (sam_audio.SAMAudio, sam_audio.SAMAudioProcessor):
         with pytest.raises(sam_audio.UserError, match="asked"):

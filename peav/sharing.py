@@ -7,11 +7,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from peav.checkpoints import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS = "model.safetensors"
 OTHER_WEIGHTS = ("checkpoint.pt", "model.safetensors.index.json")
@@ -79,7 +80,7 @@ class Shared:
         Raises:
             CheckpointError, ModelError: the hub refuses it, or cannot be reached.
         """
-        from peav.official.hub import client
+        from peav.hub import client
 
         hub = client()
         api = hub.HfApi(token=token)

@@ -8,10 +8,11 @@ which is an opinion of every cell, with its doubts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack
 
 import numpy as np
 
@@ -20,18 +21,32 @@ from judge.scales import scores_of_absent
 from judge.types import Judge, Judgement, JudgeWindow, StemPrompt
 from judge.windows import LEAST_S, RunningJudgement, is_silent, judgement
 from peav import checkpoints
-from peav.checkpoints import CheckpointError
+from peav.checkpoints import NANO, CheckpointError
+from peav.devices import Device, DeviceMap
 from peav.graphs import Graph, named
+from peav.hub import HubOptions
 from peav.nano.graphs import TextGraph
+from peav.nano.sharing import NanoShared, fetched, metadata
 from peav.nano.sound import CLIP, FRAME, SAMPLE_RATE, pooled
-from sam_audio.errors import AudioReadError, ModelError, PromptError, needing_extras
+from sam_audio.devices import one_device
+from sam_audio.errors import (
+    AudioReadError,
+    ModelError,
+    PromptError,
+    UserError,
+    as_model_error,
+    needing_extras,
+)
 from sam_audio.separator.base import SeparationStream
 from sam_audio.separator.nano.bands import HOP
 from sam_audio.separator.nano.engine import Engine
-from sam_audio.separator.nano.loading import load_engine
+from sam_audio.separator.nano.loading import check_dtype, load_engine
 from sam_audio.separator.nano.overhearing import Opinion, Overheard, alone, opinion
 from sam_audio.separator.nano.synthesis import Spectrum, band_energies, centred_spectra, energies_of_each
 from sam_audio.types import Samples
+
+if TYPE_CHECKING:
+    import torch
 
 SHIPPED, GRAPH = WEIGHTS / "nano-judge.safetensors", WEIGHTS / "nano-judge.onnx"
 WINDOW = 16 * 46_080  # samples judged at once, 15.36 s: whole windows of the audio tower
@@ -125,13 +140,18 @@ def compare(
 # ---- the judge -----------------------------------------------------------------------------------------
 
 
-class NanoJudge(Judge):
+class NanoJudge(NanoShared, Judge):
     """Judge nano, ready to judge; implements `judge.types.Judge`.
 
     Silence has defined scores. Of a silent mixture, a silent stem is perfect (5 throughout) and any other is wrong
     (1, but nothing was lost: recall 5); nothing is present. A silent stem of a mixture gets what `judge.scales` says
     of it: 1 throughout if the sound is there, 5 if it is not.
     """
+
+    problem = ModelError
+    told_in = "nano-judge.md"
+    card = metadata("audio-classification", "source-separation", "quality")
+    purpose = "Judge nano: how good a separated sound is, without a reference."
 
     sample_rate = SAMPLE_RATE
     window_s = WINDOW / SAMPLE_RATE
@@ -144,12 +164,46 @@ class NanoJudge(Judge):
             CheckpointError: the weights are missing or damaged.
             MissingExtraError: they need torch, and it is not installed.
         """
-        self._network = load_network(name)
+        self._weights = checkpoints.resolve(name, "judge", WEIGHTS)
+        self._network = load_network(self._weights)
         self.name = str(name)
         self.engine = engine or listener()
         self._text: TextGraph | None = None
         # windows of a recording ask for the same again
         self._embed = lru_cache(maxsize=256)(self._embed_text)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | os.PathLike[str] = NANO,
+        *,
+        revision: str | None = None,
+        device: Device | None = None,
+        dtype: str | torch.dtype | None = None,
+        device_map: DeviceMap = None,
+        engine: Engine | None = None,
+        **hub: Unpack[HubOptions],
+    ) -> Self:
+        """Loads a judge, which listens and reads with the networks that come with the package.
+
+        Args:
+            name_or_folder, revision, hub: as of `sam_audio.separator.nano.model.NanoSeparator.from_pretrained`.
+            device, device_map: "cpu" or "auto": it computes there only.
+            dtype: "auto" or float32.
+            engine: what it listens with, by default the shipped one.
+
+        Raises:
+            ModelError: there is none, it cannot be fetched, or it is damaged.
+            UserError: it is to compute elsewhere, or in other numbers.
+        """
+        if "auto" not in (device, device_map) and one_device(device, device_map) != "cpu":
+            raise UserError("Judge nano computes on the CPU: use device='cpu'")
+        check_dtype(dtype, "cpu")
+        with as_model_error():
+            return cls(fetched(name_or_folder, ["judge"], revision, **hub), engine)
+
+    def sources(self) -> Mapping[str, Path]:
+        return {"judge": self._weights}
 
     def judge(
         self, mixture: Samples, stems: Sequence[Samples], prompts: Sequence[StemPrompt]

@@ -1,7 +1,7 @@
 """Finds, reads and writes checkpoints: a safetensors file with a JSON file of the same name beside it.
 
-Nothing here runs code from a file or reaches for the network. Tensors are stored as float16, or as int8 with
-one float16 scale per row (a tensor ``name`` with its ``name.scale``); in memory everything is float32.
+Nothing here runs code from a file or reaches for the network. Tensors are stored as float16, as int8 with one float16
+scale per row (a tensor ``name`` with its ``name.scale``), or as float32; in memory everything is float32.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch is imported where it is used, so that CheckpointError
     Module = TypeVar("Module", bound=nn.Module)
 
 FORMAT = 1
+NANO = "nano"  # the checkpoints that come with the package
 SCALE = ".scale"
 _SUFFIX = ".safetensors"
 MOST_JSON_BYTES = 100_000_000
@@ -79,22 +80,41 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def resolve(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS) -> Path:
-    """Turns the name of a packaged checkpoint, or a path, into the path of a safetensors file.
+def of_tower(folder: Path, tower: str, suffix: str = _SUFFIX) -> list[Path]:
+    """The checkpoints of a tower in a folder, which are called NAME-TOWER.safetensors; the one that is called nano, as
+    those that are saved by `peav.sharing` are, goes before all others."""
+    saved = folder / f"{NANO}-{tower}{suffix}"
+    return [saved] if saved.is_file() else sorted(folder.glob(f"*-{tower}{suffix}"))
+
+
+def resolve(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS, suffix: str = _SUFFIX) -> Path:
+    """Turns the name of a packaged checkpoint, a path, or a folder with one checkpoint of the tower, into the path of a
+    safetensors file, or of that of another ``suffix`` beside it.
 
     Raises:
-        CheckpointError: when it is neither.
+        CheckpointError: when it is none of them, or the folder has several.
     """
     if isinstance(name, str) and name in packaged(tower, folder):
-        return folder / f"{name}-{tower}{_SUFFIX}"
-    path = Path(name)
+        return folder / f"{name}-{tower}{suffix}"
+    path = Path(name).expanduser()
     if path.is_file():
-        return path
+        return path.with_suffix(suffix)
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: name the {_SUFFIX} file in it.")
+        found = of_tower(path, tower, suffix)
+        if not found:
+            raise CheckpointError(
+                f"{path} has no file called NAME-{tower}{suffix}: name another folder, or a file."
+            )
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise CheckpointError(
+                f"{path} has several {tower} checkpoints ({names}): name the file that is meant."
+            )
+        return found[0]
     known = ", ".join(packaged(tower, folder)) or "none"
     raise CheckpointError(
-        f"There is no {tower} checkpoint {str(name)!r}: use a packaged one ({known}) or a path."
+        f"There is no {tower} checkpoint {str(name)!r}: use a packaged one ({known}), a path, or a model on the "
+        "Hugging Face hub like me/tuned."
     )
 
 
@@ -107,6 +127,12 @@ def load(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS) -> Ch
     path = resolve(name, tower, folder)
     config = _read_config(path.with_suffix(".json"), tower)
     return Checkpoint(path, config, _read_arrays(path))
+
+
+def settings(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS) -> Checkpoint:
+    """The same without its tensors, which need not be there."""
+    path = resolve(name, tower, folder, ".json")
+    return Checkpoint(path.with_suffix(_SUFFIX), _read_config(path, tower), {})
 
 
 def build(checkpoint: Checkpoint, make: Callable[..., Module]) -> Module:
@@ -177,13 +203,16 @@ def save(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     int8: Collection[str] = (),
+    exact: bool = False,
 ) -> None:
     """Writes a checkpoint that `load` reads; both files appear whole or not at all, and the folder is made if need be.
 
     Args:
         path: a .safetensors file; the config goes beside it.
         int8: names of the weights to store as int8 with a scale per row; the others are stored as float16.
+        exact: store all others as float32, so that they come back as they are.
     """
+    import torch
     from safetensors.torch import save as to_bytes
 
     stored: dict[str, Tensor] = {}
@@ -191,7 +220,7 @@ def save(
         if name in int8:
             stored[name], stored[name + SCALE] = _to_int8(tensor.detach().float())
         else:
-            stored[name] = tensor.detach().half().contiguous()
+            stored[name] = tensor.detach().cpu().to(torch.float32 if exact else torch.float16).contiguous()
     path.parent.mkdir(
         parents=True, exist_ok=True
     )  # what took hours to train must not be lost for want of a folder

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
+if TYPE_CHECKING:  # torch is imported where it is used, so that one_device can be had without it
+    import torch
 
-Device: TypeAlias = str | int | torch.device
-DeviceMap: TypeAlias = Device | Mapping[str, Device] | None
+Device: TypeAlias = "str | int | torch.device"
+DeviceMap: TypeAlias = "Device | Mapping[str, Device] | None"
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp16": torch.float16,
-}
+# what a type of numbers is called -> its name in torch
+DTYPES = {"bf16": "bfloat16", "fp16": "float16"} | {name: name for name in ("float32", "bfloat16", "float16")}
 
 
 def available() -> dict[str, bool]:
     """Kinds of devices, the fastest first, and whether they are there."""
+    import torch
+
     return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
 
 
@@ -29,8 +27,8 @@ def fastest() -> str:
     return next(kind for kind, is_there in available().items() if is_there)
 
 
-def choose_device(device: Device | None = None, device_map: DeviceMap = None) -> torch.device:
-    """The one device that a model goes to.
+def one_device(device: Device | None = None, device_map: DeviceMap = None) -> Device:
+    """The one device that is asked for, by any of its names, or "auto"; without torch.
 
     Args:
         device: by name or number; wins over ``device_map``.
@@ -39,18 +37,28 @@ def choose_device(device: Device | None = None, device_map: DeviceMap = None) ->
     Raises:
         ValueError: several devices are asked for.
 
-    >>> choose_device(device_map={"": "cpu"})
-    device(type='cpu')
+    >>> one_device(device_map={"": "cpu"})
+    'cpu'
     """
     if device is not None:
-        return torch.device(device)
+        return device
     if isinstance(device_map, Mapping):
         if len(set(device_map.values())) != 1:
             raise ValueError("a model sits on one device: give device_map='auto' or {'': device}")
         device_map = next(iter(device_map.values()))
-    if device_map == "auto":
-        device_map = fastest()
-    return torch.device("cpu" if device_map is None else device_map)
+    return "cpu" if device_map is None else device_map
+
+
+def choose_device(device: Device | None = None, device_map: DeviceMap = None) -> torch.device:
+    """The one device that a model goes to; arguments and errors as of `one_device`.
+
+    >>> choose_device(device_map={"": "cpu"})
+    device(type='cpu')
+    """
+    import torch
+
+    place = one_device(device, device_map)
+    return torch.device(fastest() if place == "auto" else place)
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
@@ -62,9 +70,11 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     Raises:
         ValueError: it is another.
 
-    >>> choose_dtype("bf16", torch.device("cpu"))
+    >>> choose_dtype("bf16", choose_device())
     torch.bfloat16
     """
+    import torch
+
     if dtype is None:
         return torch.float32
     if dtype == "auto":
@@ -72,11 +82,13 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     found = DTYPES.get(str(dtype).removeprefix("torch."))
     if found is None:
         raise ValueError(f"the model cannot run in {dtype}: use auto, float32, bfloat16 or float16")
-    return found
+    return getattr(torch, found)  # type: ignore[no-any-return]
 
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device computes faster in bfloat16 than in float32, and as exactly as bfloat16 allows."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and cpu_has_bfloat16()
@@ -85,6 +97,8 @@ def has_bfloat16(device: torch.device) -> bool:
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies matrices of it (AMX), or is one of AMD's with AVX-512's bfloat16 (Zen 4 and
     later): convolutions are then twice as fast, where elsewhere AVX-512's bfloat16 was a third slower than float32."""
+    import torch
+
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)
     abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch lacks it
     return bool(amx() or (abilities.get("avx512_bf16") and "AMD" in str(abilities.get("cpu_name"))))

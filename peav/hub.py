@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,7 @@ def find(
         CheckpointError: there is no such file, or it cannot be fetched.
         TypeError: there is no such option.
     """
-    if unknown := options.keys() - HubOptions.__annotations__.keys():
-        raise TypeError(f"from_pretrained() got an unexpected keyword argument {min(unknown)!r}")
+    check_options(options)
     choices = [files] if isinstance(files, str) else list(files)
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -78,6 +77,12 @@ def find(
         for shard in _shards(found):
             find(repository, shard.name, revision, **options)
     return found
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises TypeError where there is an option that the hub does not have."""
+    if unknown := options.keys() - HubOptions.__annotations__.keys():
+        raise TypeError(f"from_pretrained() got an unexpected keyword argument {min(unknown)!r}")
 
 
 def whole_name(name: str) -> str:

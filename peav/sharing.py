@@ -105,11 +105,30 @@ class Shared:
         return str(commit.commit_url)
 
 
-class SharedModel(Shared):
-    """A model with a config.json, weights and a card."""
+class SharedWithCard(Shared):
+    """What has a card, with metadata that the hub reads."""
 
     card: ClassVar[Mapping[str, Any]]  # metadata
     purpose: ClassVar[str]  # of the model, one sentence for the card
+
+    def model_card(self) -> str:
+        """A card to go on from."""
+        lines = [f"{name}: {json.dumps(value)}" for name, value in self.card.items()]
+        call = f"{type(self).__name__}.from_pretrained(NAME)"
+        return "\n".join(
+            ["---", *lines, "---", "", f"# {type(self).__name__}", "", self.purpose, "", "```python"]
+            + [f"from {type(self).__module__} import {type(self).__name__}", "", f"model = {call}", "```", ""]
+        )
+
+    def write_card(self, folder: Path) -> Path:
+        """Writes the card as what the hub shows of a repository."""
+        (folder / CARD).write_text(self.model_card(), encoding="utf-8")
+        return folder / CARD
+
+
+class SharedModel(SharedWithCard):
+    """A model with a config.json, weights and a card."""
+
     values: Mapping[str, Any] | None = None  # the config.json that it came with
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -127,15 +146,6 @@ class SharedModel(Shared):
         """Its weights by their published names, those that are stored but never used included."""
         raise NotImplementedError
 
-    def model_card(self) -> str:
-        """A card with metadata that the hub reads, to go on from."""
-        lines = [f"{name}: {json.dumps(value)}" for name, value in self.card.items()]
-        call = f"{type(self).__name__}.from_pretrained(NAME)"
-        return "\n".join(
-            ["---", *lines, "---", "", f"# {type(self).__name__}", "", self.purpose, "", "```python"]
-            + [f"from {type(self).__module__} import {type(self).__name__}", "", f"model = {call}", "```", ""]
-        )
-
     def write(self, folder: Path) -> list[Path]:
         from safetensors.torch import save_file
 
@@ -145,8 +155,7 @@ class SharedModel(Shared):
         }
         save_file(tensors, folder / WEIGHTS, {"format": "pt"})
         write_json(folder / "config.json", self.values or self.config_values())
-        (folder / CARD).write_text(self.model_card(), encoding="utf-8")
-        return [folder / WEIGHTS, folder / CARD, folder / "config.json"]
+        return [folder / WEIGHTS, self.write_card(folder), folder / "config.json"]
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -7,8 +7,12 @@ import platform
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sam_audio.errors import UserError, needing_extras
+
+if TYPE_CHECKING:
+    from peav.devices import Device, DeviceMap
 
 # of drivers: NVIDIA's, AMD's, and the one that Windows lends its Linux
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -34,6 +38,17 @@ def choose_device(device: str) -> str:
     if not available()[kind]:
         raise UserError(f"this machine has no {kind}: use device='cpu'")
     return device
+
+
+def one_device(device: Device | None = None, device_map: DeviceMap = None) -> str:
+    """The same of what ``from_pretrained`` takes, by default the CPU: see `peav.devices.one_device`."""
+    from peav import devices
+
+    try:
+        place = devices.one_device(device, device_map)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return choose_device(f"cuda:{place}" if isinstance(place, int) else str(place))
 
 
 def may_have_gpu() -> bool:

@@ -97,6 +97,18 @@ def run_command(monkeypatch, capfd):
 
 
 @pytest.fixture
+def fake_hub(tmp_path, monkeypatch):
+    """An empty :class:`FakeHub` in place of the network, with an empty cache."""
+    from fake_hub import FakeHub
+
+    cache = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    fake = FakeHub(cache)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake.download)
+    return fake
+
+
+@pytest.fixture
 def cli(run_command):
     """Runs ``sam-audio``; modules that test one command of it override this."""
     return partial(run_command, "sam-audio")

@@ -11,15 +11,16 @@ their length says how sure the tower is.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
+from peav.checkpoints import Checkpoint
+from peav.nano.sharing import metadata
 from peav.nano.sound import (
     FRAME,
     LEVEL,
@@ -34,6 +35,7 @@ from peav.nano.sound import (
     WINDOW_MELS,
     mel_filters,
 )
+from peav.nano.tower import Tower
 
 # (stride, channels out) of the separable layers after the first convolution (Howard et al. 2017)
 _LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *((1, 512),) * 5, (2, 1024), (1, 1024))
@@ -156,8 +158,15 @@ class TimeBlock(nn.Module):
         return x + self.contract(F.silu(self.expand(self.depthwise(self.norm(x)))))
 
 
-class AudioTower(nn.Module):
+class AudioTower(Tower):
     """Embeds sound in the joint space; built directly, its weights are random: use `from_pretrained`."""
+
+    tower, told_in = "audio", "nano-encoders.md"
+    card = metadata("feature-extraction", "text", "sound-event-detection")
+    purpose = (
+        "The audio tower of PE-AV nano and PE-A-Frame nano: vectors of sound, as a whole and each 40 ms."
+    )
+    config: AudioConfig
 
     filters: Tensor
 
@@ -181,14 +190,8 @@ class AudioTower(nn.Module):
         self.logit_bias = nn.Parameter(torch.tensor([-13.0, -5.0, -12.0]))
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> AudioTower:
-        """Loads a tower that comes with the package, or the one at a path; it is ready to embed, on the CPU.
-
-        Raises:
-            CheckpointError: when there is none, or it is damaged.
-        """
-        tower = checkpoints.build(checkpoints.load(name, "audio"), lambda **sizes: cls(AudioConfig(**sizes)))
-        return tower.eval().requires_grad_(False)
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        return checkpoints.build(checkpoint, lambda **sizes: cls(AudioConfig(**sizes)))
 
     def forward(self, waveform: Tensor, frame_valid: Tensor | None = None) -> AudioFeatures:
         """Args: waveform (B, n) at 48 kHz, any level; frame_valid (B, ceil(n / FRAME)), True on frames that count."""

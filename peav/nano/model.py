@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from peav import checkpoints
+from peav.checkpoints import NANO
+from peav.devices import Device, DeviceMap, choose_device, choose_dtype
+from peav.hub import HubOptions
 from peav.nano.audio import AudioTower
 from peav.nano.graphs import version
 from peav.nano.pictures import IMAGE_SIZE
+from peav.nano.sharing import NanoShared, copied, fetched, metadata
 from peav.nano.sound import CLIP, FRAME, FRAME_LEVEL, SAMPLE_RATE
 from peav.nano.text import TextTower
+from peav.nano.tower import Tower
 from peav.nano.video import VideoTower, prepare_frames
+from peav.nano.words import Words
+from peav.sharing import Shared, write_json
 
-T = TypeVar("T")
+AnyTower = TypeVar("AnyTower", bound=Tower)
 
 
 @dataclass(frozen=True)
@@ -36,28 +45,49 @@ class NanoConfig:
 class _Towers:
     """Loads each tower once, when it is first asked for; safe to share between threads."""
 
-    def __init__(self, name: str | os.PathLike[str], device: str) -> None:
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        towers: Sequence[str],
+        device: Device,
+        dtype: str | torch.dtype | None,
+    ) -> None:
         self.name, self.device = name, torch.device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.paths = {tower: checkpoints.resolve(name, tower) for tower in towers}
         self._lock = threading.Lock()
         self._loaded: dict[str, Any] = {}
 
-    def _get(self, tower: str, load: Callable[[Any], T]) -> T:
+    def _get(self, kind: type[AnyTower]) -> AnyTower:
         with self._lock:
-            if tower not in self._loaded:
-                self._loaded[tower] = load(self.name).to(self.device)  # type: ignore[attr-defined]
-            return self._loaded[tower]
+            if kind.tower not in self._loaded:
+                loaded = kind.from_pretrained(self.paths[kind.tower], device=self.device, dtype=self.dtype)
+                self._loaded[kind.tower] = loaded
+            return self._loaded[kind.tower]  # type: ignore[no-any-return]
 
     @property
     def text(self) -> TextTower:
-        return self._get("text", TextTower.from_pretrained)
+        return self._get(TextTower)
 
     @property
     def audio(self) -> AudioTower:
-        return self._get("audio", AudioTower.from_pretrained)
+        return self._get(AudioTower)
 
     @property
     def video(self) -> VideoTower:
-        return self._get("video", VideoTower.from_pretrained)
+        return self._get(VideoTower)
+
+    @property
+    def as_they_came(self) -> bool:
+        return all(tower.as_it_came for tower in self._loaded.values())
+
+    def write(self, folder: Path) -> list[Path]:
+        """Those that are loaded as they are now, the others as they are stored."""
+        written = []
+        for name, path in self.paths.items():
+            tower: Tower | None = self._loaded.get(name)
+            written += tower.write_towers(folder) if tower else copied(path, name, folder)
+        return written
 
     def read(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Unit vectors of texts; without a mask every token counts."""
@@ -79,18 +109,62 @@ class NanoOutput:
     visual_plus_text_embeds: Tensor | None = None
 
 
-class NanoAudioVideo:
-    """PE-AV nano; the interface of `peav.PEAudioVideo`. All vectors are unit vectors (B, 384)."""
+class _OfTowers(NanoShared):
+    """What is made of towers, each of which is read when a method first needs it.
 
+    Args:
+        name: "nano", which comes with the package, or a folder with one ``NAME-TOWER.safetensors`` of each.
+        device: where to compute.
+        dtype: see `peav.nano.tower.Tower.from_pretrained`.
+
+    Raises:
+        CheckpointError: there is none of that name, or it lacks a tower.
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+    told_in = "nano-encoders.md"
     config = NanoConfig()
 
-    def __init__(self, name: str | os.PathLike[str] = "nano", device: str = "cpu") -> None:
-        self.towers = _Towers(name, device)
+    def __init__(
+        self,
+        name: str | os.PathLike[str] = NANO,
+        device: Device = "cpu",
+        dtype: str | torch.dtype | None = None,
+    ) -> None:
+        self.towers = _Towers(name, self.needs, device, dtype)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nano", *, device: str = "cpu") -> NanoAudioVideo:
-        """Nothing is read until a method needs it."""
-        return cls(name, device)
+    def from_pretrained(
+        cls,
+        name_or_folder: str | os.PathLike[str] = NANO,
+        *,
+        revision: str | None = None,
+        device: Device | None = None,
+        dtype: str | torch.dtype | None = None,
+        device_map: DeviceMap = None,
+        **options: Unpack[HubOptions],
+    ) -> Self:
+        """The same, of the Hugging Face hub too; arguments and errors as of `peav.nano.tower.Tower.from_pretrained`."""
+        found = fetched(name_or_folder, cls.needs, revision, **options)
+        return cls(found, choose_device(device, device_map), dtype)
+
+    def sources(self) -> Mapping[str, Path]:
+        return self.towers.paths
+
+    @property
+    def as_it_came(self) -> bool:
+        return self.towers.as_they_came
+
+    def write_towers(self, folder: Path) -> list[Path]:
+        return self.towers.write(folder)
+
+
+class NanoAudioVideo(_OfTowers):
+    """PE-AV nano; the interface of `peav.PEAudioVideo`. All vectors are unit vectors (B, 384)."""
+
+    needs = ("text", "audio", "video")
+    card = metadata("feature-extraction", "video", "text", "retrieval")
+    purpose = "PE-AV nano: text, sound and video in one space of 384 dimensions."
 
     @property
     def version(self) -> str:
@@ -191,18 +265,12 @@ class NanoFrameOutput:
     probs: Tensor
 
 
-class NanoAudioFrame:
+class NanoAudioFrame(_OfTowers):
     """PE-A-Frame nano; the interface of `peav.PEAudioFrame`: when does each described sound happen?"""
 
-    config = NanoConfig()
-
-    def __init__(self, name: str | os.PathLike[str] = "nano", device: str = "cpu") -> None:
-        self.towers = _Towers(name, device)
-
-    @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nano", *, device: str = "cpu") -> NanoAudioFrame:
-        """Nothing is read until a method needs it."""
-        return cls(name, device)
+    needs = ("text", "audio")
+    card = metadata("feature-extraction", "text", "sound-event-detection")
+    purpose = "PE-A-Frame nano: when a sound has what a text describes, each 40 ms."
 
     @torch.inference_mode()
     def encode_audio(self, input_values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -233,15 +301,35 @@ class NanoAudioFrame:
         return NanoFrameOutput(frames, text, logits, logits.sigmoid())
 
 
-class NanoProcessor:
-    """Makes the models' inputs of texts, sounds and pictures; the interface of `peav.PEAudioVideoProcessor`."""
+class NanoProcessor(Shared):
+    """Makes the models' inputs of texts, sounds and pictures; the interface of `peav.PEAudioVideoProcessor`.
 
-    def __init__(self, name: str | os.PathLike[str] = "nano") -> None:
-        self._towers = _Towers(name, "cpu")
+    Args:
+        name: "nano", or a folder with settings and tokenizer of a text tower.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+
+    def __init__(self, name: str | os.PathLike[str] = NANO) -> None:
+        self._settings = checkpoints.settings(name, "text")
+        self.words = Words.beside(self._settings)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> NanoProcessor:
-        return cls(name)
+    def from_pretrained(
+        cls,
+        name_or_folder: str | os.PathLike[str] = NANO,
+        *,
+        revision: str | None = None,
+        **options: Unpack[HubOptions],
+    ) -> Self:
+        """The same, of the Hugging Face hub too; arguments and errors as of `peav.nano.tower.Tower.from_pretrained`."""
+        return cls(fetched(name_or_folder, ["text"], revision, weights=False, **options))
+
+    def write(self, folder: Path) -> list[Path]:
+        path = folder / f"{NANO}-text.json"
+        write_json(path, self._settings.config)
+        return [path, self.words.write_beside(path)]
 
     def __call__(
         self,
@@ -257,7 +345,8 @@ class NanoProcessor:
         """
         inputs: dict[str, Tensor] = {}
         if text is not None:
-            inputs["input_ids"], inputs["attention_mask"] = self._towers.text.tokenize(list(text))
+            tokens = self.words.tokenize(list(text))
+            inputs["input_ids"], inputs["attention_mask"] = map(torch.from_numpy, tokens)
         if audio is not None:
             if sampling_rate not in (None, SAMPLE_RATE):
                 raise ValueError(

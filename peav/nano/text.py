@@ -7,16 +7,19 @@ The nano tower is a student of all-MiniLM-L6-v2 and lives in that model's space 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
-from peav.checkpoints import CheckpointError
+from peav.checkpoints import Checkpoint, CheckpointError
+from peav.nano.sharing import metadata
+from peav.nano.tower import Tower
 from peav.nano.words import LONGEST, Words
 
 
@@ -81,7 +84,7 @@ class Block(nn.Module):
         return x + self.contract(F.gelu(self.expand(self.inner_norm(x))))
 
 
-class TextTower(nn.Module):
+class TextTower(Tower):
     """Embeds text in the joint space; built directly, its weights are unset: use `from_pretrained`.
 
     >>> tower = TextTower.from_pretrained("nano")
@@ -89,6 +92,13 @@ class TextTower(nn.Module):
     >>> bool(dog @ hound > dog @ piano)
     True
     """
+
+    tower, told_in = "text", "nano-text.md"
+    card = metadata("feature-extraction", "text", "sentence-similarity")
+    purpose = (
+        "The text tower of PE-AV nano: vectors of phrases, in one space with those of sounds and pictures."
+    )
+    config: TextConfig
 
     def __init__(self, config: TextConfig, words: Words) -> None:
         super().__init__()
@@ -102,20 +112,19 @@ class TextTower(nn.Module):
         self.head = Linear(config.width, config.output)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> TextTower:
-        """Loads a tower that comes with the package, or the one at a path; it is ready to embed, on the CPU.
-
-        Raises:
-            CheckpointError: when there is none, or it is damaged.
-        """
-        checkpoint = checkpoints.load(name, "text")
+    def of(cls, checkpoint: Checkpoint) -> Self:
         words = Words.beside(checkpoint)
         tower = checkpoints.build(checkpoint, lambda **sizes: cls(TextConfig(**sizes), words))
         if len(words.wordpiece.vocabulary) != tower.config.vocabulary:
             raise CheckpointError(
                 f"{checkpoint.path} has another vocabulary than its tokenizer: fetch the checkpoint again."
             )
-        return tower.eval().requires_grad_(False)
+        return tower
+
+    def write_towers(self, folder: Path) -> list[Path]:
+        written = super().write_towers(folder)
+        tokenizer = self.words.write_beside(written[0])
+        return [*(path for path in written if path != tokenizer), tokenizer]
 
     def reads(self, text: str) -> bool:
         """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""

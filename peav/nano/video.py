@@ -10,16 +10,18 @@ features adds.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peav import checkpoints
+from peav.checkpoints import Checkpoint
 from peav.nano.pictures import GREY, IMAGE_SIZE
+from peav.nano.sharing import metadata
+from peav.nano.tower import Tower
 
 N_FEATURES, N_CLASSES = 1280, 1000
 _BATCH = 16  # frames a forward pass; memory does not grow with the length of the video
@@ -138,7 +140,7 @@ class JointHead(nn.Module):
         if frame_valid is not None:
             score = score.masked_fill(~frame_valid, -1e9)
         clip = (frames * score.softmax(-1)[..., None]).sum(-2)
-        return frames, F.normalize(clip, dim=-1)
+        return frames.float(), F.normalize(clip.float(), dim=-1)
 
     def of_each(self, backbone: BackboneFeatures) -> tuple[Tensor, Tensor]:
         """Vectors of frames (..., D), and how much each counts in its clip (...,)."""
@@ -147,8 +149,15 @@ class JointHead(nn.Module):
         return guess + self.head(F.silu(self.hidden(normed))), self.score(normed)[..., 0]
 
 
-class VideoTower(nn.Module):
+class VideoTower(Tower):
     """Embeds pictures and videos in the joint space; use `from_pretrained`."""
+
+    tower, told_in = "video", "nano-encoders.md"
+    card = metadata("feature-extraction", "video", "image-feature-extraction")
+    purpose = (
+        "The video tower of PE-AV nano: vectors of pictures and videos, in one space with those of sounds."
+    )
+    config: VideoConfig
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
@@ -157,14 +166,8 @@ class VideoTower(nn.Module):
         self.joint = JointHead(config)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nano") -> VideoTower:
-        """Loads a tower that comes with the package, or the one at a path; it is ready to embed, on the CPU.
-
-        Raises:
-            CheckpointError: when there is none, or it is damaged.
-        """
-        tower = checkpoints.build(checkpoints.load(name, "video"), lambda **sizes: cls(VideoConfig(**sizes)))
-        return tower.eval().requires_grad_(False)
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        return checkpoints.build(checkpoint, lambda **sizes: cls(VideoConfig(**sizes)))
 
     def forward(self, frames: Tensor, frame_valid: Tensor | None = None) -> Tensor:
         """Shapes: uint8 frames (B, N, 3, H, W), frame_valid (B, N) True on frames that count -> (B, D)."""

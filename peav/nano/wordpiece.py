@@ -29,10 +29,11 @@ class WordPiece:
 
     Args:
         vocabulary: pieces of words and their tokens; pieces that go on with a word begin with "##".
+        text: of the tokenizer.json that it is of.
     """
 
-    def __init__(self, vocabulary: dict[str, int]) -> None:
-        self.vocabulary = vocabulary
+    def __init__(self, vocabulary: dict[str, int], text: str) -> None:
+        self.vocabulary, self.text = vocabulary, text
         self.unknown = vocabulary[_UNKNOWN]
 
     @classmethod
@@ -53,7 +54,7 @@ class WordPiece:
         vocabulary = model["vocab"]
         if not all(isinstance(token, int) for token in vocabulary.values()):
             raise ValueError("tokens are no numbers")
-        return cls(vocabulary)
+        return cls(vocabulary, text)
 
     def tokens(self, text: str) -> list[int]:
         """Tokens of a text; there are none if it is empty."""

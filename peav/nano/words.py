@@ -49,6 +49,12 @@ class Words:
         """Where the tokenizer of a text tower's checkpoint lies."""
         return checkpoint.with_name(f"{checkpoint.stem}-tokenizer.json")
 
+    def write_beside(self, checkpoint: Path) -> Path:
+        """Writes the tokenizer to where `beside` looks for it."""
+        path = self.path_beside(checkpoint)
+        path.write_text(self.wordpiece.text, encoding="utf-8")
+        return path
+
     def reads(self, text: str) -> bool:
         """Whether any of a text is known; the vectors of texts of which nothing is are all alike."""
         return set(self._tokens(text)) != {self.wordpiece.unknown}

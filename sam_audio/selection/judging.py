@@ -1,7 +1,7 @@
 """Judges at work: which one, on stems that stream by, and on files.
 
-"nano" is Judge nano; a .safetensors file is another of its kind; anything else is the published Judge, by hub id
-or folder.
+"nano" is Judge nano; a .safetensors file, or "nano:" and a model on the hub, is another of its kind; anything else is
+the published Judge, by hub id or folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from judge.types import AXES, Judge, Judgement, JudgeWindow, StemPrompt
 from judge.windows import LEAST_S, RunningJudgement
-from sam_audio.errors import AudioReadError, UserError, as_model_error
+from sam_audio.errors import AudioReadError, UserError
 from sam_audio.io.resample import Resampler
 from sam_audio.separation import Sink
 from sam_audio.separator.base import SeparationStream
@@ -35,14 +35,16 @@ def load_judge(name: str = "nano", device: str = "cpu") -> Judge:
     Raises:
         ModelError: there is none of that name, or it cannot be loaded.
     """
-    if name != "nano" and Path(name).suffix != ".safetensors":
+    from peav.nano.sharing import embedded
+
+    own = embedded(name, "judge")
+    if own is None:
         from judge.official import OfficialJudge
 
         return OfficialJudge.from_pretrained(name, device=device)
     from judge.nano import NanoJudge
 
-    with as_model_error():
-        return NanoJudge(name)
+    return NanoJudge.from_pretrained(own)
 
 
 def default_judge() -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_audio.errors import ModelError
 from sam_audio.separator.family import SeparatorType
 from sam_audio.separator.nano.options import NanoOptions
 from sam_audio.separator.official.options import OfficialOptions
@@ -15,23 +14,23 @@ if TYPE_CHECKING:
 
 
 class Nano(SeparatorType):
-    """What is shipped with the package, and checkpoints of the same kind by path."""
+    """What is shipped with the package, and checkpoints of its kind by path, or by "nano:" and a name on the hub."""
 
     name = "nano"
     options = NanoOptions
 
     def answers(self, name: str) -> bool:
-        path = Path(name)
-        return name == self.name or path.suffix == ".safetensors" or path.is_file()
+        from peav.nano.sharing import embedded
+
+        return embedded(name, "separator") is not None
 
     def load(self, name: str, device: str, options: NanoOptions) -> SeparationModel:
-        from sam_audio.separator.nano.engine import WEIGHTS
+        from peav.nano.sharing import embedded
         from sam_audio.separator.nano.model import NanoSeparator
 
-        path = WEIGHTS if name == self.name else Path(name)
-        if not path.is_file():
-            raise ModelError(f"{name} is not a model file: give the path of a .safetensors file, or nano")
-        return NanoSeparator(path, device, options)
+        return NanoSeparator.from_pretrained(
+            embedded(name, "separator") or name, device=device, options=options
+        )
 
 
 class Official(SeparatorType):

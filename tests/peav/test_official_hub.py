@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from peav import hub
 from peav.checkpoints import CheckpointError
 from peav.hub import TensorFile
-from peav import hub
 from peav.official import PEAudioFrame, PEAudioFrameProcessor, PEAudioVideo
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from peav import checkpoints, threads
 from sam_audio.devices import sums_int8
 from sam_audio.errors import UserError, as_model_error, needing_extras
 from sam_audio.separator.nano.engine import WEIGHTS, Engine
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,14 @@ def load_engine(weights: Path = WEIGHTS, device: str = "cpu", precision: str = "
         if engine is None:
             engine = _shipped[key] = _load(weights, device, precision)
         return engine
+
+
+def check_dtype(dtype: str | torch.dtype | None, device: str) -> None:
+    """Raises UserError where engines on this device compute in other numbers than those that are asked for: they have
+    no choice but ``precision``, of the shipped weights on the CPU."""
+    own = "float32" if device == "cpu" else "bfloat16"
+    if dtype not in (None, "auto") and str(dtype).removeprefix("torch.") != own:
+        raise UserError(f"nano computes in {own} on {device}, and not in {dtype}: leave dtype out")
 
 
 def _load(weights: Path, device: str, precision: str) -> Engine:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import sys
 from functools import partial
-from pathlib import Path
 
 import official_tiny
 import parity
@@ -26,46 +23,6 @@ SMALL = "facebook/sam-audio-small"
 def cli(run_command):
     """Runs ``sam-audio models``."""
     return partial(run_command, "sam-audio", "models")
-
-
-class FakeHub:
-    """A hub with one repository a folder; what is fetched lies in a cache, large files under their SHA-256."""
-
-    def __init__(self, cache: Path):
-        self.cache = cache
-        self.repositories: dict[str, Path] = {}
-        self.asked: list[tuple[str, str, str | None]] = []
-        self.error: Exception | None = None
-
-    def download(self, repository: str, file: str, revision: str | None = None) -> str:
-        from huggingface_hub import errors
-
-        self.asked.append((repository, file, revision))
-        if self.error is not None:
-            raise self.error
-        source = self.repositories[repository] / file
-        if not source.is_file():
-            raise errors.EntryNotFoundError("none")
-        folder = self.cache / f"models--{repository.replace('/', '--')}"
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        blob = folder / "blobs" / (digest if source.suffix in (".pt", ".safetensors") else digest[:40])
-        path = folder / "snapshots" / "0123abc" / file
-        for parent in (blob.parent, path.parent, folder / "refs"):
-            parent.mkdir(parents=True, exist_ok=True)
-        (folder / "refs" / (revision or "main")).write_text("0123abc")
-        if not path.exists():
-            shutil.copy(source, blob)
-            path.symlink_to(blob)
-        return str(path)
-
-
-@pytest.fixture
-def fake_hub(tmp_path, monkeypatch):
-    cache = tmp_path / "hub"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    fake = FakeHub(cache)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake.download)
-    return fake
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 A table (parquet, or JSON Lines of the same columns) has a row a clip: the video it is of and which part of it, the text
 of what is wanted, the spans in which it is heard, a mask of what makes it, and the settings in which the clip counts.
 The sounds have to be fetched by whoever runs this: files called after the video, in any audio or video format, at any
-depth. Columns go by how their names begin (`COLUMNS`). A setting whose name says "visual" is asked for by the mask
+depth. Columns go by how their names begin (`COLUMNS`);
+where several may be meant, the table is refused. A setting whose name says "visual" is asked for by the mask
 alone, one that says "span" by text and spans, any other by text.
 
 A file that is longer than the row's end is cut to its part of the video, a shorter one is taken to be cut already;
@@ -91,11 +92,10 @@ class SamAudioBench(Bench):
         clips: list[Clip] = []
         for path in tables:
             for row in _rows(path):
-                columns = _columns(row)
-                absent = [name for name in _NEEDED if name not in columns]
-                if absent:
-                    begins = " or ".join(COLUMNS[absent[0]])
-                    raise self.refusal(root, f" ({path.name} has no column that begins with {begins})")
+                try:
+                    columns = _columns(row)
+                except ValueError as error:
+                    raise self.refusal(root, f" ({path.name} {error})") from None
                 clips += self._clips(
                     root, path, folder, {name: row[column] for name, column in columns.items()}
                 )
@@ -163,7 +163,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         if path.suffix == ".jsonl":
             with path.open(encoding="utf-8") as file:
-                yield from (json.loads(line) for line in file if line.strip())
+                for line in filter(str.strip, file):
+                    if not isinstance(row := json.loads(line), dict):
+                        raise ValueError("a line is no object")
+                    yield row
             return
         try:
             import pyarrow.parquet
@@ -176,12 +179,30 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a column is for -> its name."""
+    """What a column is for -> its name: of the first beginning that there is, the column that is called just so, or the
+    only one that begins so.
+
+    Raises:
+        ValueError: a column that is needed is missing, or several may be meant.
+    """
     found = {}
     for what, beginnings in COLUMNS.items():
-        names = [name for begin in beginnings for name in row if name.lower().startswith(begin)]
-        if names:
-            found[what] = names[0]
+        for begin in beginnings:
+            names = [name for name in row if name.lower().startswith(begin)]
+            names = [name for name in names if name.lower() == begin] or names
+            if len(names) > 1:
+                raise ValueError(
+                    f"has the columns {', '.join(names)}, of which one is to be {what}: call that one {begin}"
+                )
+            if names:
+                found[what] = names[0]
+                break
+        else:
+            if what in _NEEDED:
+                wanted = " or ".join(beginnings)
+                raise ValueError(
+                    f"has the columns {', '.join(row)}, none of which begins with {wanted}, for {what}"
+                )
     return found
 
 

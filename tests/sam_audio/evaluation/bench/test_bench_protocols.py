@@ -115,14 +115,28 @@ def test_annotations_that_are_not_what_they_should_be_are_refused(tmp_path):
     table.write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="has no columns mixture_path"):
         find("librimix").items(tmp_path / "l")
-    rows = [
-        {"video_id": "abc", "description": "x"},
-        {"video_id": "a", "description": "x", "settings": "s", "spans": "[[3, 1]]"},
-    ]
-    for row, message in zip(rows, ("begins with paper_eval", "a span from 3 s to 1 s"), strict=True):
-        made.text(tmp_path / "s/t.jsonl", json.dumps(row))
+    row = {"video_id": "a", "description": "x", "paper_eval_sets": "s"}
+    for spoilt, message in (
+        (
+            {"video_id": "a", "description": "x"},
+            "t.jsonl has the columns video_id, description, none of which begins with paper_eval or setting or task, "
+            "for settings",
+        ),
+        (row | {"spans": "[[3, 1]]"}, "a span from 3 s to 1 s"),
+        (
+            row | {"span_s": [], "spans": []},
+            "t.jsonl has the columns span_s, spans, of which one is to be spans: call that one span",
+        ),
+        ([row], "t.jsonl cannot be read as a table"),
+    ):
+        made.text(tmp_path / "s/t.jsonl", json.dumps(spoilt))
         with pytest.raises(UserError, match=message):
             find("sam-audio-bench").items(tmp_path / "s")
+    # a column that is called just so is the one that is meant
+    made.text(tmp_path / "s/t.jsonl", json.dumps(row | {"span": [[0, 1]], "span_s": [[1, 2]]}))
+    (tmp_path / "s/a.wav").touch()
+    (clip,) = find("sam-audio-bench").items(tmp_path / "s")
+    assert clip.spans == ((0.0, 1.0, True),)
 
 
 # ---- what is measured -------------------------------------------------------------------------------------

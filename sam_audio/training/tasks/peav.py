@@ -186,6 +186,8 @@ class Task(trainer.Task):
             return {}
         device = next(network.parameters()).device
         items = self._held_out()
+        if not items:
+            return {"clips": 0.0}
         network.eval()
         found: dict[str, list[Tensor]] = {}
         for start in range(0, len(items), 64):

@@ -14,6 +14,7 @@ from peav.losses import FINETUNING, PRETRAINING, needed
 from peav.official.model import PEAudioVideo
 from sam_audio.errors import UserError
 from sam_audio.training import recipe
+from sam_audio.training.data.shards import read_shard, write_shard
 from sam_audio.training.estimate import estimate
 from sam_audio.training.tasks import peav
 from sam_audio.training.trainer import LOG, train
@@ -62,6 +63,14 @@ def test_a_nano_learns_and_is_loaded_again(shards, tmp_path):
     assert figures["clips"] == 18
     # each kind has its caption, by which any clip of the kind is right
     assert figures["text_to_audio"] == figures["text_to_video"] == figures["text_to_both"] == 1.0
+
+
+def test_few_clips_of_which_none_is_held_out_with_all_it_has(shards, tmp_path):
+    unseen = [sample for sample in read_shard(str(shards / "000.tar")) if "0.jpg" not in sample]
+    write_shard(tmp_path / "valid" / "000.tar", unseen)
+    chosen = nano(shards, f"valid={tmp_path / 'valid'}")
+    task = recipe.task_of(chosen)
+    assert task.validate(task.network) == {"clips": 0.0}
 
 
 def test_stopped_and_gone_on_with(shards, tmp_path):

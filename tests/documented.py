@@ -60,8 +60,8 @@ def commands(page: Path) -> list[str]:
 
 def words_of(command: str) -> list[str]:
     """Program and arguments of a command, without ``uv run``, comments, and what is done before and after it."""
-    words = shlex.split(command.split("&&")[-1].split(";")[0], comments=True)
-    return [word for word in words[2:] if word != "--no-dev"] if words[:2] == ["uv", "run"] else words
+    command = re.sub(r"^uv run (--no-dev |--extra \w+ )*", "", command.split("&&")[-1].strip())
+    return shlex.split(command.split(";")[0], comments=True)
 
 
 def arguments_of(command: str) -> list[str]:

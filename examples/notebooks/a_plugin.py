@@ -74,7 +74,8 @@ for name, result in (("plain", plain), ("changed", changed)):
 # %% [markdown]
 # ## Choosing among candidates
 #
-# A ranker scores candidates; the highest score is kept.
+# A ranker scores candidates; the highest score is kept. Nano has one way to separate; models with several, such as
+# the published ones, take it as `candidates=4, ranker=Boldest()`. Here it chooses among the stems from above.
 
 
 # %%
@@ -87,9 +88,12 @@ class Boldest(Ranker):
         return np.array([np.square(sound).sum() for sound in candidates], np.float32)
 
 
-bold = separator.separate(examples / "band.wav", ["guitar"], duration_s=2, candidates=3, ranker=Boldest())
-for tried in bold.report.stems[0].candidates:
-    print(f"{tried.candidate:20} {tried.score:9.2f} {'chosen' if tried.chosen else ''}")
+candidates = {"plain": plain, "changed": changed}
+sounds = [result.stems["guitar"].samples.mean(axis=0) for result in candidates.values()]
+mixture = sum(part.samples for part in (*plain.stems.values(), plain.residual)).mean(axis=0)
+scores = Boldest().rank(sounds, mixture, "guitar")
+for name, score in zip(candidates, scores, strict=True):
+    print(f"{name:8} {score:9.2f} {'chosen' if score == scores.max() else ''}")
 
 # %% [markdown]
 # ## Packaging it

@@ -55,14 +55,15 @@ birds = separator.separate(examples / "scene.ogg", [Prompt("bird singing", spans
 birds
 
 # %% [markdown]
-# ## Several tries
+# ## How boldly to cut
 #
-# Candidates differ in how boldly they cut; the Judge keeps the best.
+# A low strength keeps what is doubtful (recall), a high one leaves more out (precision).
 
 # %%
-speech = separator.separate(examples / "speech.ogg", ["person speaking"], candidates=3)
-for tried in speech.report.stems[0].candidates:
-    print(f"{tried.candidate:20} {tried.score:.2f} {'chosen' if tried.chosen else ''}")
+for strength in (0.7, 1.0, 1.4):
+    speech = separator.separate(examples / "speech.ogg", ["person speaking"], strength=strength)
+    scores = speech.report.stems[0].scores
+    print(f"strength {strength}: recall {scores.recall:.2f}, precision {scores.precision:.2f}")
 
 # %% [markdown]
 # ## Keep them

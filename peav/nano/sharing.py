@@ -125,7 +125,8 @@ class NanoShared(SharedWithCard):
     def model_card(self) -> str:
         """What its weights' own card tells goes with it as long as they are those that came with the package."""
         told = [path.with_name(self.told_in) for path in self.sources().values()]
-        if not self.as_it_came or not all(path.is_file() for path in told):
+        # a link in somebody's folder may lead anywhere, and a card is made public
+        if not self.as_it_came or not all(path.is_file() and not path.is_symlink() for path in told):
             return super().model_card()
         _, _, text = told[0].read_text(encoding="utf-8").partition("\n")  # its title
         return super().model_card() + _LINK.sub(r"\1", text)

@@ -248,3 +248,12 @@ def test_a_checkpoint_that_is_a_pickle(tmp_path):
     with pytest.raises(CheckpointError, match="is a pickle, which could run code"):
         AudioTower.from_pretrained(tmp_path)
     assert checkpoints.settings(tmp_path, "audio").arrays == {}
+
+
+def test_a_card_tells_nothing_from_elsewhere(tmp_path):
+    (tmp_path / "secret").write_text("title\nsecret")
+    model = NanoJudge()
+    model.save_pretrained(tmp_path / "given")
+    (tmp_path / "given" / "nano-judge.md").symlink_to(tmp_path / "secret")
+    NanoJudge.from_pretrained(tmp_path / "given").save_pretrained(tmp_path / "saved")
+    assert "secret" not in (tmp_path / "saved" / "README.md").read_text()

@@ -38,6 +38,10 @@ Bank = Annotated[
 ]
 Judged = Annotated[str, typer.Option(metavar="NAME|PATH", help="Whose separations are judged.")]
 Judging = Annotated[str, typer.Option(metavar="NAME|PATH", help="The judge.")]
+Scenes = Annotated[
+    Optional[list[str]],
+    typer.Option("--scene", metavar="NAME", help="Only this kind of mixture (repeatable)."),
+]
 Seed = Annotated[int, typer.Option(help="Which mixtures are drawn.")]
 Table = Annotated[bool, typer.Option("--json", help="Print the table as JSON.")]
 Tables = Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")]
@@ -61,10 +65,7 @@ def separation(
         bool,
         typer.Option("--alone", help="Each prompt in a call of its own, instead of all of a mixture in one."),
     ] = False,
-    scenes: Annotated[
-        Optional[list[str]],
-        typer.Option("--scene", metavar="NAME", help="Only this kind of mixture (repeatable)."),
-    ] = None,
+    scenes: Scenes = None,
     bank: Bank = None,
     out: Annotated[
         Optional[Path], typer.Option(metavar="DIR", help="Also write tables there.", show_default=False)
@@ -75,16 +76,11 @@ def separation(
     from rich.console import Console
     from rich.progress import track
 
-    from sam_audio.errors import UserError
     from sam_audio.evaluation import separation as measure
     from sam_audio.separator import load
     from sam_audio.training.data.prepare import bank_dir
 
-    if unknown := set(scenes or ()) - set(measure.SCENARIOS):
-        raise UserError(
-            f"there is no scene called {', '.join(sorted(unknown))}: use {', '.join(measure.SCENARIOS)}."
-        )
-    scenarios = scenes or tuple(measure.SCENARIOS)
+    scenarios = measure.scenarios_of(scenes)
     items = list(measure.mixtures(bank or bank_dir(), per_scenario, split.value, seed, scenarios))
     shown = track(items, description="separating", console=Console(stderr=True), transient=True)
     result = measure.evaluate(load(model), shown, ask.value, alone)
@@ -147,6 +143,7 @@ def judge(
     alone: Annotated[
         bool, typer.Option("--alone", help="Candidates of each prompt in a call of its own.")
     ] = False,
+    scenes: Scenes = None,
     seed: Seed = 0,
     bank: Bank = None,
     json_summary: Table = False,
@@ -163,10 +160,10 @@ def judge(
         result = measure.evaluate_ratings(loaded, measure.read_ratings(ratings))
     elif candidates > 1:
         folder = bank or bank_dir()
-        tried = measure.candidates_of(load(separator), folder, mixtures, candidates, seed, alone)
+        tried = measure.candidates_of(load(separator), folder, mixtures, candidates, seed, alone, scenes)
         result = measure.choosing(loaded, tried)
     else:
-        items = measure.separated(load(separator), bank or bank_dir(), mixtures, seed)
+        items = measure.separated(load(separator), bank or bank_dir(), mixtures, seed, scenes)
         result = measure.evaluate(loaded, items)
     rows = [dict(row) for row in result.rows]
     print(json.dumps(rows, indent=2) if json_summary else markdown(rows))

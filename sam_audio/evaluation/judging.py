@@ -135,11 +135,23 @@ def evaluate(judge: Judge, items: Iterable[Item]) -> Evaluation:
     return Evaluation(rows, [])
 
 
-def separated(model: SeparationModel, bank_dir: Path, n: int, seed: int = 0) -> Iterator[Item]:
-    """Separations of held-out recordings: every source of ``n`` mixtures, and something that is not there."""
-    from sam_audio.evaluation.separation import SCENARIOS, mixtures, separate_prompts
+def separated(
+    model: SeparationModel,
+    bank_dir: Path,
+    n: int,
+    seed: int = 0,
+    scenes: Sequence[str] | None = None,
+) -> Iterator[Item]:
+    """Separations of held-out recordings: every source of ``n`` mixtures of all kinds, or of these ``scenes``, and
+    something that is not there.
 
-    for _, mixture, absent in mixtures(bank_dir, -(-n // len(SCENARIOS)), seed=seed):
+    Raises:
+        UserError: there is no such kind.
+    """
+    from sam_audio.evaluation.separation import mixtures, scenarios_of, separate_prompts
+
+    scenarios = scenarios_of(scenes)
+    for _, mixture, absent in mixtures(bank_dir, -(-n // len(scenarios)), seed=seed, scenarios=scenarios):
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
         asked = [(p.label, sources[p.members].sum(axis=0)) for p in mixture.prompts if p.members]
@@ -154,19 +166,26 @@ def separated(model: SeparationModel, bank_dir: Path, n: int, seed: int = 0) -> 
 
 
 def candidates_of(
-    model: SeparationModel, bank_dir: Path, n: int, k: int, seed: int = 0, alone: bool = False
+    model: SeparationModel,
+    bank_dir: Path,
+    n: int,
+    k: int,
+    seed: int = 0,
+    alone: bool = False,
+    scenes: Sequence[str] | None = None,
 ) -> Iterator[list[Item]]:
-    """The ``k`` candidates that `separate --candidates` would choose from, for every source of ``n`` held-out mixtures:
-    all asked together, or each ``alone``, in a call of its own.
+    """The ``k`` candidates that `separate --candidates` would choose from, for every source of ``n`` held-out mixtures
+    of all kinds, or of these ``scenes``: all asked together, or each ``alone``, in a call of its own.
 
     Raises:
-        UserError: the model has not that many.
+        UserError: the model has not that many, or there is no such kind.
     """
-    from sam_audio.evaluation.separation import SCENARIOS, mixtures, separate_prompts
+    from sam_audio.evaluation.separation import mixtures, scenarios_of, separate_prompts
     from sam_audio.selection.candidates import candidates
 
+    scenarios = scenarios_of(scenes)
     ways = candidates(model, k)
-    for _, mixture, _ in mixtures(bank_dir, -(-n // len(SCENARIOS)), seed=seed):
+    for _, mixture, _ in mixtures(bank_dir, -(-n // len(scenarios)), seed=seed, scenarios=scenarios):
         sources = np.stack([s.samples for s in mixture.sources])
         mixed = sources.sum(axis=0)
         prompts = [p for p in mixture.prompts if p.members]

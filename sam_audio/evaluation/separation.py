@@ -21,6 +21,7 @@ import torch
 
 from judge.metrics import level_db, si_sdr
 from judge.rank import FRAME_S, sounding
+from sam_audio.errors import UserError
 from sam_audio.separator.base import SeparationModel, SeparationStream
 from sam_audio.separator.nano.spectra import istft, power, stft, to_bands, to_bins
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank
@@ -107,6 +108,17 @@ def _row(name: str, scores: Sequence[Score]) -> dict[str, float | str | int]:
         "ceiling": round(float(np.median(ceiling)), 2),
         "mixture": round(float(np.median(mixture)), 2),
     }
+
+
+def scenarios_of(names: Sequence[str] | None) -> Sequence[str]:
+    """All kinds of mixtures, or these.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if unknown := set(names or ()) - set(SCENARIOS):
+        raise UserError(f"there is no scene called {', '.join(sorted(unknown))}: use {', '.join(SCENARIOS)}.")
+    return names or tuple(SCENARIOS)
 
 
 def mixtures(

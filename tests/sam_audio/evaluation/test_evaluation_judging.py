@@ -29,6 +29,7 @@ from sam_audio.evaluation.judging import (
     read_ratings,
     read_sound,
     score,
+    separated,
 )
 from sam_audio.separator.base import SeparationModel, Variant
 
@@ -225,6 +226,14 @@ def test_candidates_are_asked_together_or_alone(bank_dir):
         np.testing.assert_array_equal(one[0].target, other[0].target)
         np.testing.assert_array_equal(other[0].stem, other[0].mixture)
     assert any(np.abs(items[0].stem).max() < 0.6 * np.abs(items[0].mixture).max() for items in together)
+
+
+def test_some_kinds_of_mixtures_only(bank_dir):
+    items = list(separated(Sharing(), bank_dir, 2, scenes=["three events"]))
+    there = [item for item in items if item.target.any()]
+    assert len(there) == 2 * 3
+    with pytest.raises(UserError, match="no scene called four events: use events in pairs"):
+        next(separated(Sharing(), bank_dir, 2, scenes=["four events"]))
 
 
 def test_nothing_to_choose_from():

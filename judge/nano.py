@@ -2,7 +2,7 @@
 
 It sees mixture, stem and what the stem left, as band energies; it hears the mixture through PE-AV nano: how much it
 sounds like the prompt, as a whole and frame by frame; and it knows how the nano separator would share out the mixture,
-which is an opinion of every cell, with its doubts.
+which is an opinion of every cell, with its doubts, and when the prompt sounds to that.
 """
 
 from __future__ import annotations
@@ -83,15 +83,17 @@ class MixtureWindow:
 class Compared(NamedTuple):
     """What is measured of N stems of one mixture, from which the network is given what it sees.
 
-    energies (N, 3, N_BANDS, T) of mixture, stem and rest; masks (N, N_BANDS, T) of the separator; clip (N,), how much
-    the mixture sounds like the prompt, and frames (N, T / 2), when; weights (T / 2,), the share of each frame in the
-    mixture's energy; loudness (N, 2) of stem and rest against the mixture's.
+    energies (N, 3, N_BANDS, T) of mixture, stem and rest; masks (N, N_BANDS, T) of the separator, and when (N, T / 2),
+    its logits of when the prompt sounds; clip (N,), how much the mixture sounds like the prompt, and frames (N, T / 2),
+    when; weights (T / 2,), the share of each frame in the mixture's energy; loudness (N, 2) of stem and rest against
+    the mixture's.
 
     How stem and rest sound to the audio tower is not asked: it told nothing more, and took a quarter of the time.
     """
 
     energies: Samples
     masks: Samples
+    when: Samples
     clip: Samples
     frames: Samples
     weights: Samples
@@ -120,7 +122,7 @@ def compare(
         stems: (N, n).
         rows: of each stem's prompt in what was heard; with its vector in ``vectors`` (N, 384).
     """
-    samples, (masks, (frames, steps, scores)) = mixed.samples, mixed.heard
+    samples, (masks, when, (frames, steps, scores)) = mixed.samples, mixed.heard
     energy = np.square(samples).reshape(-1, FRAME).mean(-1)
     loudness = [np.square(part).mean(-1) for part in (stems, samples - stems)]
     spectra = centred_spectra(stems)
@@ -129,6 +131,7 @@ def compare(
     return Compared(
         np.stack([mixture, *of_each], axis=1),
         masks[list(rows)],
+        when[list(rows)],
         engine.resemblance(pooled(steps, scores), vectors, CLIP),
         engine.resemblance(frames, vectors),
         energy / max(float(energy.sum()), 1e-12),

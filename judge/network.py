@@ -17,34 +17,47 @@ from peav.checkpoints import Checkpoint
 from sam_audio.separator.nano.bands import N_BANDS
 
 N_ROWS = N_BANDS // 2  # cells are two bands by 40 ms, the frames of PE-A-Frame
-N_FACTS = 4 + 2 + 7  # see `Given`
+N_FACTS = 4 + 3 + 2 + 7  # see `Given`
+WHEN_FACTS = slice(4, 7)  # of them: when the prompt sounds to the separator
 _FLOOR_DB = -80.0
 
 
 class Given(NamedTuple):
     """What the network is given of N stems.
 
-    image (N, 4, N_ROWS, T): levels of mixture, stem and rest, and the separator's mask. track (N, T): when the mixture
-    sounds like the prompt, 0..1. facts (N, N_FACTS): the mixture's clip logit; the mean, the highest and the
-    energy-weighted mean of its frame logits; levels of stem and rest; what the masks expect.
+    image (N, 4, N_ROWS, T): levels of mixture, stem and rest, and the separator's mask. tracks (N, 2, T): when the
+    mixture sounds like the prompt to the audio tower, and to the separator, 0..1. facts (N, N_FACTS): the mixture's
+    clip logit; the mean, the highest and the energy-weighted mean of its frame logits, and of the separator's; levels
+    of stem and rest; what the masks expect.
     """
 
     image: Tensor
-    track: Tensor
+    tracks: Tensor
     facts: Tensor
 
 
 def given(
-    energies: Tensor, masks: Tensor, clip: Tensor, frames: Tensor, weights: Tensor, loudness: Tensor
+    energies: Tensor,
+    masks: Tensor,
+    when: Tensor,
+    clip: Tensor,
+    frames: Tensor,
+    weights: Tensor,
+    loudness: Tensor,
 ) -> Given:
     """What the network is given of what `judge.nano.Compared` holds."""
     share = _cells(masks * energies[:, 0]) / _cells(energies[:, 0]).clamp(min=1e-12)
-    told = torch.stack([clip, frames.mean(-1), frames.amax(-1), frames @ weights], dim=1)
+    told = torch.stack([clip, *_summed_up(frames, weights), *_summed_up(when, weights)], dim=1)
     return Given(
         torch.cat([levels(energies), share[:, None]], dim=1),
-        frames.sigmoid(),
+        torch.stack([frames, when], dim=1).sigmoid(),
         torch.cat([told / 10, 10 * torch.log10(loudness + 1e-8) / 40, expected(masks, energies)], dim=1),
     )
+
+
+def _summed_up(logits: Tensor, weights: Tensor) -> list[Tensor]:
+    """Mean, highest, and mean by ``weights`` (T,), of logits (N, T)."""
+    return [logits.mean(-1), logits.amax(-1), logits @ weights]
 
 
 def expected(mask: Tensor, energies: Tensor) -> Tensor:
@@ -117,7 +130,7 @@ class JudgeNetwork(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96), hidden: int = 128) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3 + 1 + 1, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
+        self.patches = nn.Conv2d(3 + 1 + 2, widths[0], 4, 2, padding=1)  # 2x2 downsampled, overlapping
         stages: list[nn.Module] = []
         for i, width in enumerate(widths):
             if i:
@@ -132,12 +145,12 @@ class JudgeNetwork(nn.Module):
         self.head = nn.Linear(hidden, 5)
         self.direct = nn.Linear(N_FACTS, 5, bias=False)  # much of the truth is linear in what is expected
 
-    def forward(self, image: Tensor, track: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, tracks: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as they are if the sound is there, not bounded to 1..5, and the logit of its being there.
 
         Shapes: see `Given` -> (N, 4), (N,).
         """
-        x = torch.cat([image, track[:, None, None].expand(-1, -1, N_ROWS, -1)], dim=1)
+        x = torch.cat([image, tracks[:, :, None].expand(-1, -1, N_ROWS, -1)], dim=1)
         x = F.pad(x, (0, 7))
         x = x[..., : x.shape[-1] // 8 * 8]  # to a multiple of 8, in a way that torch.export follows
         x = self.stages(self.patches(x))

@@ -10,13 +10,16 @@ from judge.types import AXES, Judgement
 if TYPE_CHECKING:
     from rich.table import Table
 
-PRESENT_FROM = 0.5  # probability from which a sound counts as being in the mixture
+# probabilities below which a sound counts as absent, and from which it counts as being there; between them it may be
+ABSENT_BELOW, PRESENT_FROM = 0.3, 0.7
 _WIDE = 500
 
 
 def in_mixture(judgement: Judgement | None) -> bool | None:
-    """Whether what was asked for is in the mixture at all; None if nobody can tell."""
+    """Whether what was asked for is in the mixture at all; None if nobody can tell, or the judge is in doubt."""
     if judgement is None or judgement.present is None:
+        return None
+    if ABSENT_BELOW <= judgement.present < PRESENT_FROM:
         return None
     return judgement.present >= PRESENT_FROM
 
@@ -47,10 +50,10 @@ def print_table(judged: Iterable[tuple[str, Judgement | None]], file: TextIO) ->
 def presence(judgement: Judgement | None) -> str:
     """In words, with the probability.
 
-    >>> presence(Judgement(4.0, 4.0, 4.0, 4.0, 0.97)), presence(Judgement(4.0, 4.0, 4.0, 4.0, 0.03))
-    ('yes (97 %)', 'not in the mix (3 %)')
+    >>> [presence(Judgement(4.0, 4.0, 4.0, 4.0, share)) for share in (0.97, 0.5, 0.03)]
+    ['yes (97 %)', 'perhaps (50 %)', 'not in the mix (3 %)']
     """
-    there = in_mixture(judgement)
     if judgement is None or judgement.present is None:
         return "not judged" if judgement is None else "-"
-    return f"{'yes' if there else 'not in the mix'} ({judgement.present:.0%})".replace("%", " %")
+    words = {True: "yes", False: "not in the mix", None: "perhaps"}[in_mixture(judgement)]
+    return f"{words} ({judgement.present:.0%})".replace("%", " %")

@@ -98,7 +98,7 @@ def resolve(name: str | os.PathLike[str], tower: str, folder: Path = WEIGHTS, su
         return folder / f"{name}-{tower}{suffix}"
     path = Path(name).expanduser()
     if path.is_file():
-        return path.with_suffix(suffix)
+        return path if suffix == _SUFFIX else path.with_suffix(suffix)
     if path.is_dir():
         found = of_tower(path, tower, suffix)
         if not found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from judge.report import presence
 from judge.types import AXES
 from sam_audio.errors import MissingExtraError
 from sam_audio.io.resample import Resampler
@@ -94,9 +95,8 @@ def _table(reports: Sequence[StemReport]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("stem", "level", *AXES, "in the mixture"))
     rows = []
     for stem in judged:
-        there = {True: "yes", False: "no", None: ""}[stem.in_mixture]
         scores = [f"{getattr(stem.scores, axis):.1f}" for axis in AXES]
-        cells = [html.escape(stem.name), f"{stem.level_db:.1f} dB", *scores, there]
+        cells = [html.escape(stem.name), f"{stem.level_db:.1f} dB", *scores, presence(stem.scores)]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

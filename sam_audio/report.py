@@ -25,7 +25,8 @@ class StemReport:
     """What became of one part. Levels in dB relative to the mixture's energy; ``peak`` is linear.
 
     ``path`` is empty for what is not in a file. ``scores`` are the judge's, and ``in_mixture`` says whether the
-    sound asked for is there at all; both are None where there was no judge or it could not tell. ``candidates``
+    sound asked for is there at all; both are None where there was no judge or
+    it could not tell, and ``in_mixture`` where it is in doubt. ``candidates``
     are all that were tried.
     """
 

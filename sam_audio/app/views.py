@@ -97,6 +97,8 @@ def verdict(name: str, stems: Stems) -> tuple[str, str, bool]:
         words.append("Not in the mix, as far as the judge can tell")
     elif there:
         words.append("In the mix")
+    elif scores and scores.get("present") is not None:
+        words.append("Perhaps in the mix")
     if scores:
         if there is not False:
             words += [_word(scores["precision"], *_CLEAN), _word(scores["recall"], *_WHOLE)]

@@ -304,7 +304,7 @@ def _fail_if_absent(summary: dict[str, Any]) -> None:
     asked = [stem for file in summary["files"] for stem in [*file["stems"], *file["removed"]]]
     for stem in asked:
         if stem["in_mixture"] is None:
-            print(f"warning: nobody can tell whether {stem['name']} is in the mix", file=sys.stderr)
+            print(f"warning: the judge cannot tell whether {stem['name']} is in the mix", file=sys.stderr)
     for one in summary["skipped"]:
         print(
             f"warning: {one['mixture']} was skipped, so nobody has looked what is in the mix", file=sys.stderr

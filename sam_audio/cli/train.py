@@ -201,7 +201,7 @@ def judge(
     from sam_audio.training.recipes import judge as training
 
     network = load_judge(start) if start else None
-    bank, n_measured = prepare(data_dir), min(max(mixtures // 10, 1), 400)
+    bank, n_measured = prepare(data_dir), max(mixtures // 3, 1)
 
     def examples(makers: list[Path], n: int, split: str) -> list[Path]:
         return training.make_examples(bank, training.examples_dir(makers), n, makers, split, threads)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from judge.report import ABSENT_BELOW, PRESENT_FROM
 from judge.types import Judge
 from sam_audio.evaluation.protocols import Evaluation, Row, ensure_some
 from sam_audio.evaluation.separation import (
@@ -26,7 +27,6 @@ from sam_audio.separator.base import SeparationModel
 
 MUSIC = (BAND, REAL_BAND, GUITAR_BAND, REAL_INSTRUMENTS)
 SCENES = ("events in pairs", "event, instrument, speech", *MUSIC)
-SAID = 0.5  # from here on something is said to be there
 BINS = 10  # of the expected calibration error
 _AUDIBLE = 1e-4  # of the mixture's energy: less cannot be heard
 
@@ -76,17 +76,17 @@ def evaluate(answers: Iterable[Told]) -> Evaluation:
 def _row(scene: str, given: Sequence[Told]) -> Row:
     from sam_audio.evaluation.judging import auroc
 
+    told = np.array([t.probability for t in given])
     there = [t.probability for t in given if t.present]
     absent = [t.probability for t in given if not t.present]
     return {
         "scene": scene,
         "n": len(given),
         "AUROC": auroc([(t.present, t.probability) for t in given]),
-        "absent said to be there": _share(np.array(absent) >= SAID),
-        "there said to be absent": _share(np.array(there) < SAID),
-        "calibration error": calibration_error(
-            np.array([t.probability for t in given]), np.array([t.present for t in given])
-        ),
+        "absent said to be there": _share(np.array(absent) >= PRESENT_FROM),
+        "there said to be absent": _share(np.array(there) < ABSENT_BELOW),
+        "in doubt": 1 - _share((told < ABSENT_BELOW) | (told >= PRESENT_FROM)),
+        "calibration error": calibration_error(told, np.array([t.present for t in given])),
     }
 
 

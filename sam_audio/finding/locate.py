@@ -87,7 +87,7 @@ class NanoLocator:
         engine = self.separator.engine
         padded = np.pad(sound, (0, -len(sound) % FRAME))
         heard = engine.listen(padded[None], band_energies(centred_spectra(padded[None])))
-        separated = heard.when(replace(alone(vectors), together=True))
+        separated = heard.answer(replace(alone(vectors), together=True)).when
         if separated is None:
             raise ModelError(f"{self.name} does not tell when sounds happen: use the shipped separator")
         return separated, engine.resemblance(heard.vectors.frames, vectors)[:, : separated.shape[1]]

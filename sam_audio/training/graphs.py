@@ -138,9 +138,16 @@ class Judging(nn.Module):
         self.network = network
 
     def forward(
-        self, energies: Tensor, masks: Tensor, clip: Tensor, frames: Tensor, weights: Tensor, loudness: Tensor
+        self,
+        energies: Tensor,
+        masks: Tensor,
+        when: Tensor,
+        clip: Tensor,
+        frames: Tensor,
+        weights: Tensor,
+        loudness: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        scores, logits = self.network(*given(energies, masks, clip, frames, weights, loudness))
+        scores, logits = self.network(*given(energies, masks, when, clip, frames, weights, loudness))
         return scores, logits.sigmoid()
 
 
@@ -168,6 +175,7 @@ def judging(network: JudgeNetwork, path: Path = JUDGE) -> Written:
     measured = [
         Input("energies", torch.rand(3, 3, N_BANDS, 2 * n), {0: stems, 3: 2 * halves}),
         Input("masks", torch.rand(3, N_BANDS, 2 * n), {0: stems, 2: 2 * halves}),
+        Input("when", torch.randn(3, n), {0: stems, 1: halves}),
         Input("clip", torch.randn(3), {0: stems}),
         Input("frames", torch.randn(3, n), {0: stems, 1: halves}),
         Input("weights", torch.rand(n), {0: halves}),

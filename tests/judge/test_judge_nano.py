@@ -191,10 +191,10 @@ def test_what_the_network_is_given(judge):
     )
     assert known.heard.masks.shape == (2, 128, 50)
     shapes = [tuple(part.shape) for part in seen]
-    assert shapes == [(2, 4, N_ROWS, 25), (2, 25), (2, N_FACTS)]
+    assert shapes == [(2, 4, N_ROWS, 25), (2, 2, 25), (2, N_FACTS)]
     assert seen.image[:, 3].min() >= 0 and seen.image[:, 3].max() <= 1
     levels = torch.tensor([[-0.15, -0.15], [0, -2]])  # -6 dB each; all and nothing
-    torch.testing.assert_close(seen.facts[:, 4:6], levels, atol=0.01, rtol=0)
+    torch.testing.assert_close(seen.facts[:, 7:9], levels, atol=0.01, rtol=0)
     for many, one in zip(seen, alone, strict=True):
         torch.testing.assert_close(many[0], one[0], atol=0.02, rtol=0)
 

@@ -59,6 +59,17 @@ class Vectors(NamedTuple):
     scores: Samples
 
 
+class Answer(NamedTuple):
+    """What is answered to a question about a window of T frames.
+
+    masks (N, N_BANDS, T): how much of every band and frame belongs to each prompt, 0..1. when (N, T / 2): logits of
+    each prompt's sounding in each frame of 40 ms; None where the network cannot tell.
+    """
+
+    masks: Samples
+    when: Samples | None
+
+
 class Heard(Protocol):
     """A window that was listened to."""
 
@@ -68,11 +79,11 @@ class Heard(Protocol):
         ...
 
     def masks(self, question: Question) -> Samples:
-        """How much of every band and frame belongs to each prompt, (N, N_BANDS, T) in 0..1."""
+        """The masks of :class:`Answer` alone, which cost less than both."""
         ...
 
-    def when(self, question: Question) -> Samples | None:
-        """Logits of each prompt's sounding in each frame of 40 ms, (N, T / 2); None where the network cannot tell."""
+    def answer(self, question: Question) -> Answer:
+        """Masks, and when each prompt sounds."""
         ...
 
 

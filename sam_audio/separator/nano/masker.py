@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sam_audio.separator.nano.bands import HOP, N_BANDS, SAMPLE_RATE
-from sam_audio.separator.nano.engine import Engine, Heard, Question, Vectors
+from sam_audio.separator.nano.engine import Answer, Engine, Heard, Question, Vectors
 from sam_audio.separator.nano.overhearing import Overheard
 from sam_audio.separator.nano.synthesis import Spectrum, band_energies, faded, hedged
 from sam_audio.types import Condition, Samples
@@ -69,7 +69,7 @@ class Listening(Window):
         return self._masker.masks(heard, energies, self._question)
 
     def evidence(self) -> Samples | None:
-        separated = self._heard.when(self._question)
+        separated = self._heard.answer(self._question).when
         if separated is None:
             return None
         vectors, known = self._question.vectors, self._question.known
@@ -156,24 +156,28 @@ def _hear_alike(one: Engine, other: Engine) -> bool:
 
 
 class AskedOnce(Heard):
-    """What was heard, that remembers its first answer: a single prompt and whoever judges its stem ask the same."""
+    """What was heard, that remembers its first whole answer: a prompt and whoever judges its stem ask the same."""
 
     def __init__(self, heard: Heard) -> None:
         self._heard = heard
-        self._first: tuple[Question, Samples] | None = None
+        self._first: tuple[Question, Answer] | None = None
 
     @property
     def vectors(self) -> Vectors:
         return self._heard.vectors
 
     def masks(self, question: Question) -> Samples:
-        if self._first is None:
-            self._first = question, self._heard.masks(question)
-        asked, masks = self._first
-        return masks.copy() if question.same_as(asked) else self._heard.masks(question)
+        if self._first is not None and question.same_as(self._first[0]):
+            return self._first[1].masks.copy()
+        return self._heard.masks(question)
 
-    def when(self, question: Question) -> Samples | None:
-        return self._heard.when(question)
+    def answer(self, question: Question) -> Answer:
+        if self._first is None:
+            self._first = question, self._heard.answer(question)
+        asked, answer = self._first
+        if not question.same_as(asked):
+            return self._heard.answer(question)
+        return answer._replace(masks=answer.masks.copy())
 
 
 class Masker:

@@ -12,7 +12,7 @@ from peav.graphs import Graph, Weights, named
 from peav.nano.graphs import AudioGraph
 from peav.nano.sound import FRAME, FRAME_LEVEL, STEP_FRAMES, WINDOW, level_gain, log_mel
 from sam_audio.separator.nano.bands import HOP, MOST_GAIN, newest, padded_frames
-from sam_audio.separator.nano.engine import WEIGHTS, Question, Vectors
+from sam_audio.separator.nano.engine import WEIGHTS, Answer, Question, Vectors
 from sam_audio.separator.nano.synthesis import features
 from sam_audio.types import Samples
 
@@ -84,18 +84,19 @@ class OnnxHeard:
         self._analysis = dict(zip(("bases", "tokens", "columns"), analysis, strict=True))
 
     def masks(self, question: Question) -> Samples:
-        return self._ask("masks", question)
+        [masks] = self._ask(question, "masks")
+        return masks
 
-    def when(self, question: Question) -> Samples | None:
-        return self._ask("sounding", question)
+    def answer(self, question: Question) -> Answer:
+        return Answer(*self._ask(question, "masks", "sounding"))
 
-    def _ask(self, output: str, question: Question) -> Samples:
+    def _ask(self, question: Question, *outputs: str) -> list[Samples]:
         n_prompts, n_frames = len(question.vectors), self._energies.shape[-1]
         spans = question.spans
         if spans is None:
             spans = np.zeros((n_prompts, 2, n_frames), np.float32)
-        [found] = self._answer(
-            output,
+        found = self._answer(
+            *outputs,
             **self._analysis,
             energies=self._energies[None],
             frames=self.vectors.frames[None],
@@ -105,7 +106,7 @@ class OnnxHeard:
             spans=spans[None],
             listen=np.full((1, 1, 1), question.listen, np.float32),
         )
-        return found[0]
+        return [array[0] for array in found]
 
 
 def shares(

@@ -15,9 +15,11 @@ from sam_audio.types import Samples
 
 
 class Opinion(NamedTuple):
-    """What was made of T frames: masks (P, N_BANDS, T) of prompts that do not compete with each other, and vectors."""
+    """What was made of T frames: masks (P, N_BANDS, T) of prompts that do not compete with each other, logits of when
+    they sound (P, T / 2), 0 throughout where the network cannot tell, and vectors."""
 
     masks: Samples
+    when: Samples
     vectors: Vectors
 
 
@@ -33,6 +35,7 @@ class Overheard:
         self._question = alone(vectors)
         self._window: Opinion | None = None  # the newest, not settled
         self._masks = SampleQueue((len(vectors), N_BANDS))
+        self._when = SampleQueue((len(vectors),))
         self._frames, self._steps, self._scores = (SampleQueue(shape) for shape in ((384,), (384,), ()))
 
     def hear(self, heard: Heard) -> None:
@@ -44,13 +47,14 @@ class Overheard:
     def settle(self, n_frames: int, last: bool) -> None:
         """The first frames of the window will not change; the others overlap with the next window."""
         assert self._window is not None
-        masks, (frames, steps, scores) = self._window
+        masks, when, (frames, steps, scores) = self._window
         with self._lock:
             self._masks.put(masks[..., :n_frames])
+            self._when.put(when if last else when[:, : n_frames // 2])
             self._frames.put(frames[: len(frames) if last else n_frames // 2].T)
             self._steps.put(steps[: len(steps) if last else n_frames // STEP].T)
             self._scores.put(scores[: len(scores) if last else n_frames // STEP])
-        self._window = Opinion(masks[..., n_frames:], self._window.vectors)
+        self._window = Opinion(masks[..., n_frames:], when[:, n_frames // 2 :], self._window.vectors)
 
     def take(self, n_frames: int) -> Opinion:
         """Of the next T frames; if they are no whole steps of the tower, they are the last."""
@@ -61,7 +65,8 @@ class Overheard:
                 self._steps.take(n_steps).T,
                 self._scores.take(n_steps),
             )
-            return Opinion(self._masks.take(n_frames), Vectors(*vectors))
+            when = self._when.take(n_frames // 2)
+            return Opinion(self._masks.take(n_frames), when, Vectors(*vectors))
 
 
 def alone(vectors: Samples) -> Question:
@@ -71,4 +76,7 @@ def alone(vectors: Samples) -> Question:
 
 def opinion(heard: Heard, question: Question) -> Opinion:
     """Of a whole window."""
-    return Opinion(heard.masks(question), heard.vectors)
+    masks, when = heard.answer(question)
+    if when is None:
+        when = np.zeros((len(masks), masks.shape[-1] // 2), np.float32)
+    return Opinion(masks, when, heard.vectors)

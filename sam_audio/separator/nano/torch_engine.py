@@ -15,7 +15,7 @@ from peav.nano.precision import Network, autocast, cast_once
 from peav.nano.sound import FRAME, FRAME_LEVEL, STEP_FRAMES
 from sam_audio.errors import as_model_error
 from sam_audio.separator.nano.bands import HOP, padded_frames
-from sam_audio.separator.nano.engine import Question, Vectors
+from sam_audio.separator.nano.engine import Answer, Question, Vectors
 from sam_audio.separator.nano.listening import Asked, answer, hear
 from sam_audio.separator.nano.network import Analysis, MaskNetwork, NetworkConfig, channels_last
 from sam_audio.separator.nano.spectra import features
@@ -78,12 +78,12 @@ class TorchHeard:
         self.vectors = Vectors(*(x.float().cpu().numpy() for x in (frames[0], steps, scores)))
 
     def masks(self, question: Question) -> Samples:
-        return self._ask(question, tell_when=False)[0]
+        return self._ask(question, tell_when=False).masks
 
-    def when(self, question: Question) -> Samples | None:
-        return self._ask(question, tell_when=True)[1]
+    def answer(self, question: Question) -> Answer:
+        return self._ask(question, tell_when=True)
 
-    def _ask(self, question: Question, tell_when: bool) -> tuple[Samples, Samples | None]:
+    def _ask(self, question: Question, tell_when: bool) -> Answer:
         engine = self._engine
         with torch.inference_mode(), autocast(engine.device.type):
             vectors, known = (
@@ -96,7 +96,7 @@ class TorchHeard:
                 engine.network, engine.tower, self._analysis, self._energies, self._frames, asked, tell_when
             )
             told = None if sounding is None else sounding[0].cpu().numpy()
-            return masks[0].sigmoid().cpu().numpy(), told
+            return Answer(masks[0].sigmoid().cpu().numpy(), told)
 
 
 def load_network(weights: Path, device: torch.device | str = "cpu") -> MaskNetwork:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from judge.nano import compare, listen, listener
-from judge.network import Given, JudgeNetwork, given
+from judge.network import WHEN_FACTS, Given, JudgeNetwork, given
 from judge.scales import Measured, measure, scores_of
 from judge.types import AXES
 from peav import checkpoints, threads
@@ -44,7 +44,7 @@ from sam_audio.training.log import short
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of examples: counts up when what makes them changes
+FORMAT = 2  # of examples: counts up when what makes them changes
 SECONDS = 5.76  # six windows of the audio tower
 PER_SHARD = 200  # mixtures
 STEMS = 5  # of each mixture
@@ -66,6 +66,7 @@ KINDS = ("network", "blend", "degraded", "wrong", "gains")
 KIND_SHARES, PLAIN_KIND_SHARES = (0.72, 0.1, 0.06, 0.06, 0.06), (0.88, 0.03, 0.03, 0.03, 0.03)
 MADE_WEIGHT = 0.3  # of stems that no separator made: people seldom have those judged
 MOST_DB = 30.0
+THERE = 0.6  # share of what is asked for that is taken to be there; of the examples two thirds are
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Example:
     there, and whether it is. ``separated``: the stem is what a separator made, as it is."""
 
     image: np.ndarray
-    track: np.ndarray
+    tracks: np.ndarray
     facts: np.ndarray
     scores: np.ndarray
     present: bool
@@ -201,13 +202,13 @@ _STEPS = torch.tensor([80.0, 80.0, 80.0, 255.0])[:, None, None]
 def _packed(seen: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is kept of one stem."""
     image = ((seen.image + _OFFSET) * _STEPS).round().clamp(0, 255).to(torch.uint8)
-    return image.numpy(), seen.track.half().numpy(), seen.facts.numpy()
+    return image.numpy(), seen.tracks.half().numpy(), seen.facts.numpy()
 
 
 def _given(data: dict[str, Tensor], rows: Tensor | slice) -> Given:
     """Of examples that were kept."""
     image = data["image"][rows].float() / _STEPS - _OFFSET
-    return Given(image, data["track"][rows].float(), data["facts"][rows])
+    return Given(image, data["tracks"][rows].float(), data["facts"][rows])
 
 
 def make_examples(
@@ -299,7 +300,35 @@ def train(
                 1 - min(0.995, step / (step + 10)),
             )
         log.info("epoch %d: loss %.3f; %s", epoch, np.mean(losses), short(validate(ema, held_out)))
+    calibrate(ema, held_out)
     return ema.requires_grad_(False), validate(ema, held_out)
+
+
+@torch.no_grad()
+def calibrate(network: JudgeNetwork, data: dict[str, Tensor]) -> None:
+    """Fits the logit of presence to examples that were not learned from: its scale, its offset, and once more how much
+    the separator's opinion counts. Networks know recordings that they have learned from too well."""
+    from sklearn.linear_model import LogisticRegression
+
+    there = data["present"].numpy()
+    columns = np.column_stack([_answers(network, data)[1], data["facts"][:, WHEN_FACTS]])
+    fitted = LogisticRegression(C=10.0, max_iter=1000).fit(columns, there)
+    scale, *weights = torch.from_numpy(fitted.coef_[0]).float()
+    offset = float(fitted.intercept_[0]) + _logit(THERE) - _logit(float(there.mean()))
+    for layer in (network.head, network.direct):
+        layer.weight[4] *= scale
+    network.head.bias[4] = network.head.bias[4] * scale + offset
+    network.direct.weight[4, WHEN_FACTS] += torch.stack(weights)
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def _answers(network: JudgeNetwork, data: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (N, 4) and logits of presence (N,)."""
+    parts = [network(*_given(data, slice(i, i + 64))) for i in range(0, len(data["present"]), 64)]
+    return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
 
 @torch.inference_mode()
@@ -307,8 +336,7 @@ def validate(network: JudgeNetwork, data: dict[str, Tensor]) -> dict[str, float]
     """Pearson correlation of each score where the sound is there, of separators' own stems, and AUROC of presence."""
     from sklearn.metrics import roc_auc_score
 
-    parts = [network(*_given(data, slice(i, i + 64))) for i in range(0, len(data["present"]), 64)]
-    scores, present = torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
+    scores, present = _answers(network, data)
     there, truth = data["present"].numpy(), data["scores"].numpy()
     shown, own = scores.clip(1, 5), there & data["separated"].numpy()
     out = {name: float(np.corrcoef(shown[own, k], truth[own, k])[0, 1]) for k, name in enumerate(AXES)}

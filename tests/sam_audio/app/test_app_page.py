@@ -203,6 +203,8 @@ def test_verdicts_are_plain():
     ]:
         judged = {"a": {**scores, "precision": precision, "recall": recall}}
         assert views.verdict("a", Stems({}, {}, judged, {"a": True}))[0] == f"In the mix · {says}"
+    unsure = {"a": {**scores, "present": 0.5}}
+    assert views.verdict("a", Stems({}, {}, unsure, {"a": None}))[0].startswith("Perhaps in the mix · ")
 
 
 @pytest.mark.parametrize(

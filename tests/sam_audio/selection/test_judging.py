@@ -206,11 +206,15 @@ def test_long_files_are_judged_in_windows(tmp_path):
 # ---- how it is told ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("present", "there"), [(0.5, True), (0.49, False), (None, None)])
+@pytest.mark.parametrize(
+    ("present", "there"), [(0.7, True), (0.69, None), (0.3, None), (0.29, False), (None, None)]
+)
 def test_presence(present, there):
     judgement = Judgement(1, 2, 3, 4, present)
     assert in_mixture(judgement) is there
-    assert presence(judgement).startswith({True: "yes", False: "not in the mix", None: "-"}[there])
+    assert presence(judgement).startswith(
+        "-" if present is None else {True: "yes", False: "not in the mix", None: "perhaps"}[there]
+    )
     assert in_mixture(None) is None and presence(None) == "not judged"
 
 

@@ -106,12 +106,16 @@ def test_what_is_overheard_is_what_each_prompt_by_itself_would_hear(precise, lon
         first.masks[..., :settled], opinion(heard, alone(vectors)).masks[..., :settled], atol=1e-5
     )
     np.testing.assert_allclose(
+        first.when[:, : settled // 2], opinion(heard, alone(vectors)).when[:, : settled // 2], atol=1e-3
+    )
+    np.testing.assert_allclose(
         first.vectors.frames[: settled // 2], heard.vectors.frames[: settled // 2], atol=1e-5
     )
-    masks, (frames, steps, scores) = overheard.take(10**6)
+    masks, when, (frames, steps, scores) = overheard.take(10**6)
     total = WINDOW_FRAMES + masks.shape[-1]
     assert total >= long_sound.shape[-1] // HOP
     assert WINDOW_FRAMES // 2 + len(frames) == -(-total // 2)
+    assert WINDOW_FRAMES // 2 + when.shape[-1] == total // 2
     assert WINDOW_FRAMES // 16 + len(steps) == -(-total // 16) and len(scores) == len(steps)
 
 
@@ -124,8 +128,10 @@ def test_whoever_listens_along_to_a_single_prompt_costs_no_second_answer(
 
     def listen(*window):
         heard = heard_of(*window)
-        masks = heard.masks
-        monkeypatch.setattr(heard, "masks", lambda question: asked.append(question) or masks(question))
+        for way in ("masks", "answer"):
+            answer = getattr(heard, way)
+            told = lambda question, answer=answer: asked.append(question) or answer(question)  # noqa: E731
+            monkeypatch.setattr(heard, way, told)
         return heard
 
     conditions = precise.encode(prompts)
@@ -346,7 +352,11 @@ def test_damaged_models_are_refused_in_one_sentence(copied, damage):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("huge", "no model called huge"), ("gone.safetensors", "not a model file"), ("/", "has no config.json")],
+    [
+        ("huge", "no model called huge"),
+        ("gone.safetensors", "no separator checkpoint"),
+        ("/", "has no config.json"),
+    ],
 )
 def test_models_that_are_not_there_are_named(name, says):
     with pytest.raises(ModelError, match=says):
@@ -491,7 +501,7 @@ def test_when_prompts_sound_is_kept_beside_the_masks(model, long_sound, tmp_path
     sound = np.pad(long_sound, ((0, 0), (N_FFT // 2, 0)))
     spectrum = spectra(sound)[:, :WINDOW_FRAMES]
     heard = model.engine.listen(long_sound, band_energies(spectrum))
-    logits = heard.when(alone(conditions[0].vector[None]))[0]
+    logits = heard.answer(alone(conditions[0].vector[None])).when[0]
     settled = (WINDOW_FRAMES - OVERLAP_FRAMES) // 2
     evidence = np.fromfile(kept.with_suffix(".when"), np.float32).reshape(-1, 2, 2)
     assert np.corrcoef(evidence[:settled, 0, 0], logits[:settled])[0, 1] > 0.9

@@ -43,7 +43,7 @@ def test_examples_are_judged_where_the_sound_is_there(examples):
     for example in examples:
         assert np.isfinite(example.scores).all() == example.present
         assert np.isnan(example.scores).all() != example.present
-        assert example.image.shape == (4, N_ROWS, 24) and example.track.shape == (24,)
+        assert example.image.shape == (4, N_ROWS, 24) and example.tracks.shape == (2, 24)
         assert example.facts.shape == (N_FACTS,)
 
 
@@ -97,6 +97,19 @@ def test_stems_of_separators_count_most(columns, monkeypatch):
             scores, _ = network(*training._given(columns, slice(None)))
         means.append(float(scores.mean()))
     assert means[0] > means[1] + 0.1
+
+
+def test_presence_is_calibrated(columns):
+    """The mean probability is the share that is taken to be there, and scores stay as they are."""
+    network, _ = training.train(columns, columns, epochs=10, threads=1, batch=16)
+    network.head.bias[4] += 3.0
+    before, _ = training._answers(network, columns)
+    training.calibrate(network, columns)
+    scores, logits = training._answers(network, columns)
+    np.testing.assert_allclose(scores, before, atol=1e-5)
+    there = columns["present"].numpy()
+    odds = training._logit(there.mean()) - training._logit(training.THERE)
+    assert np.mean(1 / (1 + np.exp(-logits - odds))) == pytest.approx(there.mean(), abs=0.02)
 
 
 def test_examples_of_other_separators_are_kept_apart(tmp_path):

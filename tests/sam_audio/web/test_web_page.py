@@ -120,6 +120,13 @@ def same(page, separator, recording: Path, *prompts: str) -> None:
     assert np.abs(sum(stems.values()) - mixture.T).max() < 1e-6
 
 
+REMEMBER = """() => {
+  const status = document.getElementById("status");
+  window.said = [];
+  new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true, subtree: true });
+}"""
+
+
 def test_load_ask_listen_save(page, separator, tmp_path):
     """Two windows of it, at another rate than the network's; broken off first, and then not."""
     band, rate = soundfile.read(EXAMPLES / "band.wav", dtype="float32")
@@ -132,10 +139,12 @@ def test_load_ask_listen_save(page, separator, tmp_path):
     page.get_by_text("Separating …").wait_for()
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Cancelled.").wait_for()
+    page.evaluate(REMEMBER)  # the last part takes no longer than a look at the page may
     ask(page, "guitar", "drums")
-    page.get_by_text("Separating:").wait_for()
+    page.get_by_text("Separating …").wait_for()
     picture(page, "separating")
     same(page, separator, recording, "guitar", "drums")
+    assert any(text.startswith("Separating: ") for text in page.evaluate("said"))
     page.locator("audio[aria-label=guitar]").evaluate("(one) => one.play()")
     page.wait_for_timeout(300)
     assert page.locator("audio[aria-label=guitar]").evaluate("(one) => one.currentTime") > 0

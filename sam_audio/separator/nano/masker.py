@@ -52,20 +52,24 @@ class Listening(Window):
         engine: what listens.
         conditions: N prompts.
         predict_spans: whether the audio tower says when the prompts sound.
+        tells_when: whether `evidence` will be asked for.
     """
 
-    def __init__(self, engine: Engine, conditions: list[Condition], predict_spans: bool) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, conditions: list[Condition], predict_spans: bool, tells_when: bool = False
+    ) -> None:
+        self._engine, self._tells_when = engine, tells_when
         self._masker = Masker(conditions, predict_spans)
         self._overheard: Overheard | None = None
 
     def masks(self, sound: Samples, spectrum: Spectrum, first_frame: int) -> Samples:
         energies = band_energies(spectrum)
-        heard: Heard = self._engine.listen(sound, energies)
-        if self._overheard is not None:
-            heard = AskedOnce(heard)
-            self._overheard.hear(heard)
+        heard = AskedOnce(self._engine.listen(sound, energies))
         self._heard, self._question = heard, self._masker.question_at(first_frame, energies.shape[-1])
+        if self._tells_when:
+            heard.answer(self._question)  # masks and evidence are parts of this one answer
+        if self._overheard is not None:
+            self._overheard.hear(heard)
         return self._masker.masks(heard, energies, self._question)
 
     def evidence(self) -> Samples | None:

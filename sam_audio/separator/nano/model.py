@@ -115,11 +115,12 @@ class NanoSeparator(NanoShared, SeparationModel):
 
     def window(self, conditions: list[Condition]) -> Window:
         """What makes the masks of one recording."""
-        listening = Listening(self.engine, conditions, self.options.predict_spans)
+        predict_spans = self.options.predict_spans
         if self._memory is None:
-            return listening
-        complete = self._memory.is_file()
-        return Replayed(self._memory, len(conditions)) if complete else Written(listening, self._memory)
+            return Listening(self.engine, conditions, predict_spans)
+        if self._memory.is_file():
+            return Replayed(self._memory, len(conditions))
+        return Written(Listening(self.engine, conditions, predict_spans, tells_when=True), self._memory)
 
     def emitted(self, pushed: int) -> int:
         return emitted(pushed)

@@ -19,7 +19,7 @@ from scipy.signal import oaconvolve
 from sam_audio.training.data import labels as label_table
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
 from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY
-from sam_audio.training.data.songs import DRUM_CATEGORY, GROUPS, KIND, TOGETHER, VOICES
+from sam_audio.training.data.songs import ACCOMPANIMENT, DRUM_CATEGORY, GROUPS, KIND, TOGETHER, VOICES
 from sam_audio.training.music.amps import through
 from sam_audio.vocabulary import Label
 
@@ -27,15 +27,16 @@ HOP = SAMPLE_RATE // 50  # activity and spans are drawn on the network's 20 ms f
 REFERENCE_DB = -26.0  # active level of a source before its own offset
 
 SCENES = {
-    "everyday": 0.36,
-    "events": 0.1,
-    "band": 0.22,
-    "real band": 0.1,
+    "everyday": 0.28,
+    "events": 0.09,
+    "band": 0.3,
+    "real band": 0.07,  # of five songs, which more of would be learned by heart
     "speech over": 0.12,
-    "instruments": 0.1,
+    "instruments": 0.14,
 }
-SAMPLED_SHARE = 0.65  # of bands and of single instruments: recorded notes; the others are from soundfonts
-SUNG_SHARE = 0.2  # of bands: somebody sings
+SAMPLED_SHARE = 0.7  # of bands and of single instruments: recorded notes; the others are from soundfonts
+SUNG_SHARE = 0.2  # of bands in which nobody sings: a recording of somebody who does
+ACCOMPANIED_SHARE = 0.4  # of bands to which somebody sings: everything else is asked for, too
 # Asked of music that has none of it as often as anything else: the usual members of bands.
 USUAL = (
     "piano",
@@ -203,7 +204,9 @@ class Mixer:
                 "speech over": self._speech_over,
                 "instruments": self._instruments,
             }[scene]()
-            mixture = Mixture(scene, sources, self.prompts(sources))
+            accompaniment = self._accompaniment(sources) if scene == "band" else []
+            prompts = self.prompts(sources, at_most=4 - len(accompaniment))
+            mixture = Mixture(scene, sources, accompaniment + prompts)
         for source in mixture.sources:
             source.samples = self._coloured(source.samples)
         if self.rng.random() < DULL_SHARE:
@@ -324,6 +327,14 @@ class Mixer:
                 members = [i for i, name in enumerate(names) if parent in (name, *table[name].parents)]
                 prompts.append(Query(parent, members, [parent]))
         return self._some(prompts, at_most) + self._absent(names)
+
+    def _accompaniment(self, sources: list[Source]) -> list[Query]:
+        """Now and then, of a band to which somebody sings: everything but the voice."""
+        sung = [self.pools.labels[source.label].group == "singing" for source in sources]
+        if not any(sung) or all(sung) or self.rng.random() > ACCOMPANIED_SHARE:
+            return []
+        members = [i for i, is_sung in enumerate(sung) if not is_sung]
+        return [Query(ACCOMPANIMENT[0], members, list(ACCOMPANIMENT))]
 
     def _some(self, prompts: list[Query], at_most: int) -> list[Query]:
         if len(prompts) <= at_most:

@@ -27,6 +27,7 @@ class Music:
     seeds: range
     per_shard: int
     fonts: tuple[Soundfont, ...]
+    is_sung: bool = False
 
     @property
     def is_solo(self) -> bool:
@@ -52,6 +53,10 @@ MUSIC = (
     Music(HELD_OUT + PHRASE, range(90_000, 90_120), 120, ()),
     Music(TRAIN_ONLY + PHRASE, range(20_000, 20_900), 300, ()),
     Music(TRAIN_ONLY + BAND, range(20_000, 20_160), 20, FIRST + MORE),
+    # speakers of the training split made to sing, with bands and alone; more phrases of all recorded instruments
+    Music(TRAIN_ONLY + BAND, range(30_000, 30_500), 20, FIRST + MORE, is_sung=True),
+    Music(TRAIN_ONLY + PHRASE, range(30_000, 30_300), 300, (), is_sung=True),
+    Music(TRAIN_ONLY + PHRASE, range(40_000, 41_200), 300, ()),
 )
 
 
@@ -77,7 +82,9 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
             continue
         if seeds:
             log.info("rendering %s %d to %d", music.kind, seeds.start, seeds.stop)
-            sampler = Sampler.load(data_dir, bank, HELD_OUT in music.kind) if music.is_sampled else None
+            sampler = None
+            if music.is_sampled:
+                sampler = Sampler.load(data_dir, bank, HELD_OUT in music.kind, music.is_sung)
             fonts = fetch_soundfonts(music.fonts)
             rendered = render_many(seeds, fonts, workers, solo=music.is_solo, sampler=sampler)
             package = "notes" if music.is_sampled else "soundfonts"

@@ -82,6 +82,15 @@ DRUMS = frozenset(
 SYNTHESIZERS = frozenset(
     name for name, group in GROUPS.items() if group.label == "synthesizer" and name != "bass"
 ) - {"ambient texture"}
+ACCOMPANIMENT = (
+    "everything but the voice",
+    "instrumental",
+    "accompaniment",
+    "backing track",
+    "karaoke track",
+    "instruments",
+    "the music without the voice",
+)
 # What stands for several groups: which, and how to ask. An empty set is everything but the voices.
 TOGETHER: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (
@@ -90,18 +99,7 @@ TOGETHER: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     ),
     (DRUMS, ("drums", "the drums", "drum kit", "drumming", "percussion")),
     (SYNTHESIZERS, ("synthesizer", "synth", "synthesizers", "keyboards")),
-    (
-        frozenset(),
-        (
-            "everything but the voice",
-            "instrumental",
-            "accompaniment",
-            "backing track",
-            "karaoke track",
-            "instruments",
-            "the music without the voice",
-        ),
-    ),
+    (frozenset(), ACCOMPANIMENT),
 )
 
 

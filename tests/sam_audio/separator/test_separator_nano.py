@@ -507,3 +507,27 @@ def test_when_prompts_sound_is_kept_beside_the_masks(model, long_sound, tmp_path
     assert np.corrcoef(evidence[:settled, 0, 0], logits[:settled])[0, 1] > 0.9
     separate(model.remembering(kept), long_sound, conditions=conditions, strength=1.5)  # runs no network
     np.testing.assert_array_equal(model.sounding(kept, 2).activity, found.activity)
+
+
+def test_a_window_is_asked_once_for_masks_and_when(model, tmp_path, monkeypatch):
+    asked = []
+    listen = type(model.engine).listen
+
+    class Counted:
+        def __init__(self, heard):
+            self._heard, self.vectors = heard, heard.vectors
+
+        def masks(self, question):
+            asked.append("masks")
+            return self._heard.masks(question)
+
+        def answer(self, question):
+            asked.append("answer")
+            return self._heard.answer(question)
+
+    monkeypatch.setattr(type(model.engine), "listen", lambda *given: Counted(listen(*given)))
+    mixture = tiny.noise(1, 2, RATE)
+    stems = separate(model, mixture)
+    remembered = separate(model.remembering(tmp_path / "masks.f32"), mixture)
+    assert asked == ["masks", "answer"]
+    np.testing.assert_array_equal(stems, remembered)

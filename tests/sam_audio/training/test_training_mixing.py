@@ -10,6 +10,7 @@ from sam_audio.training.data import labels as label_table
 from sam_audio.training.data import mixing
 from sam_audio.training.data.bank import Bank, split_of
 from sam_audio.training.data.mixing import HOP, REFERENCE_DB, SCENES, Mixer, Pools, Source
+from sam_audio.training.data.songs import ACCOMPANIMENT
 
 SECONDS = 1.28
 
@@ -111,13 +112,25 @@ def test_prompts_mean_their_members(mixtures):
         names = [s.label for s in mixture.sources]
         for prompt in mixture.prompts:
             assert prompt.phrases
-            if not prompt.members:
+            if not prompt.members or prompt.label == ACCOMPANIMENT[0]:
                 continue
             meant = [i for i, n in enumerate(names) if prompt.label in (n, *table[n].parents)]
             assert prompt.members == meant
             if prompt.phrases != [prompt.label]:  # no hypernym
                 others = {n for n in names if n != prompt.label}
                 assert not any(label_table.conflicts(n, prompt.label) for n in others)
+
+
+def test_bands_are_asked_for_without_the_voice(mixtures):
+    table = label_table.load_labels()
+    asked = [(m, p) for m in mixtures for p in m.prompts if p.label == ACCOMPANIMENT[0]]
+    assert asked
+    for mixture, prompt in asked:
+        sung = {i for i, s in enumerate(mixture.sources) if table[s.label].group == "singing"}
+        assert sung and prompt.members
+        assert sung.isdisjoint(prompt.members)
+        assert sung.union(prompt.members) == set(range(len(mixture.sources)))
+        assert "instrumental" in prompt.phrases
 
 
 def test_absent_prompts_are_absent(mixtures):

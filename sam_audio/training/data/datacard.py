@@ -25,6 +25,7 @@ from sam_audio.training.data.bank import (
 )
 from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY, Listed, read_manifest, rows_beside
 from sam_audio.training.data.mixing import (
+    ACCOMPANIED_SHARE,
     COMMON_RECORDINGS,
     DULL_SHARE,
     EVERYDAY_WEIGHTS,
@@ -34,7 +35,7 @@ from sam_audio.training.data.mixing import (
     SUNG_SHARE,
 )
 from sam_audio.training.data.more_sounds import beside_manifest, more_sounds
-from sam_audio.training.data.prepare import MUSIC, bank_dir
+from sam_audio.training.data.prepare import MUSIC, bank_dir, seed_of
 from sam_audio.training.data.songs import DRUM_CATEGORY, GROUPS, KIND
 from sam_audio.training.music.sampler import HELD_OUT_KIT, SAMPLED
 from sam_audio.training.music.soundfonts import FIRST, MORE
@@ -170,7 +171,8 @@ The text tower learned phrases, not recordings: see the [model card](../peav/wei
 - Most sounds come from games and desktops: short, dry, clean, often synthetic or heavily processed. Field
   recordings of real scenes are few, and so is singing other than isolated syllables.
 - Speech is mostly prompts read by few speakers; some of it is synthetic. No labels of who speaks.
-- Music with aligned stems is mostly rendered; the recorded songs are seven, electronic, all by one artist.
+- Music with aligned stems is mostly rendered, and most of its voices are speakers made to sing; the recorded songs are
+  seven, electronic, all by one artist.
 - Many recordings have a sample rate of 22.05 kHz or less and hold nothing above 11 kHz."""
 
 
@@ -180,7 +182,8 @@ _SCENES = {  # what each of the mixer's scenes is
     f" the labels with {COMMON_RECORDINGS} recordings or more, all labels alike; the rest of any kind",
     "events": "up to four single events, -10..6 dB, at random times over an ambience at -18..-4 dB (in 80 %)",
     "band": "two to five stems of one rendered song, in its own balance with 3 dB of scatter (normal) a stem;"
-    f" {100 * SAMPLED_SHARE:.0f} % played by recorded instruments; in {100 * SUNG_SHARE:.0f} % somebody sings",
+    f" {100 * SAMPLED_SHARE:.0f} % played by recorded instruments; to {100 * SUNG_SHARE:.0f} % of those without a voice"
+    " somebody sings",
     "real band": "two to five groups of a recorded song, now and then with all others as one more; 3 dB of scatter,"
     " up to 5 % faster or slower",
     "speech over": "one voice, now and then a second one, over events, ambience, an instrument, music or a band",
@@ -198,7 +201,8 @@ another, ambiences and music are cut out at random or looped.
 Asked for are the sources by any phrasing of their label, in a quarter of the mixtures a whole group of them
 ("vehicle", "strings", "human sounds": the sum of the members), and something that is not there; of music also
 something that could well be: a voice, a usual member of bands, a relative of what plays. Of recorded songs groups are
-asked for, together too ("vocals", "drums", "everything but the voice"). A quarter of the
+asked for, together too ("vocals", "drums", "everything but the voice"), the last also of
+{100 * ACCOMPANIED_SHARE:g} % of the bands to which somebody sings. A quarter of the
 prompts are vectors of another recording or of a picture in place of words; for half of the mixtures stretches are
 marked, and of the marked prompts 30 % have no words."""
 
@@ -226,21 +230,25 @@ def _rendered(found: Sequence[Entry]) -> list[str]:
         "Composed by seed; see `sam_audio/training/music/render.py`. A solo is one instrument, a song several aligned"
         " stems, each played by fluidsynth with a soundfont drawn for it. Phrases and bands are the same, played with"
         " single recorded notes (nearest pitch and velocity, see `sam_audio/training/music/sampler.py`) through random"
-        " amplifiers, loudspeakers and rooms (`amps.py`); soundfonts play the instruments that nobody recorded.",
+        " amplifiers, loudspeakers and rooms (`amps.py`); soundfonts play the instruments that nobody recorded. Sung"
+        " are those with a voice: spoken sentences of the training split, their vowels held on the notes of a tune"
+        " (`singing.py`).",
         "",
     ]
     rows = []
     for music in MUSIC:
-        members = [entry for entry in found if entry.clip.song.startswith(f"{music.kind}-")]
+        by_seed = [(seed_of(entry.clip.song, music), entry) for entry in found]
+        seeds = [seed for seed, _ in by_seed if seed is not None]
+        members = [entry for seed, entry in by_seed if seed is not None]
         if not members:
             continue
-        seeds = [int(entry.clip.song.removeprefix(f"{music.kind}-")) for entry in members]
         longest: dict[str, int] = defaultdict(int)
         for entry in members:
             longest[entry.clip.song] = max(longest[entry.clip.song], entry.clip.frames)
         playing = sum(longest.values()) / SAMPLE_RATE / 3600
         n_labels = len({entry.label for entry in members})
-        row = [music.kind, f"{min(seeds)} to {max(seeds)}", f"{len(longest):,}", f"{playing:.1f}"]
+        kind = f"{music.kind}, sung" if music.is_sung else music.kind
+        row = [kind, f"{min(seeds)} to {max(seeds)}", f"{len(longest):,}", f"{playing:.1f}"]
         rows.append([*row, f"{len(members):,}", _hours(members), str(n_labels)])
     header = ["kind", "seeds", "pieces", "playing hours", "stems", "stem hours", "labels"]
     fonts = [

@@ -92,12 +92,16 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
     return bank
 
 
+def seed_of(song: str, music: Music) -> int | None:
+    """Rendered clips carry their seed in the name of their song; None of clips of another kind."""
+    kind, _, number = song.rpartition("-")
+    return int(number) if kind == music.kind and number.isdigit() and int(number) in music.seeds else None
+
+
 def _next_seed(bank: Path, music: Music) -> int:
-    """Rendered clips carry their seed in the name of their song; rendering goes on after the largest."""
+    """Rendering goes on after the largest seed that is there."""
     seeds = [music.seeds.start - 1]
     for path in bank.glob(f"{shard_stem(music.kind)}-*.json"):
-        seeds += [
-            int(clip["song"].removeprefix(f"{music.kind}-"))
-            for clip in json.loads(path.read_text(encoding="utf-8"))
-        ]
+        clips = json.loads(path.read_text(encoding="utf-8"))
+        seeds += [seed for clip in clips if (seed := seed_of(clip["song"], music)) is not None]
     return max(seeds) + 1

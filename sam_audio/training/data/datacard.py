@@ -36,7 +36,7 @@ from sam_audio.training.data.mixing import (
 )
 from sam_audio.training.data.more_sounds import beside_manifest, more_sounds
 from sam_audio.training.data.prepare import MUSIC, bank_dir, seed_of
-from sam_audio.training.data.songs import DRUM_CATEGORY, GROUPS, KIND
+from sam_audio.training.data.songs import DRUM_CATEGORY, KIND, group_of
 from sam_audio.training.music.sampler import HELD_OUT_KIT, SAMPLED
 from sam_audio.training.music.soundfonts import FIRST, MORE
 
@@ -73,7 +73,7 @@ def entries(clips: Iterable[Clip]) -> list[Entry]:
     table = label_table.load_labels()
     kept = []
     for clip in clips:
-        name: str | None = GROUPS[clip.label].label if clip.label in GROUPS and clip.song else clip.label
+        name: str | None = group_of(clip.label).label if clip.song else clip.label
         if not clip.song:
             name = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
         if name in table:
@@ -184,6 +184,7 @@ _SCENES = {  # what each of the mixer's scenes is
     "band": "two to five stems of one rendered song, in its own balance with 3 dB of scatter (normal) a stem;"
     f" {100 * SAMPLED_SHARE:.0f} % played by recorded instruments; to {100 * SUNG_SHARE:.0f} % of those without a voice"
     " somebody sings",
+    "produced band": "the same of songs rendered with synthesizers and drum machines, sung to, as groups of a song",
     "real band": "two to five groups of a recorded song, now and then with all others as one more; 3 dB of scatter,"
     " up to 5 % faster or slower",
     "speech over": "one voice, now and then a second one, over events, ambience, an instrument, music or a band",
@@ -232,7 +233,7 @@ def _rendered(found: Sequence[Entry]) -> list[str]:
         " single recorded notes (nearest pitch and velocity, see `sam_audio/training/music/sampler.py`) through random"
         " amplifiers, loudspeakers and rooms (`amps.py`); soundfonts play the instruments that nobody recorded. Sung"
         " are those with a voice: spoken sentences of the training split, their vowels held on the notes of a tune"
-        " (`singing.py`).",
+        " (`singing.py`); produced songs have synthesizers and drum machines of their own (`synths.py`).",
         "",
     ]
     rows = []
@@ -247,7 +248,7 @@ def _rendered(found: Sequence[Entry]) -> list[str]:
             longest[entry.clip.song] = max(longest[entry.clip.song], entry.clip.frames)
         playing = sum(longest.values()) / SAMPLE_RATE / 3600
         n_labels = len({entry.label for entry in members})
-        kind = f"{music.kind}, sung" if music.is_sung else music.kind
+        kind = ", ".join([music.kind, *["sung"] * music.is_sung, *["synthesizers"] * music.has_synths])
         row = [kind, f"{min(seeds)} to {max(seeds)}", f"{len(longest):,}", f"{playing:.1f}"]
         rows.append([*row, f"{len(members):,}", _hours(members), str(n_labels)])
     header = ["kind", "seeds", "pieces", "playing hours", "stems", "stem hours", "labels"]

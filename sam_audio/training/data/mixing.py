@@ -1,8 +1,9 @@
 """Mixtures that could happen, made on the fly from the bank.
 
-A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Six scenes are
-drawn: everyday sounds together, single events over a background, bands (aligned stems of one rendered song), real
-bands (groups of a recorded song), speech over a scene or over music, and single instruments playing together.
+A mixture is a few sources, the prompts that may be asked of it, and which sources each prompt means. Seven scenes are
+drawn: everyday sounds together, single events over a background, bands (aligned stems of one rendered song), produced
+bands (of one with synthesizers and drum machines, as groups of a song), real bands (groups of a recorded song), speech
+over a scene or over music, and single instruments playing together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from scipy.signal import oaconvolve
 from sam_audio.training.data import labels as label_table
 from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
 from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY
-from sam_audio.training.data.songs import ACCOMPANIMENT, DRUM_CATEGORY, GROUPS, KIND, TOGETHER, VOICES
+from sam_audio.training.data.songs import (
+    ACCOMPANIMENT,
+    DRUM_CATEGORY,
+    KIND,
+    PRODUCED,
+    TOGETHER,
+    VOICES,
+    group_of,
+)
 from sam_audio.training.music.amps import through
 from sam_audio.vocabulary import Label
 
@@ -29,10 +38,11 @@ REFERENCE_DB = -26.0  # active level of a source before its own offset
 SCENES = {
     "everyday": 0.28,
     "events": 0.09,
-    "band": 0.3,
+    "band": 0.22,
+    "produced band": 0.1,
     "real band": 0.07,  # of five songs, which more of would be learned by heart
     "speech over": 0.12,
-    "instruments": 0.14,
+    "instruments": 0.12,
 }
 SAMPLED_SHARE = 0.7  # of bands and of single instruments: recorded notes; the others are from soundfonts
 SUNG_SHARE = 0.2  # of bands in which nobody sings: a recording of somebody who does
@@ -136,8 +146,9 @@ class Pools:
                 continue
             kind = clip.song.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT)
             name: str | None
-            if kind.startswith(KIND):
-                name = GROUPS[clip.label].label if clip.label in GROUPS else None
+            if kind.startswith((KIND, PRODUCED)):
+                name = group_of(clip.label).label
+                name = name if name in self.labels else None
             elif kind:  # rendered: the label is canonical already
                 name = clip.label if clip.label in self.labels else None
             else:
@@ -145,7 +156,7 @@ class Pools:
             if name is None:
                 continue
             self.canonical[index] = name
-            if kind.startswith(("song", "band", KIND)):
+            if kind.startswith(("song", "band", KIND, PRODUCED)):
                 songs[kind.partition("-")[0]][clip.song].append(index)
             elif kind.startswith("phrase"):
                 phrases[name].append(index)
@@ -153,9 +164,9 @@ class Pools:
                 clips[name][clip.package].append(index)
         self.clips = {label: dict(packages) for label, packages in clips.items()}
         self.phrases = dict(phrases)  # of recorded notes
-        self.songs, self.bands, self.real_songs = (
+        self.songs, self.bands, self.real_songs, self.produced = (
             [stems for stems in songs[kind].values() if len(stems) >= 2]
-            for kind in ("song", "band", KIND.rstrip("-"))
+            for kind in ("song", "band", KIND.rstrip("-"), PRODUCED)
         )
         self.by_group: dict[str, list[str]] = defaultdict(list)
         for label in sorted(self.clips):
@@ -192,10 +203,11 @@ class Mixer:
         scene = _choose(self.rng, SCENES)
         if scene == "band" and not (self.pools.songs or self.pools.bands):
             scene = "everyday"
-        if scene == "real band" and not self.pools.real_songs:
+        groups_of = {"real band": self.pools.real_songs, "produced band": self.pools.produced}
+        if scene in groups_of and not groups_of[scene]:
             scene = "everyday"
-        if scene == "real band":
-            mixture = self.real_band()
+        if scene in groups_of:
+            mixture = self._group_band(scene, groups_of[scene], at_most=4)
         else:
             sources = {
                 "everyday": self._everyday,
@@ -271,31 +283,8 @@ class Mixer:
         return Mixture("real instruments", sources, self.prompts(sources))
 
     def real_band(self, at_most: int = 4) -> Mixture:
-        """Groups of a recorded song in their own balance, with what may be asked of them.
-
-        ``at_most`` is how many prompts are for what is there.
-        """
-        for _ in range(8):
-            stems = self.pools.real_songs[self.rng.integers(len(self.pools.real_songs))]
-            names, sources = self._groups(stems)
-            if len(sources) >= 2:
-                break
-        if len(sources) < 2:  # only where a song is almost silent
-            return Mixture("real band", sources, [])
-        chosen = list(self.rng.permutation(len(sources)))
-        count = int(self.rng.integers(2, 6))
-        rest = chosen[count:] if self.rng.random() < 0.4 else []
-        chosen = chosen[: min(count, 4) if rest else count]
-        picked = [sources[i] for i in chosen]
-        if rest:
-            picked.append(Source("background music", np.sum([sources[i].samples for i in rest], axis=0)))
-        overall = np.float32(
-            _gain(REFERENCE_DB + 6) / max(_rms(np.sum([s.samples for s in picked], axis=0)), 1e-5)
-        )
-        for source in picked:
-            source.samples = source.samples * overall
-        prompts = self._group_prompts([names[i] for i in chosen], [names[i] for i in rest], at_most)
-        return Mixture("real band", picked, prompts)
+        """Groups of a recorded song; ``at_most`` is how many prompts are for what is there."""
+        return self._group_band("real band", self.pools.real_songs, at_most)
 
     def absent_label(self, present: Sequence[str]) -> str | None:
         """A label that none of the present ones could be taken for; None if the bank has none."""
@@ -368,6 +357,30 @@ class Mixer:
                 return term
         return None
 
+    def _group_band(self, scene: str, songs: list[list[int]], at_most: int) -> Mixture:
+        """Groups of a song in their own balance, with what may be asked of them."""
+        for _ in range(8):
+            stems = songs[self.rng.integers(len(songs))]
+            names, sources = self._groups(stems)
+            if len(sources) >= 2:
+                break
+        if len(sources) < 2:  # only where a song is almost silent
+            return Mixture(scene, sources, [])
+        chosen = list(self.rng.permutation(len(sources)))
+        count = int(self.rng.integers(2, 6))
+        rest = chosen[count:] if self.rng.random() < 0.4 else []
+        chosen = chosen[: min(count, 4) if rest else count]
+        picked = [sources[i] for i in chosen]
+        if rest:
+            picked.append(Source("background music", np.sum([sources[i].samples for i in rest], axis=0)))
+        overall = np.float32(
+            _gain(REFERENCE_DB + 6) / max(_rms(np.sum([s.samples for s in picked], axis=0)), 1e-5)
+        )
+        for source in picked:
+            source.samples = source.samples * overall
+        prompts = self._group_prompts([names[i] for i in chosen], [names[i] for i in rest], at_most)
+        return Mixture(scene, picked, prompts)
+
     def _group_prompts(self, names: list[str], rest: list[str], at_most: int) -> list[Query]:
         """What may be asked of groups of a recorded song; ``rest`` plays too, as one more source."""
         everything = range(len(names) + bool(rest))
@@ -386,10 +399,10 @@ class Mixer:
             if len(members) != 1 or kinds.intersection(rest):
                 taken.update(phrases)
         for i, name in enumerate(names):
-            own = [phrase for phrase in GROUPS[name].phrases if phrase not in taken]
+            own = [phrase for phrase in group_of(name).phrases if phrase not in taken]
             if own and names.count(name) == 1 and name not in rest:
                 found.append(Query(own[0], [i], own))
-        return self._some(found, at_most) + self._absent([GROUPS[name].label for name in [*names, *rest]])
+        return self._some(found, at_most) + self._absent([group_of(name).label for name in [*names, *rest]])
 
     # ---- what sounds ---------------------------------------------------------------------------------
 

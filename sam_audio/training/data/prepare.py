@@ -11,7 +11,7 @@ from sam_audio.paths import cache_dir
 from sam_audio.training.data.bank import build_manifest_shards, build_shards, build_song_shards, shard_stem
 from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY
 from sam_audio.training.data.more_sounds import beside_manifest, more_sounds
-from sam_audio.training.data.songs import build_real_song_shards
+from sam_audio.training.data.songs import PRODUCED, build_real_song_shards
 from sam_audio.training.music.render import render_many
 from sam_audio.training.music.sampler import Sampler
 from sam_audio.training.music.soundfonts import FIRST, MORE, Soundfont, fetch_soundfonts
@@ -28,6 +28,7 @@ class Music:
     per_shard: int
     fonts: tuple[Soundfont, ...]
     is_sung: bool = False
+    has_synths: bool = False
 
     @property
     def is_solo(self) -> bool:
@@ -37,7 +38,7 @@ class Music:
     @property
     def is_sampled(self) -> bool:
         """Played by recorded instruments; soundfonts only fill what these lack."""
-        return self.kind.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT) in (PHRASE, BAND)
+        return self.kind.removeprefix(TRAIN_ONLY).removeprefix(HELD_OUT) in (PHRASE, BAND, PRODUCED)
 
 
 SOLO, SONG = "solo", "song"
@@ -57,6 +58,8 @@ MUSIC = (
     Music(TRAIN_ONLY + BAND, range(30_000, 30_500), 20, FIRST + MORE, is_sung=True),
     Music(TRAIN_ONLY + PHRASE, range(30_000, 30_300), 300, (), is_sung=True),
     Music(TRAIN_ONLY + PHRASE, range(40_000, 41_200), 300, ()),
+    # synthesizers and drum machines, sung to
+    Music(TRAIN_ONLY + PRODUCED, range(50_000, 50_500), 20, FIRST + MORE, is_sung=True, has_synths=True),
 )
 
 
@@ -84,7 +87,8 @@ def prepare(data_dir: Path, workers: int = 2) -> Path:
             log.info("rendering %s %d to %d", music.kind, seeds.start, seeds.stop)
             sampler = None
             if music.is_sampled:
-                sampler = Sampler.load(data_dir, bank, HELD_OUT in music.kind, music.is_sung)
+                held_out = HELD_OUT in music.kind
+                sampler = Sampler.load(data_dir, bank, held_out, music.is_sung, music.has_synths)
             fonts = fetch_soundfonts(music.fonts)
             rendered = render_many(seeds, fonts, workers, solo=music.is_solo, sampler=sampler)
             package = "notes" if music.is_sampled else "soundfonts"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_audio.io import read_audio
+from sam_audio.training.data import labels as label_table
 from sam_audio.training.data.bank import SAMPLE_RATE, ShardWriter, shard_stem
 from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY, rows_beside
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 CATEGORY = "real song"
 DRUM_CATEGORY = "real song: part of its drums"
 KIND = "real-"  # songs of the bank that are named so are real
+PRODUCED = "produced"  # and these are rendered, as groups too
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ GROUPS: dict[str, Group] = {
     "riser and sweep effects": _group("whoosh", "riser|sound effects|sweep effect|swoosh"),
     "ambient texture": _group("synthesizer", "ambient texture|atmospheric sound effect|atmosphere"),
 }
+
+
+def group_of(name: str) -> Group:
+    """The group of this name; of a name that is none, the label of the table that is called so."""
+    known = name in label_table.load_labels()
+    return GROUPS.get(name) or Group(name, tuple(label_table.natural_phrases(name)) if known else (name,))
+
+
 VOICES = frozenset({"singing voice", "backing vocals"})
 DRUMS = frozenset(
     [

@@ -34,7 +34,15 @@ from sam_audio.training.music.amps import through
 from sam_audio.training.music.compose import Effect, Note, Part, Song, compose, compose_solo
 from sam_audio.training.music.sampler import Sampler
 from sam_audio.training.music.soundfonts import DRUM_BANK, has_preset
-from sam_audio.training.music.tables import BAND_GENRES, DRUM_SOUNDS, INSTRUMENTS, LABELS
+from sam_audio.training.music.synths import FAMILIES, PUMPED_SHARE, pumped
+from sam_audio.training.music.tables import (
+    BAND_GENRES,
+    DRUM_SOUNDS,
+    INSTRUMENTS,
+    LABELS,
+    SONG_GROUPS,
+    SYNTH_GENRES,
+)
 
 __all__ = [
     "LABELS",
@@ -84,7 +92,7 @@ def render_solo(seed: int, soundfonts: Sequence[Path], sample_rate: int = 48_000
 
 def render_sampled(song: Song, sampler: Sampler, soundfonts: Sequence[Path]) -> Stems:
     """Plays a song with recorded instruments, at 48 kHz; soundfonts play what the sampler lacks, and the sampler's
-    singers sing to it.
+    singers sing to it. With synthesizers it is produced as songs of today are, and its stems are groups of a song.
 
     Without soundfonts, parts that the sampler lacks are left out.
 
@@ -95,10 +103,14 @@ def render_sampled(song: Song, sampler: Sampler, soundfonts: Sequence[Path]) -> 
     parts: list[Part] = []
     dry: list[np.ndarray] = []
     for part in song.parts:
+        if sampler.singers is not None and part.label == "choir singing":
+            continue  # they sing themselves
         if sampler.can_play(part) and (not soundfonts or rng.random() < SAMPLED_SHARE):
             family = "drums" if part.is_drum else INSTRUMENTS[part.instrument].family
             for piece in _pieces(part, rng):
                 samples = through(family, sampler.play(piece, song.seconds, rng), sampler.sample_rate, rng)
+                if sampler.synths and piece.instrument in FAMILIES and rng.random() < PUMPED_SHARE:
+                    samples = pumped(samples, song, rng)
                 parts.append(replace(piece, effects=()))
                 dry.append(samples)
         elif soundfonts:
@@ -106,13 +118,23 @@ def render_sampled(song: Song, sampler: Sampler, soundfonts: Sequence[Path]) -> 
             parts.append(part)
             dry += _play([(part, song.seconds)], font, sampler.sample_rate)
     if sampler.singers is not None:
-        for part, sung in sampler.singers.perform(song, rng):
+        for part, sung in sampler.singers.perform(song, rng, backed=sampler.synths):
             parts.append(part)
             dry.append(through("voice", sung, sampler.sample_rate, rng))
+    if sampler.synths:
+        parts = [replace(part, label=group_name(part)) for part in parts]
     song = replace(song, parts=tuple(parts))
     if len({part.label for part in parts}) < min(len({part.label for part in song.parts}), 2) or not parts:
         raise RuntimeError("too few of its instruments are there")
     return _mix(song, dry, sampler.sample_rate)
+
+
+def group_name(part: Part) -> str:
+    """How `songs.GROUPS` calls what such a part is of a recorded song; the label of what they lack."""
+    if part.instrument == "synth pluck" and part.role == "arp":
+        return "arpeggiated synth"
+    by_label = SONG_GROUPS.get(part.label, part.label)
+    return SONG_GROUPS.get(part.instrument, by_label)
 
 
 def _pieces(part: Part, rng: np.random.Generator) -> list[Part]:
@@ -222,7 +244,8 @@ def _render_group(
 
 
 def _render_sampled_seed(seed: int, sampler: Sampler, soundfonts: Sequence[Path], solo: bool) -> Stems:
-    song = compose_solo(seed, sampler.solo_instruments()) if solo else compose(seed, BAND_GENRES)
+    genres = SYNTH_GENRES if sampler.synths else BAND_GENRES
+    song = compose_solo(seed, sampler.solo_instruments()) if solo else compose(seed, genres)
     if solo and sampler.singers is not None:
         song = replace(song, parts=())  # sung alone
     return render_sampled(song, sampler, () if solo else soundfonts)

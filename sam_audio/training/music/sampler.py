@@ -25,7 +25,9 @@ from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
 from sam_audio.training.data.collect import fetch, rows_beside
 from sam_audio.training.music.compose import Note, Part
 from sam_audio.training.music.singing import Singers
+from sam_audio.training.music.synths import FAMILIES, play_machine, play_synth
 
+MACHINE_SHARE = 0.5  # of the drums of songs with synthesizers
 MUTE_S = (0.05, 0.14)  # time constant of a string damped with the palm
 MUTE_HZ = (700, 2200)
 GUITARS = ("clean guitar", "jazz guitar", "drive guitar", "metal guitar", "lead guitar")
@@ -153,10 +155,13 @@ class Sampler:
     bank_dir: Path
     held_out: bool
     singers: Singers | None = None  # who sings to what is played
+    synths: bool = False  # whether synthesizers and drum machines play, too
     sample_rate: int = SAMPLE_RATE
 
     @classmethod
-    def load(cls, data_dir: Path, bank_dir: Path, held_out: bool, sung: bool = False) -> Sampler:
+    def load(
+        cls, data_dir: Path, bank_dir: Path, held_out: bool, sung: bool = False, synths: bool = False
+    ) -> Sampler:
         """Finds the notes, and singers if it is ``sung`` to; fetches the packages on first use."""
         table = read_notes(data_dir)
         instruments: dict[str, list[Sampled]] = defaultdict(list)
@@ -171,7 +176,7 @@ class Sampler:
                     instruments[name].append(sampled)
         kits = _kits(table, bank_dir, held_out)
         singers = Singers.load(bank_dir) if sung else None
-        return cls(dict(instruments), notes, kits, bank_dir, held_out, singers)
+        return cls(dict(instruments), notes, kits, bank_dir, held_out, singers, synths)
 
     def solo_instruments(self) -> tuple[str, ...]:
         """Instruments of `music_tables` that it can play alone."""
@@ -181,10 +186,14 @@ class Sampler:
         """Whether it has the instrument; of drums, the pieces of a kit."""
         if part.is_drum:
             return all(self.kits.get(_PIECE_OF.get(note.pitch, "")) for note in part.notes)
-        return part.instrument in self.instruments
+        return part.instrument in self.instruments or (self.synths and part.instrument in FAMILIES)
 
     def play(self, part: Part, seconds: float, rng: np.random.Generator) -> np.ndarray:
         """The part dry, (n,) float32."""
+        if self.synths and part.instrument in FAMILIES:
+            return play_synth(part, seconds, rng)
+        if self.synths and part.is_drum and rng.random() < MACHINE_SHARE:
+            return play_machine(part.notes, _PIECE_OF.__getitem__, seconds, rng)
         out = np.zeros(round((seconds + 8) * SAMPLE_RATE), np.float32)
         if part.is_drum:
             self._drums(out, part.notes, rng)

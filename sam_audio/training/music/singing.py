@@ -83,10 +83,17 @@ class Singers:
                     clips[label][clip.package].append(index)
         return cls(bank_dir, {label: dict(packages) for label, packages in clips.items()})
 
-    def perform(self, song: Song, rng: np.random.Generator) -> list[tuple[Part, np.ndarray]]:
-        """Who sings to the song: their parts, and each part dry (song.seconds * 48,000,) float32."""
+    def perform(
+        self, song: Song, rng: np.random.Generator, backed: bool = False
+    ) -> list[tuple[Part, np.ndarray]]:
+        """Who sings to the song: their parts, and each part dry (song.seconds * 48,000,) float32.
+
+        ``backed``: a choir sings to half of the soloists, too.
+        """
         casts = list(CASTS)
         cast = casts[rng.choice(len(casts), p=list(CASTS.values()))]
+        if backed and "choir singing" not in cast and rng.random() < 0.5:
+            cast = (*cast, "choir singing")
         performed = []
         for take, label in enumerate(cast):
             n_voices = CHOIR if label == "choir singing" else 1

@@ -782,4 +782,24 @@ BAND_GENRES: dict[str, float] = {
     "folk": 0.8,
     "duo": 1.5,
 }
+# Bands with synthesizers and drum machines.
+SYNTH_GENRES: dict[str, float] = {"electronic": 5.0, "pop": 4.0, "ambient": 1.0, "funk": 1.0, "reggae": 0.5}
+# What instruments and labels are called as groups of a song.
+SONG_GROUPS: dict[str, str] = {
+    "synth lead": "synthesizer",
+    "synth pad": "synth pad",
+    "synth pluck": "plucked synth",
+    "synth brass": "synth stabs",
+    "synth bass": "bass",
+    "electric piano": "keyboard",
+    "drum kit": "drums",
+    "cymbal": "cymbals",
+    "tom drum": "tom drums",
+    "clapping": "hand clap",
+    "shaker": "percussion",
+    "man singing": "singing voice",
+    "woman singing": "singing voice",
+    "person singing": "singing voice",
+    "choir singing": "backing vocals",
+}
 LABELS: frozenset[str] = frozenset(i.label for i in INSTRUMENTS.values()) | set(DRUM_SOUNDS) | {"drum kit"}

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,19 @@ class Bank:
         stop = clip.frames if frames is None else min(start + frames, clip.frames)
         shard = self._shards[self._shard_of[clip_index]]
         return shard[clip.offset + start : clip.offset + stop].astype(np.float32) * (1 / 32767)
+
+
+@lru_cache(maxsize=1)
+def opened(bank_dir: Path) -> Bank:
+    """The bank as it was when this process first asked for it."""
+    return Bank(bank_dir)
+
+
+def add_at(out: np.ndarray, samples: np.ndarray, position: int) -> None:
+    """Adds ``samples`` into ``out`` at ``position``; what lies outside is cut."""
+    start, stop = max(position, 0), min(position + len(samples), len(out))
+    if stop > start:
+        out[start:stop] += samples[start - position : stop - position]
 
 
 def build_song_shards(

@@ -18,7 +18,7 @@ from scipy import fft
 from scipy.signal import oaconvolve
 
 from sam_audio.training.data import labels as label_table
-from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
+from sam_audio.training.data.bank import SAMPLE_RATE, Bank, add_at, split_of
 from sam_audio.training.data.collect import HELD_OUT, TRAIN_ONLY
 from sam_audio.training.data.songs import (
     ACCOMPANIMENT,
@@ -255,7 +255,7 @@ class Mixer:
             clip = self._augmented(np.pad(_fade_out(clip), (0, self.frames - len(clip))))
             shift = int(self.rng.integers(-self.frames // 8, self.frames))
             placed = np.zeros(self.frames, np.float32)
-            _add(placed, clip, shift if self.rng.random() < 0.8 else 0)
+            add_at(placed, clip, shift if self.rng.random() < 0.8 else 0)
             if _rms(placed) > 1e-4:
                 sources.append(Source(label, self._level(placed, self.rng.uniform(-10, 6))))
         return sources or [self.solo()]
@@ -584,7 +584,7 @@ class Mixer:
         faded[len(clip) - fade :] *= ramp[::-1]
         position = -int(self.rng.integers(len(clip)))
         while position < self.frames:
-            _add(out, faded, position)
+            add_at(out, faded, position)
             position += max(len(clip) - fade, 1)
         return out[: self.frames]
 
@@ -597,7 +597,7 @@ class Mixer:
         index = first
         while position < self.frames:
             samples = self.bank.read(index)
-            _add(out, samples, position)
+            add_at(out, samples, position)
             position += len(samples) + int(self.rng.uniform(0.05, 0.6) * SAMPLE_RATE)
             index = int(siblings[self.rng.integers(len(siblings))])
         return out
@@ -615,7 +615,7 @@ class Mixer:
         while position < self.frames:
             hold = int(beat * self.rng.choice([1, 1, 2, 4]))
             samples = self.bank.read(index, 0, int(hold * self.rng.uniform(1.0, 1.8)) + 480)
-            _add(out, _fade_out(samples) * _gain(self.rng.uniform(-6, 0)), position)
+            add_at(out, _fade_out(samples) * _gain(self.rng.uniform(-6, 0)), position)
             position += hold
             index = scale[self.rng.integers(len(scale))]
         return out
@@ -634,7 +634,7 @@ class Mixer:
         pause = self.rng.uniform(0.02, 1.2)
         while position < self.frames - SAMPLE_RATE // 20:
             samples = self.bank.read(index, 0, self.frames)
-            _add(out, samples * _gain(self.rng.uniform(-4, 0)), position)
+            add_at(out, samples * _gain(self.rng.uniform(-4, 0)), position)
             if not repeats:
                 break
             position += len(samples) + int(pause * self.rng.uniform(0.6, 1.4) * SAMPLE_RATE)
@@ -709,10 +709,3 @@ def _fade_out(samples: np.ndarray) -> np.ndarray:
     n = min(len(samples), SAMPLE_RATE // 50)
     samples[len(samples) - n :] *= np.linspace(1, 0, n, dtype=np.float32)
     return samples
-
-
-def _add(out: np.ndarray, samples: np.ndarray, position: int) -> None:
-    """Adds ``samples`` into ``out`` at ``position``; what lies outside is cut."""
-    start, stop = max(position, 0), min(position + len(samples), len(out))
-    if stop > start:
-        out[start:stop] += samples[start - position : stop - position]

@@ -21,7 +21,7 @@ from scipy.signal import butter, sosfilt
 
 from sam_audio.io import read_audio
 from sam_audio.paths import cache_dir
-from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
+from sam_audio.training.data.bank import SAMPLE_RATE, add_at, opened, split_of
 from sam_audio.training.data.collect import fetch, rows_beside
 from sam_audio.training.music.compose import Note, Part
 from sam_audio.training.music.singing import Singers
@@ -258,7 +258,7 @@ class Sampler:
     def _samples(self, sample: Sample) -> np.ndarray:
         if sample.file:
             return _decoded(sample.file)
-        return _bank(self.bank_dir).read(sample.clip, 0, 5 * SAMPLE_RATE)
+        return opened(self.bank_dir).read(sample.clip, 0, 5 * SAMPLE_RATE)
 
 
 def read_notes(data_dir: Path) -> list[Sample]:
@@ -312,7 +312,7 @@ def _kits(table: list[Sample], bank_dir: Path, held_out: bool) -> dict[str, dict
             if mine and sample.label == label and re.search(articulation, sample.articulation):
                 kits[piece][sample.source].append(sample)
     if not held_out and any(bank_dir.glob("*.json")):
-        for index, clip in enumerate(_bank(bank_dir).clips):
+        for index, clip in enumerate(opened(bank_dir).clips):
             if clip.package not in KIT_PACKAGES or split_of(clip.key) != "train":
                 continue
             for piece, (_, _, _, _, label, path) in PIECES.items():
@@ -320,11 +320,6 @@ def _kits(table: list[Sample], bank_dir: Path, held_out: bool) -> dict[str, dict
                     folder = f"{clip.package}/{Path(clip.path).parent.name}"
                     kits[piece][folder].append(Sample("", index, folder, label, "", 0, 100))
     return {piece: dict(sources) for piece, sources in kits.items() if sources}
-
-
-@lru_cache(maxsize=1)
-def _bank(bank_dir: Path) -> Bank:
-    return Bank(bank_dir)
 
 
 @lru_cache(maxsize=2500)
@@ -366,7 +361,4 @@ def _add_note(
     fade = min(release, len(tone))
     if hold < len(tone):
         tone[len(tone) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
-    first = round(start_s * SAMPLE_RATE)
-    stop = min(first + len(tone), len(out))
-    if stop > first:
-        out[first:stop] += tone[: stop - first]
+    add_at(out, tone, round(start_s * SAMPLE_RATE))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import find_peaks
 
 from sam_audio.training.data import labels as label_table
-from sam_audio.training.data.bank import SAMPLE_RATE, Bank, split_of
+from sam_audio.training.data.bank import SAMPLE_RATE, add_at, opened, split_of
 from sam_audio.training.music.compose import Note, Part, Song, compose_sung
 
 FRAME = SAMPLE_RATE // 100  # pitch and level are followed every 10 ms
@@ -76,7 +76,7 @@ class Singers:
     def load(cls, bank_dir: Path) -> Singers:
         """Raises UserError where the bank is empty."""
         clips: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for index, clip in enumerate(Bank(bank_dir).clips):
+        for index, clip in enumerate(opened(bank_dir).clips):
             if not clip.song and split_of(clip.key) == "train":
                 label = label_table.canonical(clip.label, clip.category, clip.package, clip.path)
                 if label in SINGERS:
@@ -120,7 +120,7 @@ class Singers:
             spoken: list[Syllable] = []
             height = 0.0
             for index in rng.permutation(indices)[:60]:
-                found = syllables(_bank(self.bank_dir).read(int(index), 0, 6 * SAMPLE_RATE))
+                found = syllables(opened(self.bank_dir).read(int(index), 0, 6 * SAMPLE_RATE))
                 if not found:
                     continue
                 own = float(np.median(np.concatenate([syllable.pitch for syllable in found])))
@@ -131,11 +131,6 @@ class Singers:
                     break
             if len(spoken) >= SYLLABLES[0]:
                 return Singer(spoken, round(height), SINGERS[who])
-
-
-@lru_cache(maxsize=1)
-def _bank(bank_dir: Path) -> Bank:
-    return Bank(bank_dir)
 
 
 def _voices_of(notes: Sequence[Note], n_voices: int) -> list[list[Note]]:
@@ -222,9 +217,7 @@ def sing(
         words = [spoken[(turn + i) % len(spoken)] for i in range(len(phrase))]
         turn += len(phrase)
         sung, early_s = _phrase(phrase, words, manner, rng)
-        first = max(0, round((phrase[0].start_s - early_s) * SAMPLE_RATE))
-        stop = min(first + len(sung), len(out))
-        out[first:stop] += sung[: stop - first]
+        add_at(out, sung, max(0, round((phrase[0].start_s - early_s) * SAMPLE_RATE)))
     return out[: round(seconds * SAMPLE_RATE)]
 
 

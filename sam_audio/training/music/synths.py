@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-from sam_audio.training.data.bank import SAMPLE_RATE
+from sam_audio.training.data.bank import SAMPLE_RATE, add_at
 from sam_audio.training.music.compose import Note, Part, Song
 
 FAMILIES = {
@@ -23,6 +23,13 @@ FAMILIES = {
     "synth pluck": "pluck",
     "synth bass": "bass",
     "synth brass": "lead",
+}
+# Bounds of attack, decay, sustain and release.
+ENVELOPES = {
+    "lead": ((0.002, 0.04), (0.1, 0.6), (0.4, 1), (0.03, 0.3)),
+    "pad": ((0.08, 0.8), (0.3, 1.0), (0.6, 1), (0.3, 1.5)),
+    "pluck": ((0.001, 0.008), (0.06, 0.5), (0, 0.15), (0.05, 0.4)),
+    "bass": ((0.001, 0.01), (0.1, 0.5), (0.2, 0.9), (0.02, 0.12)),
 }
 TABLE = 2048
 HIGHEST_HZ = 16_000
@@ -56,32 +63,9 @@ class Patch:
     def draw(cls, kind: str, rng: np.random.Generator) -> Patch:
         """Of a "lead", "pad", "pluck" or "bass"."""
         unison = int(rng.choice([1, 2, 3, 5, 7], p=[0.4, 0.2, 0.15, 0.15, 0.1]))
-        attack_s, decay_s, sustain, release_s = {
-            "lead": (
-                rng.uniform(0.002, 0.04),
-                rng.uniform(0.1, 0.6),
-                rng.uniform(0.4, 1),
-                rng.uniform(0.03, 0.3),
-            ),
-            "pad": (
-                rng.uniform(0.08, 0.8),
-                rng.uniform(0.3, 1.0),
-                rng.uniform(0.6, 1),
-                rng.uniform(0.3, 1.5),
-            ),
-            "pluck": (
-                rng.uniform(0.001, 0.008),
-                rng.uniform(0.06, 0.5),
-                rng.uniform(0, 0.15),
-                rng.uniform(0.05, 0.4),
-            ),
-            "bass": (
-                rng.uniform(0.001, 0.01),
-                rng.uniform(0.1, 0.5),
-                rng.uniform(0.2, 0.9),
-                rng.uniform(0.02, 0.12),
-            ),
-        }[kind]
+        # every kind draws, so that what is drawn after it does not depend on the kind
+        envelopes = {name: [rng.uniform(*bounds) for bounds in ranges] for name, ranges in ENVELOPES.items()}
+        attack_s, decay_s, sustain, release_s = envelopes[kind]
         closed = rng.uniform(0.5, 4)
         return cls(
             wave=str(
@@ -114,9 +98,7 @@ def play_synth(part: Part, seconds: float, rng: np.random.Generator) -> np.ndarr
     out = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
     before = 0.0
     for note in part.notes:
-        first = round(note.start_s * SAMPLE_RATE)
-        tone = _tone(patch, note, before, rng)[: max(len(out) - first, 0)]
-        out[first : first + len(tone)] += tone
+        add_at(out, _tone(patch, note, before, rng), round(note.start_s * SAMPLE_RATE))
         before = note.pitch
     return out
 
@@ -225,9 +207,8 @@ def play_machine(
             stroke = make(rng)
             gain = 10 ** ((level_db + rng.normal(0, 2)) / 20) / max(float(np.abs(stroke).max()), 1e-6)
             kit[piece] = (stroke * gain).astype(np.float32)
-        first = round(note.start_s * SAMPLE_RATE)
-        stroke = kit[piece][: max(len(out) - first, 0)]
-        out[first : first + len(stroke)] += stroke * np.float32(10 ** ((note.velocity - 110) * 0.15 / 20))
+        loudness = np.float32(10 ** ((note.velocity - 110) * 0.15 / 20))
+        add_at(out, kit[piece] * loudness, round(note.start_s * SAMPLE_RATE))
     return out
 
 

@@ -7,8 +7,7 @@ import pytest
 import tiny
 
 from sam_audio.training.data import labels as label_table
-from sam_audio.training.data import mixing
-from sam_audio.training.data.bank import Bank, split_of
+from sam_audio.training.data.bank import Bank, add_at, split_of
 from sam_audio.training.data.mixing import HOP, REFERENCE_DB, SCENES, Mixer, Pools, Source
 from sam_audio.training.data.songs import ACCOMPANIMENT
 
@@ -215,7 +214,7 @@ def test_looping_has_no_gaps(mixer):
 @pytest.mark.parametrize("position", [-9, -4, 0, 3, 6, 20])
 def test_adding_cuts_at_the_edges(position):
     out = np.zeros(10)
-    mixing._add(out, np.arange(1.0, 6.0), position)
+    add_at(out, np.arange(1.0, 6.0), position)
     expected = np.zeros(60)
     expected[20 + position : 25 + position] = np.arange(1, 6)
     np.testing.assert_array_equal(out, expected[20:30])

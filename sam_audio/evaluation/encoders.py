@@ -45,15 +45,14 @@ class HeldOut:
     packages: list[str]
 
 
-def held_out(bank_dir: Path, split: str = "test") -> HeldOut:
-    """Real (not rendered) recordings of every label that has enough of them."""
+def held_out(bank_dir: Path, split: str = "test", playing: bool = False) -> HeldOut:
+    """Real (not rendered) recordings of every label that has enough of them; or recorded instruments ``playing``."""
     bank = Bank(bank_dir)
     pools = Pools(bank, split)
-    by_label: dict[str, list[int]] = {}
-    for label, packages in pools.clips.items():
-        indices = [i for members in packages.values() for i in members if not bank.clips[i].song]
-        if len(indices) >= MIN_CLIPS:
-            by_label[label] = sorted(indices)[:MAX_CLIPS]
+    by_label = pools.phrases if playing else _recordings(bank, pools)
+    by_label = {
+        label: sorted(found)[:MAX_CLIPS] for label, found in by_label.items() if len(found) >= MIN_CLIPS
+    }
     labels = sorted(by_label)
     chosen = [(row, index) for row, label in enumerate(labels) for index in by_label[label]]
     return HeldOut(
@@ -62,6 +61,13 @@ def held_out(bank_dir: Path, split: str = "test") -> HeldOut:
         np.array([row for row, _ in chosen]),
         [bank.clips[index].package for _, index in chosen],
     )
+
+
+def _recordings(bank: Bank, pools: Pools) -> dict[str, list[int]]:
+    return {
+        label: [i for members in packages.values() for i in members if not bank.clips[i].song]
+        for label, packages in pools.clips.items()
+    }
 
 
 def nano_scores(audio: AudioTower, text: TextTower) -> Callable[[HeldOut], np.ndarray]:
@@ -127,13 +133,17 @@ def classification_row(name: str, scores: np.ndarray, data: HeldOut) -> Row:
 
 
 def classify(bank_dir: Path, split: str = "test", with_yamnet: bool = True) -> list[Row]:
-    """One row for nano, and one for YAMNet."""
-    data, text = held_out(bank_dir, split), TextTower.from_pretrained("nano")
-    audio = AudioTower.from_pretrained("nano")
-    rows = [classification_row("nano", nano_scores(audio, text)(data), data)]
+    """Rows for nano and YAMNet: of recordings, and of recorded instruments that play, if the split has any."""
+    text, audio = TextTower.from_pretrained("nano"), AudioTower.from_pretrained("nano")
+    by = {"nano": nano_scores(audio, text)}
     if with_yamnet:
-        yamnet = load_yamnet()
-        rows.append(classification_row("YAMNet", yamnet_scores(yamnet, text, audio.filters)(data), data))
+        by["YAMNet"] = yamnet_scores(load_yamnet(), text, audio.filters)
+    rows = []
+    for playing in (False, True):
+        data = held_out(bank_dir, split, playing)
+        for name, scores in by.items() if data.labels else ():
+            what = f"{name}, instruments playing" if playing else name
+            rows.append(classification_row(what, scores(data), data))
     return rows
 
 

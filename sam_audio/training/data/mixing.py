@@ -241,6 +241,19 @@ class Mixer:
         label = self._label(GROUP_WEIGHTS, [])
         return Source(label, self._level(self.source(label), 0.0))
 
+    def phrase(self, taken: Sequence[str], level_db: float) -> Source:
+        """A recorded instrument playing, none that could be taken for what is ``taken``."""
+        free = [
+            label
+            for label in sorted(self.pools.phrases)
+            if not any(label_table.conflicts(label, other) for other in taken)
+        ] or sorted(self.pools.phrases)
+        label = free[_draw(self.rng, [PHRASE_WEIGHTS.get(name, 1.0) for name in free])]
+        clips = self.pools.phrases[label]
+        samples = self._crop(int(clips[self.rng.integers(len(clips))]))
+        samples = self._augmented(np.pad(samples, (0, self.frames - len(samples))))
+        return Source(label, self._level(samples, level_db))
+
     def events(self) -> list[Source]:
         """A few single recordings, each somewhere in the excerpt, mostly over a background."""
         sources: list[Source] = []
@@ -279,7 +292,7 @@ class Mixer:
         """An evaluation mixture: two recorded instruments, each playing a phrase of its own."""
         sources: list[Source] = []
         for level_db in (0.0, self.rng.uniform(-5, 5)):
-            sources.append(self._phrase([s.label for s in sources], level_db))
+            sources.append(self.phrase([s.label for s in sources], level_db))
         return Mixture("real instruments", sources, self.prompts(sources))
 
     def real_band(self, at_most: int = 4) -> Mixture:
@@ -437,23 +450,10 @@ class Mixer:
         for _ in range(count):
             taken = [s.label for s in sources]
             if self.pools.phrases and self.rng.random() < SAMPLED_SHARE:
-                sources.append(self._phrase(taken, self.rng.uniform(-5, 5)))
+                sources.append(self.phrase(taken, self.rng.uniform(-5, 5)))
             else:
                 sources.append(self._placed(self._label(["instrument"], taken)))
         return sources
-
-    def _phrase(self, taken: Sequence[str], level_db: float) -> Source:
-        """A recorded instrument playing."""
-        free = [
-            label
-            for label in sorted(self.pools.phrases)
-            if not any(label_table.conflicts(label, other) for other in taken)
-        ] or sorted(self.pools.phrases)
-        label = free[_draw(self.rng, [PHRASE_WEIGHTS.get(name, 1.0) for name in free])]
-        clips = self.pools.phrases[label]
-        samples = self._crop(int(clips[self.rng.integers(len(clips))]))
-        samples = self._augmented(np.pad(samples, (0, self.frames - len(samples))))
-        return Source(label, self._level(samples, level_db))
 
     def _groups(self, stems: list[int]) -> tuple[list[str], list[Source]]:
         """What sounds in a stretch of a recorded song, a little faster or slower: names of groups, and sources."""

@@ -19,7 +19,7 @@ from sam_audio.training.data.bank import Bank
 from sam_audio.training.data.mixing import Mixer, Source
 
 FRAME = 1920  # samples, 40 ms
-SCENES = {"solo": 0.35, "mixture": 0.25, "events": 0.4}
+SCENES = {"solo": 0.25, "phrase": 0.2, "mixture": 0.25, "events": 0.3}
 AUDIBLE_DB = -35.0  # a source this far below its own peak is off
 BURIED_DB = -25.0  # a source this far below the scene cannot be asked for
 
@@ -71,11 +71,13 @@ class SceneStream(IterableDataset):
 
 
 def scene(mixer: Mixer) -> list[Source]:
-    """One source alone, a mixture as the separator hears it, or single events over a background."""
+    """One source, an instrument playing, a mixture as the separator hears it, or single events over a background."""
     kind = str(mixer.rng.choice(list(SCENES), p=list(SCENES.values())))
-    if kind == "solo":
-        return [mixer.solo()]
-    return mixer.mixture().sources if kind == "mixture" else mixer.events()
+    if kind == "mixture":
+        return mixer.mixture().sources
+    if kind == "events":
+        return mixer.events()
+    return [mixer.phrase([], 0.0) if kind == "phrase" and mixer.pools.phrases else mixer.solo()]
 
 
 def collate(scenes: list[list[Source]], terms: Terms, rng: np.random.Generator) -> dict[str, np.ndarray]:

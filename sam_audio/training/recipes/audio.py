@@ -43,8 +43,8 @@ class AudioRecipe:
     seconds: float = 4.8  # five windows of the trunk
     batch: int = 16
     learning_rate: float = 1e-3
-    trunk_learning_rate: float = 3e-4
-    frozen_steps: int = 300  # the trunk waits until what stands on it gives sensible gradients
+    trunk_learning_rate: float = 0.0  # the separator has learned from the maps of the trunk as it is
+    frozen_steps: int = 300  # a trunk that learns waits until what stands on it gives sensible gradients
     frozen_layers: int = 4  # what the first layers hear is general, and they take most of the time
     weight_decay: float = 0.02
     warmup_steps: int = 200
@@ -159,7 +159,7 @@ def training_step(
     """One optimizer step; returns the parts of the loss."""
     for group in state.optimizer.param_groups:
         group["lr"] = group["share"] * rate
-    state.tower.trunk.requires_grad_(state.step >= recipe.frozen_steps)
+    state.tower.trunk.requires_grad_(recipe.trunk_learning_rate > 0 and state.step >= recipe.frozen_steps)
     for early in (state.tower.trunk.stem, *state.tower.trunk.layers[: recipe.frozen_layers]):
         early.requires_grad_(False)
     n_frames = batch["frames"].shape[-1]

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
+from sam_audio.evaluation.encoders import held_out
 from sam_audio.training.data import labels as label_table
-from sam_audio.training.data.bank import SAMPLE_RATE
-from sam_audio.training.data.mixing import Source
-from sam_audio.training.data.tower_batches import FRAME, Terms, activity_level, build_terms, collate
+from sam_audio.training.data.bank import SAMPLE_RATE, Bank, build_song_shards, split_of
+from sam_audio.training.data.mixing import Mixer, Source
+from sam_audio.training.data.tower_batches import (
+    FRAME,
+    Terms,
+    activity_level,
+    build_terms,
+    collate,
+    scene,
+)
 from sam_audio.training.recipes import audio as training
 
 
@@ -48,6 +57,29 @@ def test_truth_follows_the_sources(terms):
     clip = batch["clip"][0]
     assert clip[terms.names.index("dog barking")] == clip[terms.names.index("piano")] == 1
     assert clip[terms.names.index("helicopter")] == 0
+
+
+@pytest.fixture(scope="module")
+def playing_bank(tmp_path_factory):
+    """The tiny bank, and phrases of a saxophone, three of each split."""
+    folder = tiny.make_bank(tmp_path_factory.mktemp("bank"))
+    seeds = [
+        s
+        for split in tiny.SPLITS
+        for s in [i for i in range(200) if split_of(f"phrase-{i:06d}") == split][:3]
+    ]
+    phrases = ((seed, [("saxophone", burst(0, 3, seconds=3))]) for seed in seeds)
+    build_song_shards(phrases, folder, "phrase")
+    return folder
+
+
+def test_instruments_that_play_are_heard_alone_and_asked_for(playing_bank):
+    mixer = Mixer(Bank(playing_bank), "train", 1.28, seed=0)
+    scenes = [scene(mixer) for _ in range(100)]
+    alone = [sources for sources in scenes if [source.label for source in sources] == ["saxophone"]]
+    assert 8 <= len(alone) <= 40
+    data = held_out(playing_bank, "test", playing=True)
+    assert data.labels == ["saxophone"] and len(data.recordings) == 3
 
 
 def test_what_is_buried_is_not_asked_for(terms):
@@ -107,8 +139,8 @@ def test_a_few_steps_learn_a_scene_and_survive_a_stop(terms, tmp_path, monkeypat
     ]
     assert losses[-1]["softmax"] < 0.7 * losses[0]["softmax"]
     assert all(np.isfinite(list(part.values())).all() for part in losses)
-    first = state.tower.trunk.stem.weight
-    assert torch.equal(first, yamnet.trunk.stem.weight)  # the first layers stay as they were
+    for ours, theirs in zip(state.tower.trunk.parameters(), yamnet.trunk.parameters(), strict=True):
+        assert torch.equal(ours, theirs)  # others have learned from its maps
 
     state.save(tmp_path / "state.pt")
     again = training.load_state(tmp_path / "state.pt", recipe, yamnet)
@@ -125,3 +157,22 @@ def test_a_few_steps_learn_a_scene_and_survive_a_stop(terms, tmp_path, monkeypat
     wave = batch["waveform"]
     ours, theirs = state.ema(wave).clip, loaded(wave).clip
     assert (ours * theirs).sum(1).min() > 0.99  # int8 costs little
+
+
+def test_a_trunk_that_learns_keeps_its_first_layers(terms, tmp_path, monkeypatch):
+    from peav import TextTower
+
+    monkeypatch.setattr(training, "WEIGHTS", tmp_path / "none.safetensors")
+    recipe = training.AudioRecipe(frozen_steps=1, batch=2, trunk_learning_rate=3e-4)
+    yamnet, text = FakeYamnet(), TextTower.from_pretrained("nano")
+    state = training.load_state(tmp_path / "state.pt", recipe, yamnet)
+    vectors, classes = training.TermVectors(terms, text), text.embed(yamnet.classes)
+    scenes = [[Source("dog barking", burst(0.2, 0.9))], [Source("piano", burst(0.5, 1.9))]]
+    arrays = collate(scenes, terms, np.random.default_rng(0))
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    was = {name: value.clone() for name, value in state.tower.trunk.named_parameters()}
+    for learns in (False, True):  # it waits for one step
+        training.training_step(state, batch, vectors, yamnet, classes, recipe, np.random.default_rng(0), 1.0)
+        now = dict(state.tower.trunk.named_parameters())
+        assert torch.equal(now["stem.weight"], was["stem.weight"])
+        assert torch.equal(now["layers.12.pointwise.weight"], was["layers.12.pointwise.weight"]) != learns

@@ -103,7 +103,7 @@ def describe(clip: Clip, captioners: Sequence[Captioner], writer: Writer, embedd
         said = [Said(c.text, one.name, round(c.confidence, 4)) for c in told]
         weak.setdefault("visual" if sees else "audio", []).extend(said)
     captions = writer.write(clip.label, weak)
-    vector = embedder.embed_audio(sound[0])
+    vector = embedder.embed_audio(sound[0]).astype(np.float16)  # as it is kept: stage 2 agrees with that
     agreement = None
     if "audio" in captions:
         agreement = _agreement(embedder, captions["audio"].text, vector)
@@ -117,7 +117,7 @@ def describe(clip: Clip, captioners: Sequence[Captioner], writer: Writer, embedd
         weak=weak,
         agreement=agreement,
     )
-    return of(about=about, vector=base64.b64encode(vector.astype(np.float16).tobytes()).decode())
+    return of(about=about, vector=base64.b64encode(vector.tobytes()).decode())
 
 
 class Refiner(Protocol):
@@ -155,7 +155,7 @@ def refine(clips: Sequence[Clip], folder: Path, refiner: Refiner, out: Path) -> 
 
 
 def _agreement(embedder: Any, text: str, vector: np.ndarray) -> float:
-    return round(float(embedder.embed_text([text])[0] @ vector), 4)
+    return round(float(embedder.embed_text([text])[0] @ vector.astype(np.float32)), 4)
 
 
 def read_lines(folder: Path) -> list[Line]:

@@ -115,8 +115,11 @@ def same(page, separator, recording: Path, *prompts: str) -> None:
     assert list(stems) == names
     for name, want in zip(names, [*wanted.stems.values(), wanted.residual], strict=True):
         assert stems[name].shape == want.samples.shape
-        # soxr hears a recording that begins with a click a little differently in its first two samples
-        assert np.abs(stems[name] - want.samples)[:, 2:].max() < 1e-3
+        # Browsers round otherwise, and masks of a mixture that is hard to tell apart move by it, at -54 dB.
+        # soxr hears a recording that begins with a click a little differently in its first two samples.
+        error = (stems[name] - want.samples)[:, 2:]
+        assert np.square(error).sum() < 1e-5 * np.square(want.samples).sum()
+        assert np.abs(error).max() < 1e-2
     assert np.abs(sum(stems.values()) - mixture.T).max() < 1e-6
 
 

@@ -26,7 +26,7 @@ from sam_audio.evaluation.metrics import average_precision, ranks, recall_at
 from sam_audio.evaluation.protocols import Row
 from sam_audio.evaluation.scenes import scenes
 from sam_audio.finding.locate import Locator
-from sam_audio.training.data.bank import SAMPLE_RATE, Bank
+from sam_audio.training.data.bank import SAMPLE_RATE, Bank, opened
 from sam_audio.training.data.labels import absent_ok, conflicts, load_labels
 from sam_audio.training.data.mixing import Pools
 from sam_audio.training.yamnet import Yamnet, load_yamnet
@@ -47,7 +47,7 @@ class HeldOut:
 
 def held_out(bank_dir: Path, split: str = "test", playing: bool = False) -> HeldOut:
     """Real (not rendered) recordings of every label that has enough of them; or recorded instruments ``playing``."""
-    bank = Bank(bank_dir)
+    bank = opened(bank_dir)
     pools = Pools(bank, split)
     by_label = pools.phrases if playing else _recordings(bank, pools)
     by_label = {

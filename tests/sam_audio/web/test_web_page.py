@@ -107,7 +107,7 @@ def accessible(page) -> None:
     page.emulate_media(color_scheme="light")
 
 
-def same(page, separator, recording: Path, *prompts: str) -> None:
+def same(page, separator, recording: Path, *prompts: str, within: float = 1e-3) -> None:
     mixture, rate = soundfile.read(recording, dtype="float32", always_2d=True)
     stems = saved(page)
     wanted = separator.separate(recording, list(prompts))
@@ -115,11 +115,10 @@ def same(page, separator, recording: Path, *prompts: str) -> None:
     assert list(stems) == names
     for name, want in zip(names, [*wanted.stems.values(), wanted.residual], strict=True):
         assert stems[name].shape == want.samples.shape
-        # Browsers round otherwise, and masks of a mixture that is hard to tell apart move by it, at -54 dB.
-        # soxr hears a recording that begins with a click a little differently in its first two samples.
+        # soxr hears a recording that begins with a click a little differently in its first two samples
         error = (stems[name] - want.samples)[:, 2:]
+        assert np.abs(error).max() < within
         assert np.square(error).sum() < 1e-5 * np.square(want.samples).sum()
-        assert np.abs(error).max() < 1e-2
     assert np.abs(sum(stems.values()) - mixture.T).max() < 1e-6
 
 
@@ -146,7 +145,8 @@ def test_load_ask_listen_save(page, separator, tmp_path):
     ask(page, "guitar", "drums")
     page.get_by_text("Separating …").wait_for()
     picture(page, "separating")
-    same(page, separator, recording, "guitar", "drums")
+    # browsers round otherwise, and masks of sounds that are hard to tell apart move by it: here by -54 dB
+    same(page, separator, recording, "guitar", "drums", within=2.5e-3)
     assert any(text.startswith("Separating: ") for text in page.evaluate("said"))
     page.locator("audio[aria-label=guitar]").evaluate("(one) => one.play()")
     page.wait_for_timeout(300)
